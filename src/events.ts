@@ -1,0 +1,79 @@
+/** A small typed emitter: `new Emitter<{ merged: MergedEvent }>()`. Works in every runtime. */
+
+export type Listener<Event> = (event: Event) => void;
+
+export class Emitter<Events extends object> {
+  readonly #listenersByName = new Map<keyof Events, Map<Listener<never>, Listener<never>>>();
+
+  /** Calls `listener` for every event until the returned function is called or `signal` aborts. */
+  on<Name extends keyof Events>(
+    name: Name,
+    listener: Listener<Events[Name]>,
+    options: { signal?: AbortSignal | undefined } = {},
+  ): () => void {
+    return this.#add(name, listener, listener, options.signal);
+  }
+
+  /** Like {@link on}, for one event only. */
+  once<Name extends keyof Events>(
+    name: Name,
+    listener: Listener<Events[Name]>,
+    options: { signal?: AbortSignal | undefined } = {},
+  ): () => void {
+    const callOnce: Listener<Events[Name]> = (event) => {
+      unsubscribe();
+      listener(event);
+    };
+    const unsubscribe = this.#add(name, listener, callOnce, options.signal);
+    return unsubscribe;
+  }
+
+  /** Does nothing when `listener` is not there. */
+  off<Name extends keyof Events>(name: Name, listener: Listener<Events[Name]>): void {
+    const listeners = this.#listenersByName.get(name);
+    listeners?.delete(listener);
+    if (listeners?.size === 0) this.#listenersByName.delete(name);
+  }
+
+  /** Calls the listeners there are now, in the order they came. */
+  emit<Name extends keyof Events>(name: Name, event: Events[Name]): void {
+    const listeners = this.#listenersByName.get(name);
+    if (listeners === undefined) return;
+    for (const call of [...listeners.values()] as Listener<Events[Name]>[]) {
+      try {
+        call(event);
+      } catch (error) {
+        // The listener's mistake must surface as an uncaught exception, as it would from a timer,
+        // but neither the other listeners nor the emitting code may suffer from it.
+        queueMicrotask(() => {
+          throw error;
+        });
+      }
+    }
+  }
+
+  listenerCount(name: keyof Events): number {
+    return this.#listenersByName.get(name)?.size ?? 0;
+  }
+
+  #add<Name extends keyof Events>(
+    name: Name,
+    listener: Listener<Events[Name]>,
+    call: Listener<Events[Name]>,
+    signal: AbortSignal | undefined,
+  ): () => void {
+    const unsubscribe = () => {
+      signal?.removeEventListener("abort", unsubscribe);
+      this.off(name, listener);
+    };
+    if (signal?.aborted) return unsubscribe;
+    let listeners = this.#listenersByName.get(name);
+    if (listeners === undefined) {
+      listeners = new Map();
+      this.#listenersByName.set(name, listeners);
+    }
+    listeners.set(listener, call);
+    signal?.addEventListener("abort", unsubscribe, { once: true });
+    return unsubscribe;
+  }
+}

@@ -1,0 +1,36 @@
+/**
+ * Changeset records as they travel: `origin | sequence | timestamp | payloadLength | payload`, the
+ * numbers as varints. Payloads are opaque here; the native core checks them when it merges.
+ */
+import { ByteReader, malformed } from "./bytes.ts";
+import { readPeerId, type SequenceRange, sequenceMax } from "./vector.ts";
+
+/** Consecutive sequences of one origin. */
+export type RecordRun = SequenceRange;
+
+/**
+ * Which changesets `records` holds, in order, without looking into them.
+ * @throws PROTOCOL_MALFORMED when the bytes are not whole records.
+ */
+export function scanRecords(records: Uint8Array): RecordRun[] {
+  const reader = new ByteReader(records);
+  const runs: RecordRun[] = [];
+  let origin = 0;
+  let first = 0;
+  let last = 0;
+  while (reader.remaining > 0) {
+    const nextOrigin = readPeerId(reader);
+    const sequence = reader.varintUpTo(sequenceMax, "sequence");
+    if (sequence === 0) throw malformed("sequence is 0");
+    reader.varint();
+    reader.skip(reader.varint());
+    if (nextOrigin !== origin || sequence !== last + 1) {
+      if (origin !== 0) runs.push({ origin, first, last });
+      origin = nextOrigin;
+      first = sequence;
+    }
+    last = sequence;
+  }
+  if (origin !== 0) runs.push({ origin, first, last });
+  return runs;
+}

@@ -1,0 +1,280 @@
+/**
+ * The messages of a link and their bytes. `docs/protocol.md` is the specification; the first byte
+ * is the kind, the second the protocol version. Decoders trust nothing: every length is checked
+ * before anything is allocated for it, and bytes left over are an error.
+ */
+import { ByteReader, ByteWriter, malformed, truncateUtf8 } from "../log/bytes.ts";
+import {
+  type ReadonlyVersionVector,
+  readPeerId,
+  readVector,
+  type SequenceRange,
+  sequenceMax,
+  writeVector,
+} from "../log/vector.ts";
+import { messageBytesMax } from "../transport/transport.ts";
+import {
+  readBucket,
+  readBucketRequest,
+  readDigest,
+  readDigestRequest,
+  type VerifyMessage,
+  writeVerify,
+} from "./protocol-verify.ts";
+
+export const protocolVersion = 1;
+
+/** Hash of a shape descriptor: the 64-bit number as 16 hex digits. */
+export type ShapeHash = string;
+
+export const limits = {
+  shapes: 65_536,
+  descriptorBytes: 1_048_576,
+  ranges: 65_536,
+  clusterBytes: 255,
+  byeCodeBytes: 64,
+  byeTextBytes: 512,
+} as const;
+
+export interface Hello {
+  readonly kind: "hello";
+  /** Protocol versions the sender speaks, both ends included. */
+  readonly minVersion: number;
+  readonly maxVersion: number;
+  /** Replicas of different clusters never mix. */
+  readonly cluster: string;
+  readonly peerId: number;
+  /** The sender has heard the receiver's HELLO: no answer is needed. */
+  readonly answer: boolean;
+  readonly vector: ReadonlyVersionVector;
+  /** Shapes the sender knows already. */
+  readonly shapes: readonly ShapeHash[];
+}
+
+export interface Shapes {
+  readonly kind: "shapes";
+  readonly descriptors: readonly Uint8Array[];
+}
+
+export interface Changes {
+  readonly kind: "changes";
+  /** Changeset records; a view of the message, not a copy. */
+  readonly records: Uint8Array;
+}
+
+export interface Have {
+  readonly kind: "have";
+  /** The vector is whole, not just the entries that rose since the last HAVE. */
+  readonly full: boolean;
+  readonly vector: ReadonlyVersionVector;
+}
+
+export interface Want {
+  readonly kind: "want";
+  readonly ranges: readonly SequenceRange[];
+  readonly shapes: readonly ShapeHash[];
+}
+
+export interface Bye {
+  readonly kind: "bye";
+  /** A `ReplicaErrorCode` of the sender's version. */
+  readonly code: string;
+  readonly text: string;
+}
+
+export type Message = Hello | Shapes | Changes | Have | Want | Bye | VerifyMessage;
+
+const kindBytes = {
+  hello: 1,
+  shapes: 2,
+  changes: 3,
+  have: 4,
+  want: 5,
+  bye: 6,
+  digestRequest: 7,
+  digest: 8,
+  bucketRequest: 9,
+  bucket: 10,
+} as const satisfies Record<Message["kind"], number>;
+
+const headerBytes = 2;
+const answerFlag = 1;
+const fullFlag = 1;
+
+/** @throws MESSAGE_TOO_LARGE when a part is over its limit. */
+export function encodeMessage(message: Message): Uint8Array {
+  if (message.kind === "changes") return encodeChanges(message.records);
+  const writer = new ByteWriter(messageBytesMax);
+  writer.u8(kindBytes[message.kind]);
+  writer.u8(protocolVersion);
+  switch (message.kind) {
+    case "hello":
+      writeHello(writer, message);
+      break;
+    case "shapes":
+      writer.varint(message.descriptors.length);
+      for (const descriptor of message.descriptors) {
+        writer.varint(descriptor.byteLength);
+        writer.bytes(descriptor);
+      }
+      break;
+    case "have":
+      writer.u8(message.full ? fullFlag : 0);
+      writeVector(writer, message.vector);
+      break;
+    case "want":
+      writeWant(writer, message);
+      break;
+    case "bye":
+      writer.text(message.code, limits.byeCodeBytes, "code");
+      // The text only explains; a long one must not get in the way of saying goodbye.
+      writer.text(truncateUtf8(message.text, limits.byeTextBytes), limits.byeTextBytes, "text");
+      break;
+    default:
+      writeVerify(writer, message);
+  }
+  return writer.finish();
+}
+
+/** @throws PROTOCOL_MALFORMED, and nothing else, whatever the bytes are. */
+export function decodeMessage(bytes: Uint8Array): Message {
+  if (bytes.byteLength > messageBytesMax) throw malformed("message is too large");
+  const reader = new ByteReader(bytes);
+  const kind = reader.u8();
+  const version = reader.u8();
+  if (version !== protocolVersion) throw malformed(`message of protocol version ${version}`);
+  const message = readBody(kind, reader);
+  reader.end();
+  return message;
+}
+
+/** Groups shape descriptors so that each group fits into one SHAPES message. */
+export function groupDescriptors(
+  descriptors: readonly Uint8Array[],
+  bytesMax = 1_048_576,
+): Uint8Array[][] {
+  const groups: Uint8Array[][] = [];
+  let group: Uint8Array[] = [];
+  let bytes = 0;
+  for (const descriptor of descriptors) {
+    if (group.length > 0 && bytes + descriptor.byteLength > bytesMax) {
+      groups.push(group);
+      group = [];
+      bytes = 0;
+    }
+    group.push(descriptor);
+    bytes += descriptor.byteLength;
+  }
+  if (group.length > 0) groups.push(group);
+  return groups;
+}
+
+function encodeChanges(records: Uint8Array): Uint8Array {
+  const writer = new ByteWriter(messageBytesMax, headerBytes + records.byteLength);
+  writer.u8(kindBytes.changes);
+  writer.u8(protocolVersion);
+  writer.bytes(records);
+  return writer.finish();
+}
+
+function writeHello(writer: ByteWriter, hello: Hello): void {
+  writer.u8(hello.minVersion);
+  writer.u8(hello.maxVersion);
+  writer.u8(hello.answer ? answerFlag : 0);
+  writer.text(hello.cluster, limits.clusterBytes, "cluster name");
+  writer.varint(hello.peerId);
+  writeVector(writer, hello.vector);
+  writeHashes(writer, hello.shapes);
+}
+
+function writeWant(writer: ByteWriter, want: Want): void {
+  writer.varint(want.ranges.length);
+  for (const { origin, first, last } of want.ranges) {
+    writer.varint(origin);
+    writer.varint(first);
+    writer.varint(last);
+  }
+  writeHashes(writer, want.shapes);
+}
+
+function writeHashes(writer: ByteWriter, hashes: readonly ShapeHash[]): void {
+  writer.varint(hashes.length);
+  for (const hash of hashes) writer.u64(BigInt(`0x${hash}`));
+}
+
+function readBody(kind: number, reader: ByteReader): Message {
+  switch (kind) {
+    case kindBytes.hello:
+      return readHello(reader);
+    case kindBytes.shapes:
+      return { kind: "shapes", descriptors: readDescriptors(reader) };
+    case kindBytes.changes:
+      return { kind: "changes", records: reader.bytes(reader.remaining) };
+    case kindBytes.have:
+      return { kind: "have", full: (reader.u8() & fullFlag) !== 0, vector: readVector(reader) };
+    case kindBytes.want:
+      return { kind: "want", ranges: readRanges(reader), shapes: readHashes(reader) };
+    case kindBytes.bye: {
+      const code = reader.text(limits.byeCodeBytes, "code");
+      return { kind: "bye", code, text: reader.text(limits.byeTextBytes, "text") };
+    }
+    case kindBytes.digestRequest:
+      return readDigestRequest(reader);
+    case kindBytes.digest:
+      return readDigest(reader);
+    case kindBytes.bucketRequest:
+      return readBucketRequest(reader);
+    case kindBytes.bucket:
+      return readBucket(reader);
+    default:
+      throw malformed(`message of unknown kind ${kind}`);
+  }
+}
+
+function readHello(reader: ByteReader): Hello {
+  const minVersion = reader.u8();
+  const maxVersion = reader.u8();
+  if (minVersion === 0 || maxVersion < minVersion) throw malformed("no protocol version offered");
+  const flags = reader.u8();
+  return {
+    kind: "hello",
+    minVersion,
+    maxVersion,
+    answer: (flags & answerFlag) !== 0,
+    cluster: reader.text(limits.clusterBytes, "cluster name"),
+    peerId: readPeerId(reader),
+    vector: readVector(reader),
+    shapes: readHashes(reader),
+  };
+}
+
+function readDescriptors(reader: ByteReader): Uint8Array[] {
+  const count = reader.count(limits.shapes, 1, "descriptors");
+  const descriptors: Uint8Array[] = [];
+  for (let index = 0; index < count; index++) {
+    descriptors.push(reader.bytes(reader.varintUpTo(limits.descriptorBytes, "descriptor")));
+  }
+  return descriptors;
+}
+
+function readRanges(reader: ByteReader): SequenceRange[] {
+  const count = reader.count(limits.ranges, 3, "ranges");
+  const ranges: SequenceRange[] = [];
+  for (let index = 0; index < count; index++) {
+    const origin = readPeerId(reader);
+    const first = reader.varintUpTo(sequenceMax, "first sequence");
+    const last = reader.varintUpTo(sequenceMax, "last sequence");
+    if (first === 0 || last < first) throw malformed("range is empty");
+    ranges.push({ origin, first, last });
+  }
+  return ranges;
+}
+
+function readHashes(reader: ByteReader): ShapeHash[] {
+  const count = reader.count(limits.shapes, 8, "shape hashes");
+  const hashes: ShapeHash[] = [];
+  for (let index = 0; index < count; index++) {
+    hashes.push(reader.u64().toString(16).padStart(16, "0"));
+  }
+  return hashes;
+}
