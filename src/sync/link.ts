@@ -1,0 +1,341 @@
+/**
+ * A link: the conversation of two replicas, as a state machine. The host feeds it what happens and
+ * carries out the actions it returns, in order. No sockets, clock or chance in here, so that the
+ * simulator can drive thousands of links on virtual time. `docs/protocol.md` describes behaviour.
+ */
+import { isReplicaErrorCode, type ReplicaErrorCode } from "../errors.ts";
+import { vectorPages } from "../log/vector.ts";
+import {
+  lostIdentityText,
+  onChanges,
+  onGap,
+  onRemoteVector,
+  onUnknownShapes,
+  pullDueMs,
+  raiseHeld,
+  runPullTimers,
+  scheduleHave,
+} from "./link-pull.ts";
+import { ackTimeoutDueMs, onAckTimeout, onRead, onWant, pump } from "./link-push.ts";
+import {
+  heldVector,
+  type LinkAction,
+  type LinkConfig,
+  type LinkInput,
+  type LinkMetrics,
+  type LinkOptions,
+  type LinkState,
+  negotiate,
+  refuse,
+  send,
+} from "./link-state.ts";
+import { type Bye, type Hello, limits, protocolVersion } from "./protocol.ts";
+
+export type { LinkAction, LinkConfig, LinkInput, LinkMetrics, LinkOptions, LinkState };
+
+export const linkDefaults: Readonly<LinkOptions> = {
+  windowBytes: 1024 * 1024,
+  readBytes: 64 * 1024,
+  ackDelayMs: 20,
+  heartbeatMs: 5_000,
+  retryMs: 500,
+  retryMaxMs: 30_000,
+  ackTimeoutMs: 2_000,
+  minVersion: protocolVersion,
+  maxVersion: protocolVersion,
+};
+
+const never = Number.POSITIVE_INFINITY;
+const silentHeartbeatsMax = 3;
+
+/** A link that has not been opened: input `open` first. */
+export function createLink(config: LinkConfig): LinkState {
+  const options = { ...linkDefaults, ...config };
+  const state: LinkState = {
+    options,
+    peerId: config.peerId,
+    cluster: config.cluster ?? "",
+    phase: "idle",
+    remotePeerId: 0,
+    version: 0,
+    origins: new Map(),
+    shapes: new Set(config.shapes),
+    remoteShapes: new Set(),
+    push: {
+      ready: new Set(),
+      flying: new Set(),
+      shapesUnsent: new Set(),
+      reading: undefined,
+      bytesInFlight: 0,
+      chunksInFlight: 0,
+      progressMs: 0,
+      timeoutMs: options.ackTimeoutMs,
+      probing: false,
+    },
+    pull: {
+      changed: new Set(),
+      behind: new Set(),
+      shapesWanted: new Set(),
+      bytesSinceHave: 0,
+      haveDueMs: never,
+      partialHeartbeats: 0,
+      activeMs: 0,
+      retryMs: options.retryMs,
+      sweptMs: 0,
+      shapesDueMs: never,
+      shapesRetryMs: options.retryMs,
+    },
+    metrics: {
+      bytesInFlight: 0,
+      sentMessages: 0,
+      receivedMessages: 0,
+      receivedBytes: 0,
+      sentChangesBytes: 0,
+      retransmissions: 0,
+      duplicates: 0,
+      wants: 0,
+    },
+    nowMs: 0,
+    hostMs: 0,
+    sentMs: 0,
+    heardMs: 0,
+    helloDueMs: never,
+    helloRetryMs: options.retryMs,
+    helloAsked: 0,
+  };
+  raiseHeld(state, config.vector);
+  // The HELLO tells it all; the first HAVE only what rises from here on.
+  state.pull.changed.clear();
+  return state;
+}
+
+/**
+ * Takes one input. The state is changed in place and returned: whoever created it owns it. A closed
+ * link ignores every input.
+ */
+export function step(
+  state: LinkState,
+  input: LinkInput,
+): { state: LinkState; actions: LinkAction[] } {
+  const actions: LinkAction[] = [];
+  if (state.phase === "closed") return { state, actions };
+  if ("nowMs" in input) advance(state, input);
+  take(state, actions, input);
+  runTimers(state, actions);
+  if (isLive(state)) pump(state, actions);
+  state.metrics.bytesInFlight = state.push.bytesInFlight;
+  return { state, actions };
+}
+
+/** When the next `tick` is due, on the clock of the inputs' `nowMs`; infinity for never. */
+export function nextTickMs(state: LinkState): number {
+  return state.hostMs + Math.max(0, dueMs(state) - state.nowMs);
+}
+
+/** Both sides have introduced themselves and go together. */
+export function isLive(state: LinkState): boolean {
+  return state.phase === "live";
+}
+
+/** A process that slept through several heartbeats has heard nothing, which says nothing. */
+function advance(state: LinkState, input: { type: string; nowMs: number }): void {
+  const elapsedMs = input.type === "open" ? 0 : input.nowMs - state.hostMs;
+  state.nowMs += Math.min(Math.max(elapsedMs, 0), state.options.heartbeatMs);
+  state.hostMs = input.nowMs;
+}
+
+function take(state: LinkState, actions: LinkAction[], input: LinkInput): void {
+  switch (input.type) {
+    case "open":
+      open(state, actions);
+      return;
+    case "message":
+      receive(state, actions, input);
+      return;
+    case "tick":
+      return;
+    case "grew":
+      raiseHeld(state, input.vector);
+      return;
+    case "merged":
+      raiseHeld(state, input.vector);
+      scheduleHave(state);
+      return;
+    case "read":
+      onRead(state, input);
+      return;
+    case "gap":
+      if (isLive(state)) onGap(state, actions, input);
+      return;
+    case "unknownShapes":
+      if (isLive(state)) onUnknownShapes(state, actions, input.hashes);
+      return;
+    case "shapesGrew":
+      learn(state, input);
+      return;
+    case "verify":
+      if (isLive(state)) send(state, actions, input.message);
+      return;
+    case "close":
+      refuse(state, actions, input.code, input.text ?? "");
+  }
+}
+
+function open(state: LinkState, actions: LinkAction[]): void {
+  if (state.phase !== "idle") throw new TypeError("the link is open already");
+  state.phase = "greeting";
+  state.heardMs = state.nowMs;
+  sendHello(state, actions, false);
+  state.helloDueMs = state.nowMs + state.helloRetryMs;
+}
+
+function receive(
+  state: LinkState,
+  actions: LinkAction[],
+  { message, bytes }: LinkInput & { type: "message" },
+): void {
+  if (state.phase === "idle") throw new TypeError("the link is not open yet");
+  state.metrics.receivedMessages += 1;
+  state.metrics.receivedBytes += bytes;
+  state.heardMs = state.nowMs;
+  if (message.kind === "hello") onHello(state, actions, message);
+  else if (message.kind === "bye") onBye(state, actions, message);
+  // Without the remote's HELLO it is not known who speaks. What is dropped here is sent again.
+  if (!isLive(state)) return;
+  switch (message.kind) {
+    case "hello":
+    case "bye":
+      return;
+    case "shapes":
+      actions.push({ type: "learnShapes", descriptors: message.descriptors });
+      return;
+    case "changes":
+      onChanges(state, actions, { records: message.records, bytes });
+      return;
+    case "have":
+      onRemoteVector(state, actions, message.vector);
+      return;
+    case "want":
+      onWant(state, actions, message);
+      return;
+    default:
+      actions.push({ type: "verify", message });
+  }
+}
+
+function onHello(state: LinkState, actions: LinkAction[], hello: Hello): void {
+  const refusal = refusalOf(state, hello);
+  if (refusal !== undefined) {
+    refuse(state, actions, refusal.code, refusal.text);
+    return;
+  }
+  state.remotePeerId = hello.peerId;
+  for (const hash of hello.shapes) {
+    state.remoteShapes.add(hash);
+    state.push.shapesUnsent.delete(hash);
+  }
+  if (state.phase === "greeting") {
+    state.phase = "live";
+    state.version = negotiate(state.options, hello);
+    for (const hash of state.shapes) {
+      if (!state.remoteShapes.has(hash)) state.push.shapesUnsent.add(hash);
+    }
+    actions.push({ type: "live", peerId: hello.peerId, version: state.version });
+    sendRestOfVector(state, actions);
+  }
+  onRemoteVector(state, actions, hello.vector);
+  // The first HELLO crosses ours on the way. Another one means that ours has not arrived.
+  if (hello.answer || !isLive(state)) return;
+  state.helloAsked += 1;
+  if (state.helloAsked > 1) sendHello(state, actions, true);
+}
+
+function refusalOf(
+  state: LinkState,
+  hello: Hello,
+): { code: ReplicaErrorCode; text: string } | undefined {
+  const { options, cluster, peerId, remotePeerId } = state;
+  if (negotiate(options, hello) === 0) {
+    const theirs = `${hello.minVersion} to ${hello.maxVersion}`;
+    const ours = `${options.minVersion} to ${options.maxVersion}`;
+    return { code: "VERSION_MISMATCH", text: `protocol ${theirs} offered, ${ours} spoken` };
+  }
+  if (hello.cluster !== cluster) {
+    return { code: "CLUSTER_MISMATCH", text: `cluster "${hello.cluster}", not "${cluster}"` };
+  }
+  if (hello.peerId === peerId) {
+    return { code: "PEER_ID_IN_USE", text: `both sides are peer ${peerId}` };
+  }
+  if (remotePeerId !== 0 && hello.peerId !== remotePeerId) {
+    return { code: "LINK_CLOSED", text: `peer ${remotePeerId} became peer ${hello.peerId}` };
+  }
+  if ((hello.vector.get(peerId) ?? 0) > (state.origins.get(peerId)?.held ?? 0)) {
+    return { code: "IDENTITY_LOST", text: lostIdentityText };
+  }
+  return undefined;
+}
+
+function onBye(state: LinkState, actions: LinkAction[], bye: Bye): void {
+  state.phase = "closed";
+  // It is the remote that lost its identity then; ours is sound.
+  const isOurs = isReplicaErrorCode(bye.code) && bye.code !== "IDENTITY_LOST";
+  const code = isOurs ? bye.code : "LINK_CLOSED";
+  actions.push({ type: "close", code, text: bye.text, byRemote: true });
+}
+
+function learn(state: LinkState, input: LinkInput & { type: "shapesGrew" }): void {
+  for (const hash of input.hashes) {
+    state.shapes.add(hash);
+    state.pull.shapesWanted.delete(hash);
+    if (input.fromRemote === true) state.remoteShapes.add(hash);
+    if (isLive(state) && !state.remoteShapes.has(hash)) state.push.shapesUnsent.add(hash);
+  }
+}
+
+function sendHello(state: LinkState, actions: LinkAction[], answer: boolean): void {
+  send(state, actions, {
+    kind: "hello",
+    minVersion: state.options.minVersion,
+    maxVersion: state.options.maxVersion,
+    cluster: state.cluster,
+    peerId: state.peerId,
+    answer,
+    vector: vectorPages(heldVector(state))[0] ?? new Map(),
+    // A shape left out costs the remote a message, no more.
+    shapes: [...state.shapes].slice(0, limits.shapes),
+  });
+}
+
+function sendRestOfVector(state: LinkState, actions: LinkAction[]): void {
+  for (const vector of vectorPages(heldVector(state)).slice(1)) {
+    send(state, actions, { kind: "have", full: false, vector });
+  }
+}
+
+function runTimers(state: LinkState, actions: LinkAction[]): void {
+  const { nowMs, options } = state;
+  if (state.phase !== "greeting" && state.phase !== "live") return;
+  if (nowMs >= silenceDueMs(state)) {
+    refuse(state, actions, "LINK_TIMEOUT", `nothing heard in ${silentHeartbeatsMax} heartbeats`);
+    return;
+  }
+  if (state.phase === "greeting") {
+    if (nowMs < state.helloDueMs) return;
+    sendHello(state, actions, false);
+    state.helloRetryMs = Math.min(state.helloRetryMs * 2, options.heartbeatMs);
+    state.helloDueMs = nowMs + state.helloRetryMs;
+    return;
+  }
+  if (nowMs >= ackTimeoutDueMs(state)) onAckTimeout(state);
+  runPullTimers(state, actions);
+}
+
+function dueMs(state: LinkState): number {
+  if (state.phase === "greeting") return Math.min(silenceDueMs(state), state.helloDueMs);
+  if (state.phase !== "live") return never;
+  return Math.min(silenceDueMs(state), ackTimeoutDueMs(state), pullDueMs(state));
+}
+
+function silenceDueMs(state: LinkState): number {
+  return state.heardMs + silentHeartbeatsMax * state.options.heartbeatMs;
+}
