@@ -29,3 +29,9 @@ export interface Dialer {
   /** Rejects with `signal.reason` when aborted, else with TRANSPORT_FAILED. */
   dial(signal: AbortSignal): Promise<Transport>;
 }
+
+export interface Listener {
+  readonly port: number;
+  /** Stops listening and closes the transports. */
+  close(): Promise<void>;
+}

@@ -1,0 +1,68 @@
+/** Two transports joined in memory: for tests, and for replicas in one process. */
+import { ReplicaError } from "../errors.ts";
+import { Inbox, type InboxLimits, inboxLimits } from "./inbox.ts";
+import { messageBytesMax, type Transport } from "./transport.ts";
+
+/** What is sent on one comes out of the other, copied; a full queue makes `send` wait. */
+export function memoryPair(limits: Partial<InboxLimits> = {}): [Transport, Transport] {
+  const left = new MemoryTransport("memory:left", { ...inboxLimits, ...limits });
+  const right = new MemoryTransport("memory:right", { ...inboxLimits, ...limits });
+  left.join(right);
+  right.join(left);
+  return [left, right];
+}
+
+class MemoryTransport implements Transport {
+  readonly name: string;
+  readonly messages: Inbox;
+  #other: MemoryTransport | undefined;
+  #roomWaiters: (() => void)[] = [];
+  /** Sends wait for each other, so that none overtakes one that waits for room. */
+  #lastSend: Promise<void> = Promise.resolve();
+
+  constructor(name: string, limits: InboxLimits) {
+    this.name = name;
+    this.messages = new Inbox(limits, () => this.#wakeSenders());
+  }
+
+  join(other: MemoryTransport): void {
+    this.#other = other;
+  }
+
+  send(message: Uint8Array): Promise<void> {
+    if (message.byteLength > messageBytesMax) {
+      return Promise.reject(new ReplicaError("MESSAGE_TOO_LARGE", "message over 64 MiB"));
+    }
+    const copy = message.slice();
+    const sent = this.#lastSend.then(() => this.#deliver(copy));
+    this.#lastSend = sent.catch(() => undefined);
+    return sent;
+  }
+
+  close(): void {
+    const other = this.#other;
+    this.#other = undefined;
+    this.messages.end();
+    this.#wakeSenders();
+    other?.close();
+  }
+
+  async #deliver(message: Uint8Array): Promise<void> {
+    while (this.#other?.messages.isFull) await this.#other.#room();
+    const other = this.#other;
+    if (other === undefined || other.messages.isEnded) {
+      throw new ReplicaError("TRANSPORT_CLOSED", `${this.name} is closed`);
+    }
+    other.messages.push(message);
+  }
+
+  #room(): Promise<void> {
+    return new Promise((resolve) => this.#roomWaiters.push(resolve));
+  }
+
+  #wakeSenders(): void {
+    const waiters = this.#roomWaiters;
+    this.#roomWaiters = [];
+    for (const wake of waiters) wake();
+  }
+}

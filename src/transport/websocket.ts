@@ -1,0 +1,51 @@
+/** WebSockets: one binary message each. Works with any WHATWG `WebSocket`; serves with `ws`. */
+import { WebSocket as NodeWebSocket } from "ws";
+import { type Clock, systemClock } from "../clock.ts";
+import { type Dialer, messageBytesMax } from "./transport.ts";
+import { WebSocketConnection, type WebSocketLike } from "./websocket-connection.ts";
+
+export type { WebSocketLike } from "./websocket-connection.ts";
+export { listenWebSocket, type WebSocketListenOptions } from "./websocket-server.ts";
+
+export interface WebSocketOptions {
+  /** @default `globalThis.WebSocket`, else the one of `ws`; always that of `ws` for `headers` */
+  WebSocket?: WebSocketConstructor;
+  /** Sent with the handshake, where the constructor knows them (`ws`, Bun, Node.js). @default none */
+  headers?: Record<string, string>;
+  /** @default the system's clock */
+  clock?: Clock;
+}
+
+export type WebSocketConstructor = new (
+  url: string,
+  options?: { headers?: Record<string, string> },
+) => WebSocketLike;
+
+export function webSocketTransport(url: string, options: WebSocketOptions = {}): Dialer {
+  return {
+    name: url,
+    async dial(signal) {
+      signal.throwIfAborted();
+      const socket = createSocket(url, options);
+      const transport = new WebSocketConnection(socket, {
+        name: url,
+        clock: options.clock ?? systemClock,
+      });
+      await transport.opened(signal);
+      return transport;
+    },
+  };
+}
+
+function createSocket(url: string, { WebSocket, headers }: WebSocketOptions): WebSocketLike {
+  const Standard = headers === undefined ? globalThis.WebSocket : undefined;
+  const Constructor = WebSocket ?? (Standard as WebSocketConstructor | undefined);
+  if (Constructor !== undefined) {
+    return headers === undefined ? new Constructor(url) : new Constructor(url, { headers });
+  }
+  return new NodeWebSocket(url, {
+    perMessageDeflate: false,
+    maxPayload: messageBytesMax,
+    ...(headers === undefined ? {} : { headers }),
+  });
+}
