@@ -1,0 +1,559 @@
+// The Node door: unpacks arguments, packs results, and has no logic of its own. Plain Node-API in C,
+// so that nothing of the C++ library is needed.
+#include <node_api.h>
+
+#include <atomic>
+
+#include "connection.h"
+#include "digest.h"
+#include "identity.h"
+#include "merge.h"
+#include "replication.h"
+
+namespace mergelite {
+namespace {
+
+napi_value Undefined(napi_env env) {
+  napi_value value;
+  napi_get_undefined(env, &value);
+  return value;
+}
+napi_value Number(napi_env env, double number) {
+  napi_value value;
+  napi_create_double(env, number, &value);
+  return value;
+}
+napi_value Number(napi_env env, uint64_t number) {
+  return Number(env, static_cast<double>(number));
+}
+napi_value Boolean(napi_env env, bool flag) {
+  napi_value value;
+  napi_get_boolean(env, flag, &value);
+  return value;
+}
+napi_value String(napi_env env, Span text) {
+  napi_value value;
+  napi_create_string_utf8(env, reinterpret_cast<const char*>(text.data), text.size, &value);
+  return value;
+}
+napi_value String(napi_env env, const char* text) {
+  napi_value value;
+  napi_create_string_utf8(env, text, NAPI_AUTO_LENGTH, &value);
+  return value;
+}
+napi_value Array(napi_env env) {
+  napi_value value;
+  napi_create_array(env, &value);
+  return value;
+}
+void Push(napi_env env, napi_value array, napi_value value) {
+  uint32_t length;
+  napi_get_array_length(env, array, &length);
+  napi_set_element(env, array, length, value);
+}
+napi_value Buffer(napi_env env, Span bytes) {
+  void* data;
+  napi_value buffer, array;
+  if (napi_create_arraybuffer(env, bytes.size, &data, &buffer) != napi_ok) return Undefined(env);
+  if (bytes.size > 0) memcpy(data, bytes.data, bytes.size);
+  napi_create_typedarray(env, napi_uint8_array, bytes.size, buffer, 0, &array);
+  return array;
+}
+Text Hex(uint64_t number) {
+  Text text;
+  for (int shift = 60; shift >= 0; shift -= 4) {
+    const char digit[2] = {"0123456789abcdef"[number >> shift & 15], 0};
+    text << digit;
+  }
+  return text;
+}
+
+class Object {
+ public:
+  explicit Object(napi_env env) : env_(env) { napi_create_object(env, &value_); }
+  Object& Set(const char* name, napi_value value) {
+    napi_set_named_property(env_, value_, name, value);
+    return *this;
+  }
+  Object& Set(const char* name, uint64_t number) { return Set(name, Number(env_, number)); }
+  Object& Flag(const char* name, bool flag) { return Set(name, Boolean(env_, flag)); }
+  operator napi_value() const { return value_; }
+
+ private:
+  napi_env env_;
+  napi_value value_;
+};
+
+void Throw(napi_env env, const char* code, const char* message, const char* hint) {
+  napi_value error;
+  napi_create_error(env, String(env, code), String(env, message), &error);
+  napi_set_named_property(env, error, "hint", String(env, hint));
+  napi_throw(env, error);
+}
+
+// The arguments of one call. The first is a handle, except where there is none.
+class Call {
+ public:
+  Call(napi_env env, napi_callback_info info) : env(env) {
+    size_t count = kMax;
+    napi_get_cb_info(env, info, &count, argv_, nullptr, nullptr);
+  }
+
+  // Null, with an exception pending, when the connection is closed.
+  Connection* Find() {
+    Connection* connection = FindConnection(static_cast<int>(Integer(0)));
+    if (connection == nullptr || connection->finalized) {
+      Throw(env, "CLOSED", "the database connection is closed", "Open it again and attach anew.");
+      return nullptr;
+    }
+    connection->error.Clear();
+    return connection;
+  }
+  double Real(size_t index) {
+    double value = 0;
+    napi_get_value_double(env, argv_[index], &value);
+    return value;
+  }
+  uint64_t Integer(size_t index) {
+    const double value = Real(index);
+    return value > 0 && value < 9007199254740992.0 ? static_cast<uint64_t>(value) : 0;
+  }
+  Text String(size_t index) {
+    size_t size = 0;
+    Text text;
+    if (napi_get_value_string_utf8(env, argv_[index], nullptr, 0, &size) != napi_ok) return text;
+    Bytes bytes;
+    auto* data = reinterpret_cast<char*>(bytes.Reserve(size + 1));
+    napi_get_value_string_utf8(env, argv_[index], data, size + 1, &size);
+    text.Add({bytes.data(), size});
+    return text;
+  }
+  Span View(size_t index) { return ViewOf(argv_[index]); }
+  Span ViewOf(napi_value value) {
+    void* data = nullptr;
+    size_t length = 0;
+    napi_typedarray_type type;
+    if (napi_get_typedarray_info(env, value, &type, &length, &data, nullptr, nullptr) != napi_ok) {
+      return {};
+    }
+    if (type == napi_biguint64_array) length *= 8;
+    return {static_cast<const uint8_t*>(data), length};
+  }
+  napi_value at(size_t index) const { return argv_[index]; }
+
+  // Throws the connection's error unless all went well.
+  bool Failed(Connection* connection, int rc) {
+    if (rc == SQLITE_OK) return false;
+    const Error& error = connection->error;
+    Throw(env, error.code[0] != 0 ? error.code : "SQLITE",
+          error.message.empty() ? "the operation failed" : error.message.c_str(),
+          error.hint.c_str());
+    return true;
+  }
+
+  napi_env env;
+
+ private:
+  static constexpr size_t kMax = 6;
+  napi_value argv_[kMax];
+};
+
+// --- the bell: xCommit rings it, JavaScript hears it in a later turn, once for many commits
+
+struct Bell {
+  napi_threadsafe_function function = nullptr;
+  std::atomic<bool> rung{false};
+  int handle = 0;
+};
+
+void Ring(void* context) {
+  auto* bell = static_cast<Bell*>(context);
+  if (bell->rung.exchange(true)) return;
+  napi_call_threadsafe_function(bell->function, nullptr, napi_tsfn_nonblocking);
+}
+
+void HearBell(napi_env env, napi_value callback, void* context, void*) {
+  auto* bell = static_cast<Bell*>(context);
+  bell->rung.store(false);
+  if (env == nullptr || FindConnection(bell->handle) == nullptr) return;
+  napi_value result;
+  napi_call_function(env, Undefined(env), callback, 0, nullptr, &result);
+}
+
+void Unhang(int handle, const Bell* bell) {
+  Connection* connection = FindConnection(handle);
+  if (connection == nullptr || connection->bell_context != bell) return;
+  connection->bell = nullptr;
+  connection->bell_context = nullptr;
+}
+
+void FreeBell(napi_env, void* data, void*) {
+  auto* bell = static_cast<Bell*>(data);
+  Unhang(bell->handle, bell);
+  delete bell;
+}
+
+void HangBell(Call* call, Connection* connection, napi_value callback) {
+  auto* bell = new Bell;
+  bell->handle = connection->handle;
+  napi_create_threadsafe_function(call->env, callback, nullptr, String(call->env, "mergelite"), 0,
+                                  1, bell, FreeBell, bell, HearBell, &bell->function);
+  napi_unref_threadsafe_function(call->env, bell->function);
+  connection->bell = Ring;
+  connection->bell_context = bell;
+}
+
+void TakeDownBell(Connection* connection) {
+  auto* bell = static_cast<Bell*>(connection->bell_context);
+  if (bell == nullptr) return;
+  Unhang(connection->handle, bell);
+  napi_release_threadsafe_function(bell->function, napi_tsfn_abort);
+}
+
+// --- calls
+
+napi_value Open(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  Connection* connection = call.Find();
+  if (connection == nullptr) return nullptr;
+  bool renewed = false;
+  const int rc = OpenFile(connection, call.String(1), call.String(2), &renewed);
+  if (call.Failed(connection, rc)) return nullptr;
+  TakeDownBell(connection);
+  HangBell(&call, connection, call.at(3));
+  return Object(env).Set("peerId", connection->log.peer_id()).Flag("renewed", renewed);
+}
+
+napi_value Close(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  // Closing after the database was closed is no mistake.
+  Connection* connection = FindConnection(static_cast<int>(call.Integer(0)));
+  if (connection == nullptr) return Undefined(env);
+  TakeDownBell(connection);
+  if (!connection->finalized) CloseFile(connection);
+  return Undefined(env);
+}
+
+napi_value Replicate(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  Connection* connection = call.Find();
+  if (connection == nullptr) return nullptr;
+  const Text table = call.String(1);
+  Text companion = table.Copy();
+  companion << "_patches";
+  Text sql("CREATE VIRTUAL TABLE IF NOT EXISTS main.");
+  sql.Name(companion.c_str()) << " USING mergelite(";
+  sql.Name(table.c_str()) << ")";
+  call.Failed(connection, connection->Execute(sql.c_str()));
+  return Undefined(env);
+}
+
+napi_value DetachFile(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  Connection* connection = call.Find();
+  if (connection == nullptr) return nullptr;
+  call.Failed(connection, Detach(connection));
+  return Undefined(env);
+}
+
+napi_value Renew(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  Connection* connection = call.Find();
+  if (connection == nullptr || call.Failed(connection, RenewIdentity(connection))) return nullptr;
+  return Number(env, connection->log.peer_id());
+}
+
+napi_value Tables(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  Connection* connection = call.Find();
+  if (connection == nullptr) return nullptr;
+  if (call.Failed(connection, connection->catalog.Refresh(connection))) return nullptr;
+  napi_value names = Array(env);
+  for (const auto& table : connection->catalog.tables()) {
+    if (table->active) Push(env, names, String(env, table->name.span()));
+  }
+  return names;
+}
+
+// Inside a user's transaction the last committed state is what memory has: the file may show more.
+int RefreshIfIdle(Connection* connection) {
+  if (connection->InTransaction() && connection->log.loaded()) return SQLITE_OK;
+  return connection->log.Refresh(connection);
+}
+
+napi_value Vector(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  Connection* connection = call.Find();
+  if (connection == nullptr || call.Failed(connection, RefreshIfIdle(connection))) return nullptr;
+  Log& log = connection->log;
+  Bytes triples;
+  auto add = [&](const Origin& origin) {
+    for (uint64_t number : {origin.peer, origin.held, origin.merged}) {
+      const auto real = static_cast<double>(number);
+      triples.Append(&real, sizeof real);
+    }
+  };
+  add(*log.self());
+  for (auto& origin : log.origins()) {
+    if (origin.get() != log.self()) add(*origin);
+  }
+  void* data;
+  napi_value buffer, array;
+  napi_create_arraybuffer(env, triples.size(), &data, &buffer);
+  memcpy(data, triples.data(), triples.size());
+  napi_create_typedarray(env, napi_float64_array, triples.size() / 8, buffer, 0, &array);
+  return array;
+}
+
+napi_value ReadLog(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  Connection* connection = call.Find();
+  if (connection == nullptr || call.Failed(connection, RefreshIfIdle(connection))) return nullptr;
+  Bytes records;
+  const int rc = connection->log.Read(connection, call.Integer(1), call.Integer(2),
+                                      call.Integer(3), call.Integer(4), &records);
+  return call.Failed(connection, rc) ? nullptr : Buffer(env, records.span());
+}
+
+napi_value PackStats(napi_env env, const MergeStats& stats) {
+  napi_value gaps = Array(env), shapes = Array(env), refused = Array(env);
+  for (const MergeStats::Gap& gap : stats.gaps) {
+    Push(env, gaps, Number(env, gap.peer));
+    Push(env, gaps, Number(env, gap.sequence));
+  }
+  for (uint64_t hash : stats.unknown_shapes) Push(env, shapes, String(env, Hex(hash).span()));
+  for (const MergeStats::Refused& one : stats.refused) {
+    Push(env, refused,
+         Object(env).Set("origin", one.peer).Set("sequence", one.sequence).Set("reason",
+                                                                             String(env, one.reason)));
+  }
+  return Object(env)
+      .Set("consumed", stats.consumed)
+      .Set("changesets", stats.changesets)
+      .Set("patches", stats.patches)
+      .Set("lost", stats.lost)
+      .Set("parked", stats.parked)
+      .Set("duplicates", stats.duplicates)
+      .Flag("busy", stats.busy)
+      .Flag("more", stats.more)
+      .Set("gaps", gaps)
+      .Set("unknownShapes", shapes)
+      .Set("refused", refused)
+      .Set("resumeAtMs", static_cast<uint64_t>(stats.resume_at_ms));
+}
+
+napi_value Merge(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  Connection* connection = call.Find();
+  if (connection == nullptr) return nullptr;
+  const Span records = call.View(1);
+  const auto offset = static_cast<size_t>(call.Integer(2));
+  if (offset > records.size) {
+    Throw(env, "RECORD_MALFORMED", "offset beyond the records", "");
+    return nullptr;
+  }
+  MergeStats stats;
+  const int rc = MergeRecords(connection, records, offset, call.Real(3), &stats);
+  return call.Failed(connection, rc) ? nullptr : PackStats(env, stats);
+}
+
+napi_value MaintainFile(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  Connection* connection = call.Find();
+  if (connection == nullptr) return nullptr;
+  MergeStats stats;
+  int rc = SQLITE_OK;
+  if (!connection->InTransaction()) {
+    rc = connection->catalog.Refresh(connection);
+    if (rc == SQLITE_OK && connection->catalog.present()) rc = RenewStaleTables(connection);
+  }
+  if (rc == SQLITE_OK) rc = Maintain(connection, call.Real(1), &stats);
+  return call.Failed(connection, rc) ? nullptr : PackStats(env, stats);
+}
+
+napi_value Shapes(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  Connection* connection = call.Find();
+  if (connection == nullptr) return nullptr;
+  Statement query;
+  int rc = connection->Check(query.Prepare(
+      connection->api, connection->db,
+      "SELECT id, descriptor FROM main._mergelite_shapes WHERE id > ?1 ORDER BY id"));
+  if (call.Failed(connection, rc)) return nullptr;
+  uint64_t last = call.Integer(1);
+  query.Integer(1, static_cast<int64_t>(last));
+  napi_value descriptors = Array(env);
+  while ((rc = query.Step()) == SQLITE_ROW) {
+    last = static_cast<uint64_t>(query.ColumnInteger(0));
+    Push(env, descriptors, Buffer(env, query.ColumnBytes(1)));
+  }
+  if (call.Failed(connection, connection->Check(rc))) return nullptr;
+  return Object(env).Set("last", last).Set("descriptors", descriptors);
+}
+
+napi_value LearnShapes(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  Connection* connection = call.Find();
+  if (connection == nullptr) return nullptr;
+  uint32_t count = 0;
+  napi_get_array_length(env, call.at(1), &count);
+  int rc = SQLITE_OK;
+  {
+    Transaction transaction(connection);
+    rc = transaction.Begin();
+    for (uint32_t i = 0; rc == SQLITE_OK && i < count; i++) {
+      napi_value element;
+      napi_get_element(env, call.at(1), i, &element);
+      int64_t id;
+      rc = connection->catalog.AddShape(connection, call.ViewOf(element), &id);
+    }
+    if (rc == SQLITE_OK) rc = transaction.Commit();
+  }
+  if (rc != SQLITE_OK) {
+    connection->catalog.Forget();
+    if (connection->merge != nullptr) connection->merge->targets.clear();
+  }
+  call.Failed(connection, rc);
+  return Undefined(env);
+}
+
+napi_value ShapeHash(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  return String(env, Hex(Hash64(call.View(0))).span());
+}
+
+napi_value Parked(napi_env env, Call* call, Connection* connection) {
+  napi_value list = Array(env);
+  Statement query;
+  int rc = connection->Check(query.Prepare(
+      connection->api, connection->db,
+      "SELECT table_name, reason, count(*) FROM main._mergelite_parked GROUP BY 1, 2"));
+  while (rc == SQLITE_OK && query.Step() == SQLITE_ROW) {
+    Object entry(env);
+    entry.Set("table", String(env, query.ColumnText(0)));
+    entry.Set("reason", String(env, query.ColumnText(1)));
+    entry.Set("count", static_cast<uint64_t>(query.ColumnInteger(2)));
+    Push(env, list, entry);
+  }
+  return call->Failed(connection, rc) ? nullptr : list;
+}
+
+napi_value Status(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  Connection* connection = call.Find();
+  if (connection == nullptr || call.Failed(connection, RefreshIfIdle(connection))) return nullptr;
+  int64_t rows = 0, bytes = 0, refused = 0;
+  int rc = connection->log.Counts(connection, &rows, &bytes);
+  Statement query;
+  if (rc == SQLITE_OK) {
+    rc = connection->Check(query.Prepare(connection->api, connection->db,
+                                         "SELECT count(*) FROM main._mergelite_refused"));
+  }
+  if (rc == SQLITE_OK && query.Step() == SQLITE_ROW) refused = query.ColumnInteger(0);
+  if (call.Failed(connection, rc)) return nullptr;
+  napi_value parked = Parked(env, &call, connection);
+  if (parked == nullptr) return nullptr;
+  const MergeState* merge = connection->merge.get();
+  return Object(env)
+      .Set("peerId", connection->log.peer_id())
+      .Set("logRows", static_cast<uint64_t>(rows))
+      .Set("logBytes", static_cast<uint64_t>(bytes))
+      .Set("clockCacheEntries", uint64_t{merge == nullptr ? 0 : merge->clocks.count()})
+      .Set("clockCacheBytes", uint64_t{merge == nullptr ? 0 : merge->clocks.bytes()})
+      .Set("localCommits", connection->counters.local_commits)
+      .Set("localPatches", connection->counters.local_patches)
+      .Set("timestamp", connection->log.newest_timestamp())
+      .Set("parked", parked)
+      .Set("refused", static_cast<uint64_t>(refused));
+}
+
+napi_value Digest(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  Connection* connection = call.Find();
+  if (connection == nullptr) return nullptr;
+  const Span sums = call.View(4);
+  DigestPage page;
+  const int rc = DigestRows(connection, call.String(1).c_str(), call.View(2), call.Real(3),
+                            reinterpret_cast<uint64_t*>(const_cast<uint8_t*>(sums.data)),
+                            sums.size / 8, &page);
+  if (call.Failed(connection, rc)) return nullptr;
+  return Object(env)
+      .Set("rows", page.rows)
+      .Set("lastKey", Buffer(env, page.last_key.span()))
+      .Flag("done", page.done);
+}
+
+napi_value Bucket(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  Connection* connection = call.Find();
+  if (connection == nullptr) return nullptr;
+  DigestPage page;
+  std::vector<DigestRow> rows;
+  const uint64_t buckets = call.Integer(4);
+  const int rc = DigestBucket(connection, call.String(1).c_str(), call.View(2), call.Real(3),
+                              buckets == 0 ? 1 : buckets, call.Integer(5), &rows, &page);
+  if (call.Failed(connection, rc)) return nullptr;
+  napi_value list = Array(env);
+  for (const DigestRow& row : rows) {
+    napi_value hash;
+    napi_create_bigint_uint64(env, row.hash, &hash);
+    Push(env, list, Object(env).Set("key", String(env, row.key.span())).Set("hash", hash));
+  }
+  return Object(env)
+      .Set("rows", list)
+      .Set("lastKey", Buffer(env, page.last_key.span()))
+      .Flag("done", page.done);
+}
+
+napi_value SetClock(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  Connection* connection = call.Find();
+  if (connection == nullptr) return nullptr;
+  connection->fixed_clock_ms = static_cast<int64_t>(call.Integer(1));
+  return Undefined(env);
+}
+
+napi_value SetDrift(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  Connection* connection = call.Find();
+  if (connection == nullptr) return nullptr;
+  if (connection->merge == nullptr) connection->merge = std::make_unique<MergeState>();
+  connection->merge->drift_max_ms = static_cast<int64_t>(call.Integer(1));
+  return Undefined(env);
+}
+
+}  // namespace
+}  // namespace mergelite
+
+NAPI_MODULE_INIT(/* napi_env env, napi_value exports */) {
+  using namespace mergelite;
+  struct {
+    const char* name;
+    napi_callback function;
+  } const functions[] = {
+      {"open", Open},
+      {"close", Close},
+      {"replicate", Replicate},
+      {"detach", DetachFile},
+      {"renewIdentity", Renew},
+      {"tables", Tables},
+      {"vector", Vector},
+      {"readLog", ReadLog},
+      {"merge", Merge},
+      {"maintain", MaintainFile},
+      {"shapes", Shapes},
+      {"learnShapes", LearnShapes},
+      {"shapeHash", ShapeHash},
+      {"status", Status},
+      {"digestRows", Digest},
+      {"digestBucket", Bucket},
+      {"setClock", SetClock},
+      {"setDriftMax", SetDrift},
+  };
+  for (const auto& entry : functions) {
+    napi_value function;
+    napi_create_function(env, entry.name, NAPI_AUTO_LENGTH, entry.function, nullptr, &function);
+    napi_set_named_property(env, exports, entry.name, function);
+  }
+  return exports;
+}

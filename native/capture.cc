@@ -1,0 +1,351 @@
+#include "capture.h"
+
+#include <cstdlib>
+
+#include "connection.h"
+
+namespace mergelite {
+namespace {
+
+// Memory a transaction may leave behind for the next one.
+constexpr size_t kBufferBytesKept = size_t{4} << 20;
+
+Span ContentOf(const Api* api, sqlite3_value* value) {
+  const auto* data = static_cast<const uint8_t*>(api->value_blob(value));
+  return {data, static_cast<size_t>(api->value_bytes(value))};
+}
+
+// Exactly equal, whatever collation or affinity the column has: 'a' and 'A' differ, 1 and 1.0 too.
+bool Same(const Api* api, sqlite3_value* a, sqlite3_value* b) {
+  const int type = api->value_type(a);
+  if (type != api->value_type(b)) return false;
+  switch (type) {
+    case SQLITE_INTEGER:
+      return api->value_int64(a) == api->value_int64(b);
+    case SQLITE_FLOAT: {
+      const double x = api->value_double(a), y = api->value_double(b);
+      return memcmp(&x, &y, sizeof x) == 0;
+    }
+    case SQLITE_NULL:
+      return true;
+    default:
+      return ContentOf(api, a) == ContentOf(api, b);
+  }
+}
+
+}  // namespace
+
+int Capture::Record(Connection* connection, int argc, sqlite3_value** argv) {
+  if (argc < 2) return connection->Fail("CAPTURE_MISUSE", "a capture call without values");
+  CaptureOp op;
+  Table* table;
+  if (!enlisted_) {
+    const int rc = Enlist(connection);
+    if (rc != SQLITE_OK) return rc;
+  }
+  int rc = Resolve(connection, argv[0], &op, &table);
+  if (rc != SQLITE_OK) return rc;
+  argc--;
+  argv++;
+  switch (op) {
+    case CaptureOp::kInsert:
+      rc = RecordInsert(connection, table, argc, argv);
+      break;
+    case CaptureOp::kColumns:
+      rc = RecordColumns(connection, table, argc, argv);
+      break;
+    case CaptureOp::kKey:
+      rc = RecordKey(connection, table, argc, argv);
+      break;
+    case CaptureOp::kDelete:
+      rc = RecordDelete(connection, table, argc, argv);
+      break;
+    case CaptureOp::kCandidate:
+      rc = RecordCandidate(connection, table, argc, argv);
+      break;
+    default:
+      rc = connection->Fail("CAPTURE_MISUSE", "a capture call of an unknown kind");
+  }
+  if (rc == SQLITE_OK && body_.size() >= kPartBytesMax) rc = Spill(connection);
+  return rc;
+}
+
+// A nested write to a virtual table makes SQLite tell that table of this transaction's end.
+int Capture::Enlist(Connection* connection) {
+  int rc = connection->Prepare(&enlist_, "INSERT INTO mergelite_transaction (x) VALUES (0)");
+  if (rc != SQLITE_OK) return rc;
+  rc = connection->Check(enlist_.Run());
+  if (rc != SQLITE_OK) return rc;
+  if (!enlisted_) {
+    return connection->Fail("CAPTURE_MISUSE", "a capture function was called outside a write",
+                            "Only the triggers that mergelite makes call these functions.");
+  }
+  const int reprepared = enlist_.Reprepared();
+  if (reprepared != enlist_reprepared_ || !connection->catalog.present()) {
+    enlist_reprepared_ = reprepared;
+    return connection->catalog.Refresh(connection);
+  }
+  return SQLITE_OK;
+}
+
+int Capture::Resolve(Connection* connection, sqlite3_value* literal, CaptureOp* op,
+                     Table** table) {
+  const int64_t bits = connection->api->value_int64(literal);
+  *op = static_cast<CaptureOp>(bits & ((1 << kCaptureOpBits) - 1));
+  Catalog& catalog = connection->catalog;
+  Table* found = catalog.TableByShapeId(bits >> kCaptureOpBits & kShapeIdMax);
+  if (found == nullptr || connection->log.tag() == 0) {
+    // Written by another connection since; or this is the first capture here.
+    catalog.Invalidate();
+    int rc = catalog.Refresh(connection);
+    if (rc == SQLITE_OK && catalog.present()) rc = connection->log.Refresh(connection);
+    if (rc != SQLITE_OK) return rc;
+    found = catalog.TableByShapeId(bits >> kCaptureOpBits & kShapeIdMax);
+  }
+  if (found == nullptr || bits >> (kShapeIdBits + kCaptureOpBits) != connection->log.tag()) {
+    return connection->Fail(
+        "CAPTURE_FOREIGN", "this table's triggers belong to another database file",
+        "Write a replicated table through a connection whose main database holds it, not ATTACH.");
+  }
+  const int rc = catalog.Check(connection, found);
+  if (rc != SQLITE_OK) return rc;
+  if (found->stale) {
+    Text message("the columns of table ");
+    message.Name(found->name.c_str()) << " have changed since its triggers were made";
+    return connection->Fail("SCHEMA_STALE", message,
+                            "Commit the schema change alone; attached replicas then renew the "
+                            "triggers, or run `mergelite init` on the file.");
+  }
+  *table = found;
+  return SQLITE_OK;
+}
+
+int Capture::AppendHead(Connection*, Table* table, Operation operation) {
+  if (table->capture_epoch != epoch_) {
+    table->capture_epoch = epoch_;
+    table->capture_index = static_cast<uint32_t>(tables_.size());
+    tables_.push_back(table);
+    hashes_.push_back(table->shape->hash);
+  }
+  last_update_.table = nullptr;
+  if (table->has_user_triggers) settle_rows_ = true;
+  body_.Varint(PatchHead(table->capture_index, operation));
+  patch_count_++;
+  return SQLITE_OK;
+}
+
+int Capture::AppendKey(Connection* connection, const Table& table, sqlite3_value** values) {
+  for (size_t i = 0; i < table.shape->keys.size(); i++) {
+    if (connection->api->value_type(values[i]) == SQLITE_NULL) {
+      Text message("key column ");
+      message.Name(table.shape->keys[i].name.c_str()) << " of table ";
+      message.Name(table.name.c_str()) << " is NULL";
+      return connection->Fail("KEY_NULL", message,
+                              "A replicated row is found by its key on every peer: give it one, "
+                              "and declare the column NOT NULL.");
+    }
+    AppendSqlValue(connection->api, &body_, values[i], connection->utf16);
+  }
+  return SQLITE_OK;
+}
+
+int Capture::RecordInsert(Connection* connection, Table* table, int argc, sqlite3_value** argv) {
+  const size_t keys = table->shape->keys.size(), columns = table->shape->columns.size();
+  if (static_cast<size_t>(argc) != keys + columns) {
+    return connection->Fail("CAPTURE_MISUSE", "a capture call with the wrong number of values");
+  }
+  const size_t start = body_.size();
+  AppendHead(connection, table, Operation::kInsert);
+  const int rc = AppendKey(connection, *table, argv);
+  if (rc != SQLITE_OK) {
+    body_.Truncate(start);
+    patch_count_--;
+    return rc;
+  }
+  for (size_t i = keys; i < keys + columns; i++) {
+    AppendSqlValue(connection->api, &body_, argv[i], connection->utf16);
+  }
+  return SQLITE_OK;
+}
+
+int Capture::RecordDelete(Connection* connection, Table* table, int argc, sqlite3_value** argv) {
+  if (static_cast<size_t>(argc) != table->shape->keys.size()) {
+    return connection->Fail("CAPTURE_MISUSE", "a capture call with the wrong number of values");
+  }
+  for (int i = 0; i < argc; i++) {
+    // A row from before replication may have no key; it was never replicated.
+    if (connection->api->value_type(argv[i]) == SQLITE_NULL) return SQLITE_OK;
+  }
+  AppendHead(connection, table, Operation::kDelete);
+  return AppendKey(connection, *table, argv);
+}
+
+// key..., first column, then OLD and NEW of up to four columns from there.
+int Capture::RecordColumns(Connection* connection, Table* table, int argc, sqlite3_value** argv) {
+  const Api* api = connection->api;
+  const size_t keys = table->shape->keys.size();
+  const int first = api->value_int(argv[keys]);
+  sqlite3_value** values = argv + keys + 1;
+  const int count = (argc - static_cast<int>(keys) - 1) / 2;
+  if (first < 0 || static_cast<size_t>(first + count) > table->shape->columns.size()) {
+    return connection->Fail("CAPTURE_MISUSE", "a capture call beyond the last column");
+  }
+  size_t bitmap = 0;
+  for (int i = 0; i < count; i++) {
+    // With triggers of the user's, an update that changes nothing may still undo what one wrote.
+    if (Same(api, values[2 * i], values[2 * i + 1]) && !table->has_user_triggers) continue;
+    if (bitmap == 0) {
+      const LastUpdate last = last_update_;
+      const size_t start = body_.size();
+      AppendHead(connection, table, Operation::kUpdate);
+      const int rc = AppendKey(connection, *table, argv);
+      if (rc != SQLITE_OK) return rc;
+      const size_t key_end = body_.size();
+      last_update_ = last;
+      if (last.table == table && last.highest < first && ExtendsLastUpdate(start, key_end)) {
+        body_.Truncate(start);
+        patch_count_--;
+      } else {
+        const size_t bytes = table->shape->bitmap_bytes();
+        memset(body_.Reserve(bytes), 0, bytes);
+        body_.Advance(bytes);
+        last_update_ = {table, start, key_end, -1};
+      }
+      bitmap = last_update_.key_end;
+    }
+    const int column = first + i;
+    body_.data()[bitmap + static_cast<size_t>(column) / 8] |=
+        static_cast<uint8_t>(1u << (column % 8));
+    AppendSqlValue(api, &body_, values[2 * i + 1], connection->utf16);
+    last_update_.highest = column;
+  }
+  return SQLITE_OK;
+}
+
+bool Capture::ExtendsLastUpdate(size_t start, size_t key_end) const {
+  const size_t size = key_end - start;
+  return last_update_.key_end - last_update_.start == size &&
+         memcmp(body_.data() + last_update_.start, body_.data() + start, size) == 0;
+}
+
+// OLD key..., NEW key..., NEW columns...
+int Capture::RecordKey(Connection* connection, Table* table, int argc, sqlite3_value** argv) {
+  const int keys = static_cast<int>(table->shape->keys.size());
+  bool same = true;
+  for (int i = 0; i < keys; i++) same = same && Same(connection->api, argv[i], argv[keys + i]);
+  if (same) return SQLITE_OK;
+  const int rc = RecordDelete(connection, table, keys, argv);
+  if (rc != SQLITE_OK) return rc;
+  return RecordInsert(connection, table, argc - keys, argv + keys);
+}
+
+// The key of a row that REPLACE may delete through a UNIQUE index, without firing DELETE triggers.
+int Capture::RecordCandidate(Connection* connection, Table* table, int argc,
+                             sqlite3_value** argv) {
+  if (static_cast<size_t>(argc) != table->shape->keys.size()) {
+    return connection->Fail("CAPTURE_MISUSE", "a capture call with the wrong number of values");
+  }
+  candidates_.Varint(static_cast<uint64_t>(table->shape_id));
+  for (int i = 0; i < argc; i++) {
+    AppendSqlValue(connection->api, &candidates_, argv[i], connection->utf16);
+  }
+  return SQLITE_OK;
+}
+
+void Capture::Begin() {
+  Reset();
+  enlisted_ = true;
+}
+
+void Capture::Savepoint(int level) {
+  last_update_.table = nullptr;
+  const auto wanted = static_cast<size_t>(level);
+  if (marks_.size() > wanted) marks_.resize(wanted);
+  // Savepoints older than the first capture return to an empty buffer.
+  while (marks_.size() < wanted) marks_.push_back({0, 0, 0, 0, false});
+  marks_.push_back({body_.size(), parts_, patch_count_, candidates_.size(), poisoned_});
+}
+
+void Capture::Release(int level) {
+  if (level >= 0 && marks_.size() > static_cast<size_t>(level)) {
+    marks_.resize(static_cast<size_t>(level));
+  }
+  if (marks_.empty()) retained_.clear();
+}
+
+void Capture::RollbackTo(int level) {
+  last_update_.table = nullptr;
+  const Mark mark = level >= 0 && static_cast<size_t>(level) < marks_.size()
+                        ? marks_[static_cast<size_t>(level)]
+                        : Mark{0, 0, 0, 0, false};
+  if (mark.part < parts_) {
+    // The log rows written since are undone by SQLite; what the first of them held from before the
+    // savepoint comes back from memory.
+    body_.Clear();
+    StartPart();
+    for (Retained& retained : retained_) {
+      if (retained.part != mark.part) continue;
+      body_.Append(retained.body.span());
+      tables_ = retained.tables;
+      hashes_ = retained.hashes;
+      for (size_t i = 0; i < tables_.size(); i++) {
+        tables_[i]->capture_epoch = epoch_;
+        tables_[i]->capture_index = static_cast<uint32_t>(i);
+      }
+    }
+    while (!retained_.empty() && retained_.back().part >= mark.part) retained_.pop_back();
+    parts_ = mark.part;
+  }
+  body_.Truncate(mark.size);
+  candidates_.Truncate(mark.candidates_size);
+  patch_count_ = mark.patch_count;
+  poisoned_ = mark.poisoned;
+  written_ = false;
+  if (level >= 0 && marks_.size() > static_cast<size_t>(level) + 1) {
+    marks_.resize(static_cast<size_t>(level) + 1);
+  }
+}
+
+void Capture::Rollback() {
+  Reset();
+  enlisted_ = false;
+}
+
+void Capture::Commit(Connection* connection) {
+  if (written_) {
+    Log& log = connection->log;
+    log.self()->held = log.self()->merged = first_sequence_ + parts_;
+    log.Observe(timestamp_);
+    if (log.self()->timestamp < timestamp_) log.self()->timestamp = timestamp_;
+    log.Committed(connection);
+    connection->counters.local_commits++;
+    connection->counters.local_patches += total_patches_;
+    if (connection->bell != nullptr) connection->bell(connection->bell_context);
+  }
+  Reset();
+  enlisted_ = false;
+}
+
+void Capture::StartPart() {
+  tables_.clear();
+  hashes_.clear();
+  epoch_++;
+  patch_count_ = 0;
+  last_update_.table = nullptr;
+}
+
+void Capture::Reset() {
+  body_.ClearAndTrim(kBufferBytesKept);
+  candidates_.ClearAndTrim(kBufferBytesKept);
+  marks_.clear();
+  retained_.clear();
+  StartPart();
+  total_patches_ = 0;
+  parts_ = 0;
+  first_sequence_ = 0;
+  poisoned_ = written_ = settle_rows_ = false;
+}
+
+void Capture::Finalize() { enlist_.Finalize(); }
+
+}  // namespace mergelite

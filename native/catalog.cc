@@ -1,0 +1,223 @@
+#include "catalog.h"
+
+#include "connection.h"
+
+namespace mergelite {
+
+void Table::FinalizeStatements() {
+  for (Statement* statement : {&clock_read, &clock_write, &remove, &read_row, &exists}) {
+    statement->Finalize();
+  }
+}
+
+int Catalog::ReadSchemaVersion(Connection* connection, int64_t* version) {
+  int rc = connection->Prepare(&version_, "PRAGMA main.schema_version");
+  if (rc != SQLITE_OK) return rc;
+  rc = version_.Step();
+  if (rc != SQLITE_ROW) return connection->Check(rc == SQLITE_OK ? SQLITE_CORRUPT : rc);
+  *version = version_.ColumnInteger(0);
+  return connection->Check(version_.Reset());
+}
+
+int Catalog::Refresh(Connection* connection) {
+  int64_t version;
+  int rc = ReadSchemaVersion(connection, &version);
+  if (rc != SQLITE_OK || version == schema_version_) return rc;
+  rc = Load(connection);
+  if (rc == SQLITE_OK) schema_version_ = version;
+  return rc;
+}
+
+int Catalog::Load(Connection* connection) {
+  Statement query;
+  int rc = connection->Check(query.Prepare(
+      connection->api, connection->db,
+      "SELECT (SELECT count(*) FROM main.sqlite_schema WHERE name = '_mergelite_meta'), "
+      "EXISTS (SELECT 1 FROM pragma_table_list AS list JOIN pragma_foreign_key_list(list.name) "
+      "WHERE list.schema = 'main'), (SELECT encoding <> 'UTF-8' FROM pragma_encoding)"));
+  if (rc != SQLITE_OK) return rc;
+  rc = query.Step();
+  if (rc != SQLITE_ROW) return connection->Check(rc);
+  present_ = query.ColumnInteger(0) != 0;
+  has_foreign_keys_ = query.ColumnInteger(1) != 0;
+  connection->utf16 = query.ColumnInteger(2) != 0;
+  query.Reset();
+  if (!present_) return Forget(), SQLITE_OK;
+  rc = LoadShapes(connection);
+  return rc == SQLITE_OK ? LoadTables(connection) : rc;
+}
+
+int Catalog::LoadShapes(Connection* connection) {
+  int rc = connection->Prepare(
+      &load_shapes_,
+      "SELECT id, descriptor FROM main._mergelite_shapes WHERE id > ?1 ORDER BY id");
+  if (rc != SQLITE_OK) return rc;
+  load_shapes_.Integer(1, shapes_loaded_);
+  while ((rc = load_shapes_.Step()) == SQLITE_ROW) {
+    StoredShape stored;
+    stored.id = load_shapes_.ColumnInteger(0);
+    stored.shape = DecodeShape(load_shapes_.ColumnBytes(1));
+    shapes_loaded_ = stored.id;
+    if (stored.shape != nullptr) shapes_.push_back(static_cast<StoredShape&&>(stored));
+  }
+  return connection->Check(rc);
+}
+
+int Catalog::LoadTables(Connection* connection) {
+  Statement query, columns;
+  int rc = connection->Check(
+      query.Prepare(connection->api, connection->db,
+                    "SELECT id, name, shape_id, active FROM main._mergelite_tables ORDER BY id"));
+  if (rc == SQLITE_OK) {
+    rc = connection->Check(
+        columns.Prepare(connection->api, connection->db,
+                        "SELECT id, name FROM main._mergelite_columns WHERE table_id = ?1"));
+  }
+  if (rc != SQLITE_OK) return rc;
+  // Tables keep their place in memory: the capture of an open transaction points at them.
+  for (auto& table : tables_) table->active = false;
+  while ((rc = query.Step()) == SQLITE_ROW) {
+    const int64_t id = query.ColumnInteger(0);
+    Table* table = TableById(id);
+    if (table == nullptr) {
+      tables_.push_back(std::make_unique<Table>());
+      table = tables_.back().get();
+      table->id = id;
+    }
+    table->name = Text(query.ColumnText(1));
+    if (table->shape_id != query.ColumnInteger(2)) table->capture_epoch = 0;
+    table->shape_id = query.ColumnInteger(2);
+    table->active = query.ColumnInteger(3) != 0;
+    table->shape = nullptr;
+    for (const StoredShape& stored : shapes_) {
+      if (stored.id == table->shape_id) table->shape = stored.shape.get();
+    }
+    if (table->shape == nullptr) {
+      table->active = false;
+      continue;
+    }
+    table->column_ids.assign(table->shape->columns.size(), 0);
+    columns.Integer(1, id);
+    while (columns.Step() == SQLITE_ROW) {
+      for (size_t i = 0; i < table->column_ids.size(); i++) {
+        if (SameName(table->shape->columns[i].c_str(), columns.ColumnText(1))) {
+          table->column_ids[i] = static_cast<uint32_t>(columns.ColumnInteger(0));
+        }
+      }
+    }
+  }
+  if (rc != SQLITE_OK) return connection->Check(rc);
+  table_by_shape_id_.clear();
+  for (auto& table : tables_) {
+    if (!table->active) continue;
+    const auto index = static_cast<size_t>(table->shape_id);
+    if (index >= table_by_shape_id_.size()) table_by_shape_id_.resize(index + 1, nullptr);
+    table_by_shape_id_[index] = table.get();
+  }
+  return SQLITE_OK;
+}
+
+int Catalog::Describe(Connection* connection, Table* table) {
+  TableInfo info;
+  int rc = DescribeTable(connection, table->name.c_str(), &info);
+  if (rc != SQLITE_OK) return rc;
+  table->FinalizeStatements();
+  table->stale = info.kind != TableInfo::Kind::kTable || info.shape.hash != table->shape->hash;
+  table->integer_key = info.integer_key;
+  table->has_user_triggers = info.has_user_triggers;
+  table->has_unique_indexes = !info.unique_indexes.empty();
+  table->binary_key = true;
+  for (const KeyColumn& key : table->shape->keys) {
+    if (key.collation != Collation::kBinary) table->binary_key = false;
+  }
+  Statement query;
+  Text sql("SELECT NOT EXISTS (SELECT 1 FROM main.");
+  Text name("_mergelite_clock_");
+  name << table->name;
+  sql.Name(name.c_str()) << ")";
+  rc = connection->Check(query.Prepare(connection->api, connection->db, sql.c_str()));
+  if (rc != SQLITE_OK) return rc;
+  table->clocks_empty = query.Step() == SQLITE_ROW && query.ColumnInteger(0) != 0;
+  table->checked_version = schema_version_;
+  return SQLITE_OK;
+}
+
+Table* Catalog::FindTable(const char* name) const {
+  for (const auto& table : tables_) {
+    if (SameName(table->name.c_str(), name)) return table.get();
+  }
+  return nullptr;
+}
+
+Table* Catalog::TableById(int64_t id) const {
+  for (const auto& table : tables_) {
+    if (table->id == id) return table.get();
+  }
+  return nullptr;
+}
+
+int Catalog::FindShape(Connection* connection, uint64_t hash, const Shape** shape) {
+  *shape = nullptr;
+  for (int attempt = 0; attempt < 2; attempt++) {
+    for (const StoredShape& stored : shapes_) {
+      if (stored.shape->hash == hash) {
+        *shape = stored.shape.get();
+        return SQLITE_OK;
+      }
+    }
+    // Another process may have learned it since.
+    if (attempt == 0) {
+      const int rc = LoadShapes(connection);
+      if (rc != SQLITE_OK) return rc;
+    }
+  }
+  return SQLITE_OK;
+}
+
+int Catalog::AddShape(Connection* connection, Span descriptor, int64_t* id) {
+  std::unique_ptr<Shape> shape = DecodeShape(descriptor);
+  if (shape == nullptr) {
+    return connection->Fail("SHAPE_MALFORMED", "a shape descriptor does not decode",
+                            "The peer that sent it is damaged or runs an unknown version.");
+  }
+  int rc = LoadShapes(connection);
+  if (rc != SQLITE_OK) return rc;
+  for (const StoredShape& stored : shapes_) {
+    if (stored.shape->hash == shape->hash) {
+      *id = stored.id;
+      return SQLITE_OK;
+    }
+  }
+  rc = connection->Prepare(&add_shape_,
+                           "INSERT INTO main._mergelite_shapes (hash, descriptor) VALUES (?1, ?2) "
+                           "RETURNING id");
+  if (rc != SQLITE_OK) return rc;
+  add_shape_.Integer(1, static_cast<int64_t>(shape->hash));
+  add_shape_.Bytes(2, descriptor);
+  rc = add_shape_.Step();
+  if (rc != SQLITE_ROW) return connection->Check(rc);
+  *id = add_shape_.ColumnInteger(0);
+  rc = connection->Check(add_shape_.Reset());
+  return rc == SQLITE_OK ? LoadShapes(connection) : rc;
+}
+
+void Catalog::Forget() {
+  for (auto& shape : shapes_) retired_shapes_.push_back(static_cast<StoredShape&&>(shape));
+  for (auto& table : tables_) {
+    table->FinalizeStatements();
+    retired_tables_.push_back(static_cast<std::unique_ptr<Table>&&>(table));
+  }
+  shapes_.clear();
+  tables_.clear();
+  table_by_shape_id_.clear();
+  shapes_loaded_ = 0;
+  schema_version_ = -1;
+}
+
+void Catalog::Finalize() {
+  for (auto& table : tables_) table->FinalizeStatements();
+  for (auto& table : retired_tables_) table->FinalizeStatements();
+  for (Statement* statement : {&version_, &load_shapes_, &add_shape_}) statement->Finalize();
+}
+
+}  // namespace mergelite

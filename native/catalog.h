@@ -1,0 +1,116 @@
+// The replicated tables and the known shapes, as the file has them.
+#pragma once
+#include <memory>
+#include <vector>
+
+#include "shape.h"
+#include "sqlite_api.h"
+
+namespace mergelite {
+
+struct Connection;
+
+// A table as SQLite describes it, before anyone decides whether it can be replicated.
+struct TableInfo {
+  enum class Kind : uint8_t { kMissing, kTable, kView, kVirtual };
+  struct UniqueIndex {
+    std::vector<Text> columns;
+    std::vector<Text> collations;
+    bool has_expression = false;
+  };
+
+  Kind kind = Kind::kMissing;
+  Text name;                     // as declared
+  Shape shape;                   // its hash included
+  std::vector<Text> key_types;   // a type name with the key column's affinity
+  std::vector<Text> collations;  // of the key columns, by name: may be the user's own
+  bool integer_key = false;      // the key is the rowid
+  bool autoincrement = false;
+  bool has_user_triggers = false;
+  std::vector<UniqueIndex> unique_indexes;  // besides the key
+};
+int DescribeTable(Connection* connection, const char* name, TableInfo* info);
+
+struct Table {
+  int64_t id = 0;
+  Text name;
+  int64_t shape_id = 0;
+  const Shape* shape = nullptr;      // the shape its triggers capture
+  std::vector<uint32_t> column_ids;  // of the shape's columns, as row clocks name them
+  bool active = false;
+
+  // Facts that a schema change may alter; see Catalog::Check.
+  int64_t checked_version = -1;
+  bool stale = false;  // the table has changed since its triggers were made
+  bool integer_key = false;
+  bool has_user_triggers = false;
+  bool has_unique_indexes = false;
+  bool binary_key = true;  // no key column has a collation besides BINARY
+  bool clocks_empty = false;
+
+  Statement clock_read, clock_write, remove, read_row, exists;
+  // Which entry of the open changeset's shapes this is; see Capture.
+  uint64_t capture_epoch = 0;
+  uint32_t capture_index = 0;
+
+  void FinalizeStatements();
+};
+
+struct StoredShape {
+  int64_t id = 0;
+  std::unique_ptr<Shape> shape;
+};
+
+class Catalog {
+ public:
+  // Loads tables and shapes when the schema is not the one they were loaded under. Cheap otherwise.
+  int Refresh(Connection* connection);
+  // Whether this file has the system tables at all.
+  bool present() const { return present_; }
+  int64_t schema_version() const { return schema_version_; }
+  bool has_foreign_keys() const { return has_foreign_keys_; }
+  void Invalidate() { schema_version_ = -1; }
+  // After a rollback: ids may be given again to others.
+  void Forget();
+
+  const std::vector<std::unique_ptr<Table>>& tables() const { return tables_; }
+  Table* FindTable(const char* name) const;
+  Table* TableById(int64_t id) const;
+  // By the number in its triggers; null for a shape that no longer is a table's current one.
+  Table* TableByShapeId(int64_t shape_id) const {
+    const auto index = static_cast<uint64_t>(shape_id);
+    return index < table_by_shape_id_.size() ? table_by_shape_id_[index] : nullptr;
+  }
+  // Fills in the facts that depend on the schema, once per schema version.
+  int Check(Connection* connection, Table* table) {
+    return table->checked_version == schema_version_ ? SQLITE_OK : Describe(connection, table);
+  }
+
+  // The shape of a hash, null when it is unknown.
+  int FindShape(Connection* connection, uint64_t hash, const Shape** shape);
+  // Stores a shape unless it is known, and tells its id.
+  int AddShape(Connection* connection, Span descriptor, int64_t* id);
+
+  void Finalize();
+
+ private:
+  int ReadSchemaVersion(Connection* connection, int64_t* version);
+  int Load(Connection* connection);
+  int LoadShapes(Connection* connection);
+  int LoadTables(Connection* connection);
+  int Describe(Connection* connection, Table* table);
+
+  bool present_ = false;
+  bool has_foreign_keys_ = false;
+  int64_t schema_version_ = -1;
+  int64_t shapes_loaded_ = 0;
+  std::vector<StoredShape> shapes_;
+  std::vector<std::unique_ptr<Table>> tables_;
+  std::vector<Table*> table_by_shape_id_;
+  // What the capture of an open transaction may still point at; rollbacks of schema changes are rare.
+  std::vector<StoredShape> retired_shapes_;
+  std::vector<std::unique_ptr<Table>> retired_tables_;
+  Statement version_, load_shapes_, add_shape_;
+};
+
+}  // namespace mergelite

@@ -1,0 +1,123 @@
+#include "clock_cache.h"
+
+#include "value.h"
+
+namespace mergelite {
+namespace {
+
+uint32_t HashOf(uint32_t table, Span identity) {
+  uint64_t hash = 0x9e3779b97f4a7c15u ^ (table * uint64_t{0xff51afd7ed558ccd});
+  const uint8_t* at = identity.data;
+  size_t left = identity.size;
+  for (; left >= 8; left -= 8, at += 8) {
+    uint64_t word;
+    memcpy(&word, at, 8);
+    hash = (hash ^ word) * 0x9fb21c651e98df25u;
+    hash ^= hash >> 29;
+  }
+  uint64_t word = 0;
+  if (left > 0) memcpy(&word, at, left);
+  hash = (hash ^ word ^ (uint64_t{left} << 56)) * 0x9fb21c651e98df25u;
+  return static_cast<uint32_t>(hash ^ (hash >> 32));
+}
+
+}  // namespace
+
+void ClockCache::Clear() {
+  arena_.ClearAndTrim(0);
+  slots_.clear();
+  slots_.shrink_to_fit();
+  count_ = 0;
+}
+
+ClockCache::Header ClockCache::HeaderAt(size_t offset) const {
+  Header header;
+  memcpy(&header, arena_.data() + offset, sizeof header);
+  return header;
+}
+
+size_t ClockCache::SlotOf(uint32_t table, Span identity, uint32_t hash) const {
+  const size_t mask = slots_.size() - 1;
+  for (size_t slot = hash & mask;; slot = (slot + 1) & mask) {
+    if (slots_[slot] == 0) return slot;
+    const size_t offset = slots_[slot] - 1;
+    const Header header = HeaderAt(offset);
+    if (header.hash != hash || header.table != table) continue;
+    const Span found{arena_.data() + offset + sizeof(Header), header.identity_size};
+    if (found == identity) return slot;
+  }
+}
+
+Span ClockCache::Find(uint32_t table, Span identity) const {
+  if (slots_.empty()) return {};
+  const size_t slot = SlotOf(table, identity, HashOf(table, identity));
+  if (slots_[slot] == 0) return {};
+  const size_t offset = slots_[slot] - 1;
+  const Header header = HeaderAt(offset);
+  return {arena_.data() + offset + sizeof(Header) + header.identity_size + header.key_size,
+          header.clock_size};
+}
+
+void ClockCache::Put(uint32_t table, Span identity, Span key, Span clock) {
+  if (count_ * 10 >= slots_.size() * 6) GrowSlots();
+  const uint32_t hash = HashOf(table, identity);
+  const size_t slot = SlotOf(table, identity, hash);
+  if (slots_[slot] != 0) {
+    const size_t offset = slots_[slot] - 1;
+    Header header = HeaderAt(offset);
+    const bool fits = clock.size <= header.clock_room;
+    header.clock_size = static_cast<uint32_t>(clock.size);
+    header.replaced = fits ? 0 : 1;
+    memcpy(arena_.data() + offset, &header, sizeof header);
+    if (fits) {
+      const size_t at = offset + sizeof header + header.identity_size + header.key_size;
+      memcpy(arena_.data() + at, clock.data, clock.size);
+      return;
+    }
+  } else {
+    count_++;
+  }
+  const size_t offset = arena_.size();
+  const Header header{hash,
+                      table,
+                      static_cast<uint32_t>(identity.size),
+                      static_cast<uint32_t>(key.size),
+                      static_cast<uint32_t>(clock.size),
+                      static_cast<uint32_t>(clock.size),
+                      0};
+  arena_.Append(&header, sizeof header);
+  arena_.Append(identity);
+  arena_.Append(key);
+  arena_.Append(clock);
+  slots_[slot] = static_cast<uint32_t>(offset + 1);
+}
+
+size_t ClockCache::Next(size_t position, Entry* entry) const {
+  while (position < arena_.size()) {
+    const Header header = HeaderAt(position);
+    const uint8_t* at = arena_.data() + position + sizeof(Header);
+    // A replaced entry keeps the size of its first clock, its room.
+    position += sizeof(Header) + header.identity_size + header.key_size + header.clock_room;
+    if (header.replaced != 0) continue;
+    entry->table = header.table;
+    entry->identity_size = header.identity_size;
+    entry->key = {at, header.identity_size + header.key_size};
+    entry->clock = {at + header.identity_size + header.key_size, header.clock_size};
+    return position;
+  }
+  return 0;
+}
+
+void ClockCache::GrowSlots() {
+  const size_t size = slots_.empty() ? 1024 : slots_.size() * 2;
+  std::vector<uint32_t> slots(size, 0);
+  for (uint32_t filled : slots_) {
+    if (filled == 0) continue;
+    size_t slot = HeaderAt(filled - 1).hash & (size - 1);
+    while (slots[slot] != 0) slot = (slot + 1) & (size - 1);
+    slots[slot] = filled;
+  }
+  slots_.swap(slots);
+}
+
+}  // namespace mergelite

@@ -1,0 +1,56 @@
+// Row clocks of changesets that are not folded yet, in memory: a hash table over one arena, so that
+// an entry costs its bytes and four for its slot. Entries are joined into, never removed one by one.
+#pragma once
+#include "row_clock.h"
+
+namespace mergelite {
+
+class ClockCache {
+ public:
+  struct Entry {
+    uint32_t table = 0;
+    Span key;    // identity bytes, then the key as encoded in the patch
+    size_t identity_size = 0;
+    Span clock;
+  };
+
+  size_t count() const { return count_; }
+  size_t bytes() const { return arena_.capacity() + slots_.capacity() * sizeof(uint32_t); }
+  bool empty() const { return count_ == 0; }
+  void Clear();
+  void Swap(ClockCache& other) {
+    arena_.Swap(other.arena_);
+    slots_.swap(other.slots_);
+    size_t count = count_;
+    count_ = other.count_;
+    other.count_ = count;
+  }
+
+  // The encoded clock under (table, identity), or an empty span.
+  Span Find(uint32_t table, Span identity) const;
+  // Replaces or adds. `key` is kept beside the identity, for folding writes it to the clock table.
+  void Put(uint32_t table, Span identity, Span key, Span clock);
+
+  // Walks entries in the order of their arrival: start with 0, stops when it returns 0.
+  size_t Next(size_t position, Entry* entry) const;
+
+ private:
+  struct Header {
+    uint32_t hash;
+    uint32_t table;
+    uint32_t identity_size;
+    uint32_t key_size;
+    uint32_t clock_size;
+    uint32_t clock_room;
+    uint32_t replaced;  // 1: the arena holds a later entry for the same row
+  };
+  size_t SlotOf(uint32_t table, Span identity, uint32_t hash) const;
+  Header HeaderAt(size_t offset) const;
+  void GrowSlots();
+
+  Bytes arena_;
+  std::vector<uint32_t> slots_;  // arena offset + 1, 0 is free
+  size_t count_ = 0;
+};
+
+}  // namespace mergelite

@@ -1,0 +1,71 @@
+// Row clocks of a connection: in memory for changesets not folded yet, in the clock tables for the
+// rest, and how the first become the second.
+#pragma once
+#include "clock_cache.h"
+#include "codec.h"
+#include "log.h"
+
+namespace mergelite {
+
+struct Connection;
+struct Table;
+struct Target;
+
+// Wall-clock budget of one call from JavaScript.
+class Deadline {
+ public:
+  Deadline(const Connection* connection, double budget_ms);
+  bool Passed() const;
+
+ private:
+  int64_t Now() const;
+  const Connection* connection_;
+  int64_t end_ms_;
+};
+
+class Clocks {
+ public:
+  // A generation of the cache takes this much before it has to be folded.
+  static constexpr size_t kCacheBytesMax = size_t{8} << 20;
+
+  // What is known of a row: clock table, frozen and active generation joined.
+  int LookUp(Connection* connection, Table* table, Span identity, const Value* key,
+             RowClock* clock);
+  // Joins one patch into the active generation. Never fails: it is memory only.
+  void Absorb(Connection* connection, const Target& target, const Patch& patch, Span identity,
+              const Stamp& stamp);
+  // Reads changesets from the log that are merged but not in memory yet, as those this connection's
+  // own users wrote.
+  int AbsorbTail(Connection* connection, const Deadline& deadline, bool* done);
+
+  bool WantsFold() const { return active_.bytes() >= kCacheBytesMax || !frozen_.empty(); }
+  bool Full() const { return active_.bytes() >= 2 * kCacheBytesMax && !frozen_.empty(); }
+  bool empty() const { return active_.empty() && frozen_.empty(); }
+  size_t count() const { return active_.count() + frozen_.count(); }
+  size_t bytes() const { return active_.bytes() + frozen_.bytes(); }
+  // Folds for a while, within the caller's transaction. `all`: also what would still fit in memory.
+  int Fold(Connection* connection, const Deadline& deadline, bool all, bool* done);
+  // After a rollback memory may know more than the file: forget, and read the log again.
+  void Forget(Connection* connection);
+
+ private:
+  struct FrozenMark {
+    Origin* origin;
+    uint64_t sequence;
+  };
+  void Freeze(Connection* connection);
+  int FoldChunk(Connection* connection);
+  int FoldEntry(Connection* connection, const ClockCache::Entry& entry);
+
+  ClockCache active_;
+  ClockCache frozen_;  // being folded
+  size_t fold_position_ = 0;
+  std::vector<FrozenMark> frozen_marks_;
+  Bytes scratch_;
+  RowClock clock_, other_;
+};
+
+// Within the caller's transaction, however long it takes.
+int FoldEverything(Connection* connection);
+
+}  // namespace mergelite

@@ -1,0 +1,105 @@
+// One database connection that has the extension: everything the library keeps for it, and owns.
+#pragma once
+#include <memory>
+#include <vector>
+
+#include "capture.h"
+#include "catalog.h"
+#include "clock_cache.h"
+#include "log.h"
+#include "sqlite_api.h"
+
+namespace mergelite {
+
+struct MergeState;
+
+// What went wrong, for people and for switch statements. `code` is one of docs/errors.md.
+struct Error {
+  const char* code = "";
+  Text message;
+  Text hint;
+
+  void Clear() {
+    code = "";
+    message.Clear();
+    hint.Clear();
+  }
+};
+
+struct Counters {
+  uint64_t local_commits = 0;
+  uint64_t local_patches = 0;
+};
+
+struct Connection {
+  const Api* api = nullptr;
+  sqlite3* db = nullptr;
+  int handle = 0;
+  bool finalized = false;
+  bool utf16 = false;
+  // Merging writes rows that need no capture; `merging` is also what mergelite_merging() tells.
+  bool merging = false;
+  int64_t fixed_clock_ms = 0;
+
+  Error error;
+  Catalog catalog;
+  Log log;
+  Capture capture;
+  std::unique_ptr<MergeState> merge;
+  Counters counters;
+
+  // Rung in xCommit when the log grew. Called on the connection's own thread.
+  void (*bell)(void* context) = nullptr;
+  void* bell_context = nullptr;
+
+  Connection();
+  ~Connection();
+
+  int64_t NowMs() const;
+  bool InTransaction() const { return api->get_autocommit(db) == 0; }
+  int Execute(const char* sql) { return Check(api->exec(db, sql, nullptr, nullptr, nullptr)); }
+  // Prepares unless that was done before.
+  int Prepare(Statement* statement, const char* sql) {
+    if (*statement) return SQLITE_OK;
+    return Check(statement->Prepare(api, db, sql));
+  }
+  // Remembers SQLite's own message of a failure; passes `rc` through.
+  int Check(int rc);
+  // Records an error of ours and returns SQLITE_ERROR.
+  int Fail(const char* code, const char* message, const char* hint = "");
+  int Fail(const char* code, const Text& message, const char* hint = "") {
+    return Fail(code, message.c_str(), hint);
+  }
+  // Finalizes every statement, so that sqlite3_close() finds none.
+  void Finalize();
+};
+
+// Connections by handle, for the addon. A handle of a closed connection finds nothing.
+int RegisterConnection(Connection* connection);
+void UnregisterConnection(int handle);
+Connection* FindConnection(int handle);
+
+// Opens a transaction and rolls it back unless it was committed.
+class Transaction {
+ public:
+  explicit Transaction(Connection* connection) : connection_(connection) {}
+  ~Transaction() {
+    if (open_) connection_->api->exec(connection_->db, "ROLLBACK", nullptr, nullptr, nullptr);
+  }
+  int Begin() {
+    const int rc = connection_->Execute("BEGIN IMMEDIATE");
+    open_ = rc == SQLITE_OK;
+    return rc;
+  }
+  int Commit() {
+    const int rc = connection_->Execute("COMMIT");
+    if (rc == SQLITE_OK) open_ = false;
+    return rc;
+  }
+
+ private:
+  Connection* connection_;
+  bool open_ = false;
+};
+
+}  // namespace mergelite

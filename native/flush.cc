@@ -1,0 +1,221 @@
+// How a transaction's buffer becomes log rows: the part of Capture that runs when SQLite is about to
+// commit, or when the buffer has grown to a part's size.
+#include <algorithm>
+
+#include "connection.h"
+#include "table_sql.h"
+
+namespace mergelite {
+
+int Capture::Sync(Connection* connection) {
+  if (poisoned_) {
+    return connection->Fail("CAPTURE_FAILED",
+                            "a change of this transaction could not be recorded, so it must not "
+                            "be committed",
+                            "Roll back; the statement's own error told why.");
+  }
+  if (body_.empty() && candidates_.empty() && parts_ == 0) return SQLITE_OK;
+  int rc = Settle(connection);
+  if (rc != SQLITE_OK || (body_.empty() && parts_ == 0)) return rc;
+  rc = WritePart(connection, false);
+  if (rc != SQLITE_OK) return rc;
+  written_ = true;
+  return CheckStale(connection);
+}
+
+int Capture::Position(Connection* connection) {
+  if (first_sequence_ != 0) return SQLITE_OK;
+  Log& log = connection->log;
+  const int rc = log.Refresh(connection);
+  if (rc != SQLITE_OK) return rc;
+  first_sequence_ = log.self()->held + 1;
+  timestamp_ = Tick(log.newest_timestamp(), connection->NowMs());
+  return SQLITE_OK;
+}
+
+int Capture::WritePart(Connection* connection, bool continues) {
+  int rc = Position(connection);
+  if (rc != SQLITE_OK) return rc;
+  const Api* api = connection->api;
+  payload_.Clear();
+  EncodePayload({continues ? kFlagContinues : uint8_t{0}, hashes_.data(), hashes_.size(),
+                 patch_count_, body_.span()},
+                &payload_);
+  const sqlite3_int64 rowid = api->last_insert_rowid(connection->db);
+  rc = connection->log.Write(connection, first_sequence_ + parts_, timestamp_, payload_.span(),
+                             written_);
+  api->set_last_insert_rowid(connection->db, rowid);
+  if (rc == SQLITE_OK && !written_) total_patches_ += patch_count_;
+  payload_.ClearAndTrim(kPartBytesMax);
+  return rc;
+}
+
+// A schema change inside this very transaction shows as a recompiled statement: patches of a table
+// whose columns changed under its triggers would miss values.
+int Capture::CheckStale(Connection* connection) {
+  const int reprepared = connection->log.WriteReprepared();
+  if (reprepared == write_reprepared_) return SQLITE_OK;
+  write_reprepared_ = reprepared;
+  const int rc = connection->catalog.Refresh(connection);
+  if (rc != SQLITE_OK) return rc;
+  for (Table* table : tables_) {
+    const int checked = connection->catalog.Check(connection, table);
+    if (checked != SQLITE_OK) return checked;
+    if (!table->stale || !table->active) continue;
+    Text message("table ");
+    message.Name(table->name.c_str()) << " was altered and written in one transaction";
+    return connection->Fail("SCHEMA_STALE", message,
+                            "Commit the ALTER TABLE first, then write.");
+  }
+  return SQLITE_OK;
+}
+
+// Writes what there is as a part of the transaction, and keeps in memory only what an open savepoint
+// may still return to.
+int Capture::Spill(Connection* connection) {
+  int rc = SettleTouchedTwice(connection);
+  if (rc == SQLITE_OK) rc = WritePart(connection, true);
+  if (rc != SQLITE_OK) return rc;
+  size_t needed = 0;
+  for (const Mark& mark : marks_) {
+    if (mark.part == parts_ && mark.size > needed) needed = mark.size;
+  }
+  if (needed > 0) {
+    Retained retained;
+    retained.part = parts_;
+    retained.body.Append(body_.data(), needed);
+    retained.tables = tables_;
+    retained.hashes = hashes_;
+    retained_.push_back(static_cast<Retained&&>(retained));
+  }
+  parts_++;
+  body_.Clear();
+  StartPart();
+  return SQLITE_OK;
+}
+
+int Capture::Settle(Connection* connection) {
+  const int rc = SettleTouchedTwice(connection);
+  return rc == SQLITE_OK ? SettleCandidates(connection) : rc;
+}
+
+int Capture::SettleCandidates(Connection* connection) {
+  Reader in(candidates_.span());
+  std::vector<Value> key;
+  while (!in.AtEnd()) {
+    Table* table = connection->catalog.TableByShapeId(static_cast<int64_t>(in.Varint()));
+    if (table == nullptr) return connection->Fail("SCHEMA_STALE", "a replicated table is gone");
+    key.resize(table->shape->keys.size());
+    const uint8_t* begin = in.at();
+    for (Value& value : key) {
+      if (!ReadValue(&in, &value)) return connection->Fail("CAPTURE_FAILED", "a key is damaged");
+    }
+    int rc = PrepareExists(connection, table);
+    if (rc != SQLITE_OK) return rc;
+    BindKey(&table->exists, key.data(), key.size());
+    rc = table->exists.Step();
+    if (rc == SQLITE_ROW) {
+      table->exists.Reset();
+      continue;
+    }
+    if (rc != SQLITE_OK) return connection->Check(rc);
+    AppendHead(connection, table, Operation::kDelete);
+    body_.Append(begin, static_cast<size_t>(in.at() - begin));
+  }
+  candidates_.Clear();
+  return SQLITE_OK;
+}
+
+// The user's own triggers may change a row before our trigger of the outer statement runs, so that
+// the patches of one row stand in the wrong order. What counts is what the row holds in the end.
+int Capture::SettleTouchedTwice(Connection* connection) {
+  if (!settle_rows_) return SQLITE_OK;
+  settle_rows_ = false;
+  struct Touch {
+    uint32_t table;
+    size_t offset, key_offset, key_size;
+  };
+  std::vector<Touch> touches;
+  std::vector<const Shape*> shapes;
+  for (Table* table : tables_) shapes.push_back(table->shape);
+  Payload payload;
+  payload.shape_hashes = hashes_;
+  payload.patch_count = patch_count_;
+  payload.patches = body_.span();
+  PatchReader reader(payload, shapes.data());
+  Patch patch;
+  while (reader.Next(&patch)) {
+    if (!tables_[patch.shape_index]->has_user_triggers) continue;
+    touches.push_back({patch.shape_index,
+                       static_cast<size_t>(patch.bytes.data - body_.data()),
+                       static_cast<size_t>(patch.encoded_key.data - body_.data()),
+                       patch.encoded_key.size});
+  }
+  auto key_of = [&](const Touch& touch) {
+    return Span{body_.data() + touch.key_offset, touch.key_size};
+  };
+  std::sort(touches.begin(), touches.end(), [&](const Touch& a, const Touch& b) {
+    if (a.table != b.table) return a.table < b.table;
+    if (a.key_size != b.key_size) return a.key_size < b.key_size;
+    const int order = memcmp(key_of(a).data, key_of(b).data, a.key_size);
+    return order != 0 ? order < 0 : a.offset < b.offset;
+  });
+  for (size_t i = 0; i < touches.size();) {
+    size_t end = i + 1;
+    while (end < touches.size() && touches[end].table == touches[i].table &&
+           key_of(touches[end]) == key_of(touches[i])) {
+      end++;
+    }
+    if (end - i > 1) {
+      Bytes key, bitmap;
+      key.Append(key_of(touches[i]));
+      Table* table = tables_[touches[i].table];
+      memset(bitmap.Reserve(table->shape->bitmap_bytes() + 1), 0, table->shape->bitmap_bytes() + 1);
+      bool whole = false;
+      for (; i < end; i++) {
+        Reader at(body_.data() + touches[i].offset, body_.data() + body_.size());
+        whole = whole || static_cast<Operation>(at.Varint() & 3) != Operation::kUpdate;
+        if (whole) continue;
+        const uint8_t* bits = body_.data() + touches[i].key_offset + touches[i].key_size;
+        for (size_t b = 0; b < table->shape->bitmap_bytes(); b++) bitmap.data()[b] |= bits[b];
+      }
+      const int rc =
+          AppendFromTable(connection, table, key.span(), whole ? nullptr : bitmap.data());
+      if (rc != SQLITE_OK) return rc;
+    }
+    i = end;
+  }
+  settle_rows_ = false;  // what was appended is settled
+  return SQLITE_OK;
+}
+
+// Appends a row's present content as a patch: whole, or the columns of `bitmap`.
+int Capture::AppendFromTable(Connection* connection, Table* table, Span encoded_key,
+                             const uint8_t* bitmap) {
+  const Shape& shape = *table->shape;
+  std::vector<Value> key(shape.keys.size());
+  Reader in(encoded_key);
+  for (Value& value : key) ReadValue(&in, &value);
+  int rc = PrepareReadRow(connection, table);
+  if (rc != SQLITE_OK) return rc;
+  BindKey(&table->read_row, key.data(), key.size());
+  rc = table->read_row.Step();
+  if (rc == SQLITE_OK) {
+    AppendHead(connection, table, Operation::kDelete);
+    body_.Append(encoded_key);
+    return SQLITE_OK;
+  }
+  if (rc != SQLITE_ROW) return connection->Check(rc);
+  AppendHead(connection, table, bitmap == nullptr ? Operation::kInsert : Operation::kUpdate);
+  body_.Append(encoded_key);
+  if (bitmap != nullptr) body_.Append(bitmap, shape.bitmap_bytes());
+  for (size_t i = 0; i < shape.columns.size(); i++) {
+    if (bitmap != nullptr && (bitmap[i / 8] >> (i % 8) & 1) == 0) continue;
+    Value value;
+    table->read_row.ColumnAny(static_cast<int>(i), &value);
+    AppendValue(&body_, value);
+  }
+  return connection->Check(table->read_row.Reset());
+}
+
+}  // namespace mergelite

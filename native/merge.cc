@@ -1,0 +1,437 @@
+#include "merge.h"
+
+#include <algorithm>
+
+#include "connection.h"
+
+namespace mergelite {
+namespace {
+
+// Runs while merging writes: capture is off, foreign keys are not enforced (a child may arrive
+// before its parent), and the user's last_insert_rowid() stays.
+class MergeScope {
+ public:
+  explicit MergeScope(Connection* connection) : connection_(connection) {
+    const Api* api = connection->api;
+    rowid_ = api->last_insert_rowid(connection->db);
+    connection->merging = true;
+    if (!connection->catalog.has_foreign_keys()) return;
+    // Only when needed: it makes SQLite compile every statement of the connection again.
+    api->db_config(connection->db, SQLITE_DBCONFIG_ENABLE_FKEY, -1, &foreign_keys_);
+    if (foreign_keys_ != 0) {
+      api->db_config(connection->db, SQLITE_DBCONFIG_ENABLE_FKEY, 0, nullptr);
+    }
+  }
+  ~MergeScope() {
+    const Api* api = connection_->api;
+    if (foreign_keys_ != 0) {
+      api->db_config(connection_->db, SQLITE_DBCONFIG_ENABLE_FKEY, 1, nullptr);
+    }
+    api->set_last_insert_rowid(connection_->db, rowid_);
+    connection_->merging = false;
+  }
+
+ private:
+  Connection* connection_;
+  sqlite3_int64 rowid_;
+  int foreign_keys_ = 0;
+};
+
+const char* DecodeErrorText(DecodeError error) {
+  switch (error) {
+    case DecodeError::kTruncated:
+      return "truncated";
+    case DecodeError::kFormat:
+      return "unknown format";
+    case DecodeError::kChecksum:
+      return "checksum mismatch";
+    default:
+      return "malformed";
+  }
+}
+
+struct Changeset {
+  Payload payload;
+  std::vector<const Shape*> shapes;
+  std::vector<Target*> targets;
+};
+
+// The shapes of a payload; the first unknown one is reported.
+int ResolveShapes(Connection* connection, Changeset* changeset, uint64_t* unknown) {
+  *unknown = 0;
+  changeset->shapes.clear();
+  for (uint64_t hash : changeset->payload.shape_hashes) {
+    const Shape* shape;
+    const int rc = connection->catalog.FindShape(connection, hash, &shape);
+    if (rc != SQLITE_OK) return rc;
+    if (shape == nullptr) {
+      *unknown = hash;
+      return SQLITE_OK;
+    }
+    changeset->shapes.push_back(shape);
+  }
+  return SQLITE_OK;
+}
+
+int ResolveTargets(Connection* connection, Changeset* changeset) {
+  changeset->targets.clear();
+  for (const Shape* shape : changeset->shapes) {
+    Target* target;
+    const int rc = ResolveTarget(connection, shape, &target);
+    if (rc != SQLITE_OK) return rc;
+    changeset->targets.push_back(target);
+  }
+  return SQLITE_OK;
+}
+
+bool PatchesMakeSense(const Changeset& changeset) {
+  PatchReader reader(changeset.payload, changeset.shapes.data());
+  Patch patch;
+  while (reader.Next(&patch)) {
+  }
+  return reader.ok();
+}
+
+int MergePatches(Connection* connection, Origin* origin, const Record& record,
+                 Changeset* changeset) {
+  int rc = ResolveTargets(connection, changeset);
+  if (rc != SQLITE_OK) return rc;
+  const Incoming incoming{origin, record.sequence, {record.timestamp, origin->ordinal}};
+  PatchReader reader(changeset->payload, changeset->shapes.data());
+  Patch patch;
+  while (reader.Next(&patch)) {
+    connection->merge->stats->patches++;
+    rc = MergePatch(connection, incoming, changeset->targets[patch.shape_index], patch);
+    if (rc != SQLITE_OK) return rc;
+  }
+  return SQLITE_OK;
+}
+
+// A changeset that passes its checksum but makes no sense was made so: it is kept for inspection,
+// and the sequence counts as held, so that the origin's next ones still merge.
+int Refuse(Connection* connection, const Record& record, const char* reason) {
+  MergeState& merge = *connection->merge;
+  int rc = connection->Prepare(&merge.refuse,
+                               "INSERT OR REPLACE INTO main._mergelite_refused (peer, sequence, "
+                               "timestamp, reason, payload) VALUES (?1, ?2, ?3, ?4, ?5)");
+  if (rc != SQLITE_OK) return rc;
+  merge.refuse.Integer(1, static_cast<int64_t>(record.origin));
+  merge.refuse.Integer(2, static_cast<int64_t>(record.sequence));
+  merge.refuse.Integer(3, static_cast<int64_t>(record.timestamp));
+  merge.refuse.String(4, reason);
+  merge.refuse.Bytes(5, record.payload);
+  merge.stats->refused.push_back({record.origin, record.sequence, reason});
+  return connection->Check(merge.refuse.Run());
+}
+
+void Advance(Connection* connection, Origin* origin, const Record& record) {
+  origin->merged = record.sequence;
+  origin->timestamp = std::max(origin->timestamp, record.timestamp);
+  origin->dirty = true;
+  connection->log.Observe(record.timestamp);
+  if (origin->absorbed + 1 >= record.sequence) origin->absorbed = record.sequence;
+  connection->merge->stats->changesets++;
+}
+
+bool TooFarAhead(Connection* connection, uint64_t timestamp) {
+  MergeState& merge = *connection->merge;
+  const int64_t ahead_ms = WallMsOf(timestamp) - connection->NowMs();
+  if (ahead_ms <= merge.drift_max_ms) return false;
+  const int64_t resume = WallMsOf(timestamp) - merge.drift_max_ms;
+  int64_t& earliest = merge.stats->resume_at_ms;
+  if (earliest == 0 || resume < earliest) earliest = resume;
+  return true;
+}
+
+// How much of an origin's log, after `merged`, is ready: whole transactions whose time has come.
+// Returns the last sequence of the next transaction, or 0.
+int NextWhole(Connection* connection, const Origin& origin, uint64_t* last) {
+  *last = 0;
+  Payload payload;
+  return connection->log.ForEach(connection, origin, origin.merged, origin.held,
+                                 [&](const Record& record) {
+                                   if (TooFarAhead(connection, record.timestamp)) return false;
+                                   if (DecodePayload(record.payload, &payload) !=
+                                           DecodeError::kNone ||
+                                       !payload.continues()) {
+                                     *last = record.sequence;
+                                     return false;
+                                   }
+                                   return true;
+                                 });
+}
+
+// Merges what is in the log but not in the tables: the parts of a large transaction once all are
+// here, and changesets whose clock was too far ahead.
+int MergePending(Connection* connection, Origin* origin, const Deadline& deadline) {
+  while (origin->merged < origin->held) {
+    uint64_t last;
+    int rc = NextWhole(connection, *origin, &last);
+    if (rc != SQLITE_OK) return connection->Check(rc);
+    if (last == 0) return SQLITE_OK;
+    for (uint64_t sequence = origin->merged + 1; sequence <= last; sequence++) {
+      // Read one at a time: merging reads the log for other purposes too.
+      Bytes records;
+      rc = connection->log.Read(connection, origin->peer, sequence, sequence, 0, &records);
+      if (rc != SQLITE_OK) return rc;
+      Reader in(records.span());
+      Record record;
+      if (!ReadRecord(&in, &record)) return connection->Fail("FILE_DAMAGED", "the log has a hole");
+      Changeset changeset;
+      if (DecodePayload(record.payload, &changeset.payload) == DecodeError::kNone) {
+        uint64_t unknown;
+        rc = ResolveShapes(connection, &changeset, &unknown);
+        if (rc == SQLITE_OK && unknown == 0) {
+          rc = MergePatches(connection, origin, record, &changeset);
+        }
+        if (rc != SQLITE_OK) return rc;
+      }
+      Advance(connection, origin, record);
+    }
+    if (deadline.Passed()) {
+      connection->merge->stats->more = true;
+      return SQLITE_OK;
+    }
+  }
+  return SQLITE_OK;
+}
+
+// What to do with one record is decided before anything is written.
+int MergeRecord(Connection* connection, const Record& record, const Deadline& deadline) {
+  MergeState& merge = *connection->merge;
+  Log& log = connection->log;
+  Origin* origin = log.FindOrigin(record.origin);
+  if (origin == log.self()) {
+    merge.stats->duplicates++;
+    // A peer that knows more of our own writes than we do: our file was set back.
+    if (record.sequence > origin->held) merge.stats->gaps.push_back({record.origin, 0});
+    return SQLITE_OK;
+  }
+  const uint64_t held = origin == nullptr ? 0 : origin->held;
+  if (record.sequence <= held) return merge.stats->duplicates++, SQLITE_OK;
+  if (record.sequence != held + 1) {
+    auto& gaps = merge.stats->gaps;
+    for (const MergeStats::Gap& gap : gaps) {
+      if (gap.peer == record.origin) return SQLITE_OK;
+    }
+    gaps.push_back({record.origin, held + 1});
+    return SQLITE_OK;
+  }
+  Changeset changeset;
+  const DecodeError error = DecodePayload(record.payload, &changeset.payload);
+  if (error != DecodeError::kNone) {
+    return connection->Fail("PAYLOAD_CORRUPT", DecodeErrorText(error),
+                            "The message was damaged on its way or its sender is: it is asked for "
+                            "again over the next link.");
+  }
+  uint64_t unknown;
+  int rc = ResolveShapes(connection, &changeset, &unknown);
+  if (rc != SQLITE_OK) return rc;
+  if (unknown != 0) {
+    merge.stats->unknown_shapes.push_back(unknown);
+    return SQLITE_OK;
+  }
+  if (origin == nullptr) {
+    rc = log.AddOrigin(connection, record.origin, &origin);
+    if (rc != SQLITE_OK) return rc;
+  }
+  const bool sensible = PatchesMakeSense(changeset);
+  // A refused changeset goes no further: peers get an empty one in its place.
+  Bytes empty;
+  Record stored = record;
+  if (!sensible) {
+    rc = Refuse(connection, record, "patches make no sense");
+    if (rc != SQLITE_OK) return rc;
+    EncodePayload({}, &empty);
+    stored.payload = empty.span();
+  }
+  rc = log.Append(connection, *origin, stored);
+  if (rc != SQLITE_OK) return rc;
+  const bool waits = origin->merged != origin->held || changeset.payload.continues() ||
+                     TooFarAhead(connection, record.timestamp);
+  origin->held = record.sequence;
+  origin->dirty = true;
+  if (waits) return MergePending(connection, origin, deadline);
+  if (sensible) {
+    rc = MergePatches(connection, origin, record, &changeset);
+    if (rc != SQLITE_OK) return rc;
+  }
+  Advance(connection, origin, record);
+  return SQLITE_OK;
+}
+
+// Forgets what a failed transaction left in memory.
+int Abandon(Connection* connection, int rc) {
+  connection->merge->any_parked = -1;
+  connection->log.Invalidate();
+  connection->log.ReloadAfterRollback(connection);
+  connection->merge->clocks.Forget(connection);
+  return rc;
+}
+
+bool IsBusy(int rc) { return (rc & 0xff) == SQLITE_BUSY || (rc & 0xff) == SQLITE_LOCKED; }
+
+// Runs `work` in a write transaction in which memory and file agree.
+template <class Work>
+int InMergeTransaction(Connection* connection, MergeStats* stats, Work work) {
+  connection->error.Clear();
+  if (connection->merge == nullptr) connection->merge = std::make_unique<MergeState>();
+  MergeState& merge = *connection->merge;
+  merge.stats = stats;
+  if (connection->InTransaction()) return stats->busy = true, SQLITE_OK;
+  int rc = connection->catalog.Refresh(connection);
+  if (rc != SQLITE_OK || !connection->catalog.present()) return rc;
+  MergeScope scope(connection);
+  rc = connection->Prepare(&merge.begin, "BEGIN IMMEDIATE");
+  if (rc == SQLITE_OK) rc = connection->Prepare(&merge.commit, "COMMIT");
+  if (rc != SQLITE_OK) return rc;
+  rc = merge.begin.Run();
+  if (IsBusy(rc)) return stats->busy = true, SQLITE_OK;
+  if (rc != SQLITE_OK) return connection->Check(rc);
+  rc = connection->log.Refresh(connection);
+  if (rc == SQLITE_OK) rc = connection->catalog.Refresh(connection);
+  if (rc == SQLITE_OK) rc = work();
+  if (rc == SQLITE_OK) rc = connection->log.SaveOrigins(connection);
+  if (rc == SQLITE_OK) rc = connection->Check(merge.commit.Run());
+  if (rc != SQLITE_OK) {
+    // The error stays as it was told first.
+    connection->api->exec(connection->db, "ROLLBACK", nullptr, nullptr, nullptr);
+    Abandon(connection, rc);
+    if (IsBusy(rc)) return stats->busy = true, SQLITE_OK;
+    return rc;
+  }
+  connection->log.Committed(connection);
+  return SQLITE_OK;
+}
+
+}  // namespace
+
+void MergeState::Finalize() {
+  targets.clear();
+  for (Statement* statement : {&park, &parked_by_key, &unpark, &drop_older, &parked_known,
+                               &refuse, &begin, &commit}) {
+    statement->Finalize();
+  }
+}
+
+int ResolveTarget(Connection* connection, const Shape* shape, Target** out) {
+  MergeState& merge = *connection->merge;
+  Catalog& catalog = connection->catalog;
+  Target* target = nullptr;
+  for (auto& known : merge.targets) {
+    if (known->shape == shape) target = known.get();
+  }
+  if (target == nullptr) {
+    merge.targets.push_back(std::make_unique<Target>());
+    target = merge.targets.back().get();
+    target->shape = shape;
+  }
+  *out = target;
+  if (target->schema_version == catalog.schema_version()) return SQLITE_OK;
+  target->schema_version = catalog.schema_version();
+  target->writes.clear();
+  target->columns.assign(shape->columns.size(), -1);
+  target->knows_all_columns = true;
+  target->table = nullptr;
+  Table* table = catalog.FindTable(shape->table.c_str());
+  if (table == nullptr || !table->active) return SQLITE_OK;
+  const int rc = catalog.Check(connection, table);
+  if (rc != SQLITE_OK) return rc;
+  if (table->shape->keys.size() != shape->keys.size()) return SQLITE_OK;
+  for (size_t i = 0; i < shape->keys.size(); i++) {
+    if (!SameName(shape->keys[i].name.c_str(), table->shape->keys[i].name.c_str())) {
+      return SQLITE_OK;
+    }
+  }
+  target->table = table;
+  for (size_t i = 0; i < shape->columns.size(); i++) {
+    for (size_t j = 0; j < table->shape->columns.size(); j++) {
+      if (SameName(shape->columns[i].c_str(), table->shape->columns[j].c_str())) {
+        target->columns[i] = static_cast<int>(j);
+      }
+    }
+    if (target->columns[i] < 0) target->knows_all_columns = false;
+  }
+  return SQLITE_OK;
+}
+
+int AbsorbChangeset(Connection* connection, const Origin& origin, const Record& record) {
+  Changeset changeset;
+  if (DecodePayload(record.payload, &changeset.payload) != DecodeError::kNone) {
+    return connection->Fail("FILE_DAMAGED", "a changeset in the log does not decode",
+                            "Run `PRAGMA integrity_check`; restore the file from a backup.");
+  }
+  uint64_t unknown;
+  int rc = ResolveShapes(connection, &changeset, &unknown);
+  if (rc == SQLITE_OK && unknown == 0) rc = ResolveTargets(connection, &changeset);
+  if (rc != SQLITE_OK || unknown != 0) return rc;
+  MergeState& merge = *connection->merge;
+  PatchReader reader(changeset.payload, changeset.shapes.data());
+  Patch patch;
+  const Stamp stamp{record.timestamp, origin.ordinal};
+  while (reader.Next(&patch)) {
+    const Target& target = *changeset.targets[patch.shape_index];
+    if (target.table == nullptr) continue;
+    IdentityOf(*target.table->shape, patch.key, &merge.identity);
+    merge.clocks.Absorb(connection, target, patch, merge.identity.span(), stamp);
+  }
+  return SQLITE_OK;
+}
+
+int MergeRecords(Connection* connection, Span records, size_t offset, double budget_ms,
+                 MergeStats* stats) {
+  const Deadline deadline(connection, budget_ms);
+  stats->consumed = offset;
+  return InMergeTransaction(connection, stats, [&] {
+    Clocks& clocks = connection->merge->clocks;
+    bool done;
+    int rc = clocks.AbsorbTail(connection, deadline, &done);
+    if (rc != SQLITE_OK) return rc;
+    if (!done || clocks.Full()) {
+      stats->more = true;
+      return clocks.Fold(connection, deadline, false, &done);
+    }
+    Reader in(records.data + offset, records.end());
+    while (!in.AtEnd()) {
+      Record record;
+      if (!ReadRecord(&in, &record)) {
+        return connection->Fail("RECORD_MALFORMED", "a changeset record does not decode",
+                                "The message was damaged on its way or its sender is.");
+      }
+      rc = MergeRecord(connection, record, deadline);
+      if (rc != SQLITE_OK) return rc;
+      stats->consumed = static_cast<uint64_t>(in.at() - records.data);
+      if (clocks.Full() || deadline.Passed()) break;
+    }
+    if (!in.AtEnd()) stats->more = true;
+    return SQLITE_OK;
+  });
+}
+
+int Maintain(Connection* connection, double budget_ms, MergeStats* stats) {
+  const Deadline deadline(connection, budget_ms);
+  return InMergeTransaction(connection, stats, [&] {
+    Clocks& clocks = connection->merge->clocks;
+    bool done;
+    int rc = clocks.AbsorbTail(connection, deadline, &done);
+    if (rc != SQLITE_OK) return rc;
+    if (!done) stats->more = true;
+    if (clocks.WantsFold()) {
+      rc = clocks.Fold(connection, deadline, false, &done);
+      if (rc != SQLITE_OK) return rc;
+      if (!done) stats->more = true;
+    }
+    if (stats->more) return SQLITE_OK;
+    for (size_t i = 0; i < connection->log.origins().size(); i++) {
+      rc = MergePending(connection, connection->log.origins()[i].get(), deadline);
+      if (rc != SQLITE_OK) return rc;
+    }
+    if (!stats->more) {
+      rc = RetryParked(connection, deadline, &done);
+      if (rc == SQLITE_OK && !done) stats->more = true;
+    }
+    return rc;
+  });
+}
+
+}  // namespace mergelite

@@ -1,0 +1,91 @@
+// Merging: remote changesets into the tables, by the rules of ARCHITECTURE.md (M1 to M9).
+#pragma once
+#include <memory>
+#include <vector>
+
+#include "clocks.h"
+#include "sqlite_api.h"
+
+namespace mergelite {
+
+// How a peer's shape meets this file's table.
+struct Target {
+  const Shape* shape = nullptr;
+  Table* table = nullptr;  // null: not replicated here, or its key differs
+  int64_t schema_version = -1;
+  std::vector<int> columns;  // of the shape's columns, -1 for those the table lacks
+  bool knows_all_columns = true;
+
+  // One statement a set of columns to write; the whole row is the first.
+  struct Write {
+    bool insert = true;
+    Bytes columns;  // bitmap over the table's columns
+    Statement statement;
+  };
+  std::vector<std::unique_ptr<Write>> writes;
+  size_t next_victim = 0;
+};
+
+struct MergeStats {
+  uint64_t consumed = 0, changesets = 0, patches = 0, lost = 0, parked = 0, duplicates = 0;
+  bool busy = false, more = false;
+  struct Gap {
+    uint64_t peer, sequence;
+  };
+  std::vector<Gap> gaps;
+  std::vector<uint64_t> unknown_shapes;
+  struct Refused {
+    uint64_t peer, sequence;
+    const char* reason;
+  };
+  std::vector<Refused> refused;
+  int64_t resume_at_ms = 0;
+};
+
+struct MergeState {
+  Clocks clocks;
+  std::vector<std::unique_ptr<Target>> targets;
+  // Whether any patch is parked; -1 not known yet.
+  int any_parked = -1;
+  int64_t retried_version = -1;  // the schema under which everything parked was tried again
+  int64_t retried_id = 0;
+  int64_t retried_last = 0;  // what is parked anew while retrying waits for the next schema
+  int64_t drift_max_ms = 60000;
+  std::vector<Value> key_scratch;
+  Bytes identity;
+  RowClock clock;
+  MergeStats* stats = nullptr;
+
+  Statement park, parked_by_key, unpark, drop_older, parked_known, refuse, begin, commit;
+  void Finalize();
+};
+
+// The changeset being merged.
+struct Incoming {
+  Origin* origin;
+  uint64_t sequence;
+  Stamp stamp;
+};
+
+int MergeRecords(Connection* connection, Span records, size_t offset, double budget_ms,
+                 MergeStats* stats);
+int Maintain(Connection* connection, double budget_ms, MergeStats* stats);
+
+// Pieces shared by the files of merging.
+int ResolveTarget(Connection* connection, const Shape* shape, Target** target);
+int AbsorbChangeset(Connection* connection, const Origin& origin, const Record& record);
+int MergePatch(Connection* connection, const Incoming& incoming, Target* target,
+               const Patch& patch);
+void IdentityOf(const Shape& shape, const Value* key, Bytes* out);
+
+int Park(Connection* connection, const Incoming& incoming, const Shape& shape, Span identity,
+         const char* reason, const char* detail, Span patch);
+// Merges again what waits for this row.
+int MergeParked(Connection* connection, Table* table, Span identity);
+int DropParkedBefore(Connection* connection, const Table& table, Span identity,
+                     const Stamp& stamp);
+// Merges again what waited for tables and columns that are here by now.
+int RetryParked(Connection* connection, const Deadline& deadline, bool* done);
+bool AnyParked(Connection* connection);
+
+}  // namespace mergelite

@@ -1,0 +1,332 @@
+// One patch against one row: who wins, and what is written.
+#include "connection.h"
+#include "merge.h"
+#include "table_sql.h"
+
+namespace mergelite {
+namespace {
+
+// Statements kept a shape for updates of different sets of columns.
+constexpr size_t kWritesMax = 32;
+
+bool Bit(const uint8_t* bitmap, size_t index) {
+  return (bitmap[index / 8] >> (index % 8) & 1) != 0;
+}
+void SetBit(uint8_t* bitmap, size_t index) {
+  bitmap[index / 8] |= static_cast<uint8_t>(1u << (index % 8));
+}
+
+class RowMerge {
+ public:
+  RowMerge(Connection* connection, const Incoming& incoming, Target* target, const Patch& patch)
+      : connection_(connection),
+        merge_(*connection->merge),
+        incoming_(incoming),
+        target_(*target),
+        table_(target->table),
+        patch_(patch),
+        peers_(connection->log.peers()) {}
+
+  int Run() {
+    IdentityOf(*patch_.shape, patch_.key, &merge_.identity);
+    if (table_ == nullptr) return ParkWhole("table");
+    int rc = merge_.clocks.LookUp(connection_, table_, Identity(), patch_.key, &merge_.clock);
+    if (rc != SQLITE_OK) return rc;
+    switch (patch_.operation) {
+      case Operation::kInsert:
+        rc = Insert();
+        break;
+      case Operation::kUpdate:
+        rc = Update();
+        break;
+      case Operation::kDelete:
+        rc = Delete();
+        break;
+    }
+    return rc;
+  }
+
+ private:
+  Span Identity() const { return merge_.identity.span(); }
+  RowClock& clock() { return merge_.clock; }
+  void Absorb() {
+    merge_.clocks.Absorb(connection_, target_, patch_, Identity(), incoming_.stamp);
+  }
+  void Lost() { merge_.stats->lost++; }
+  int ParkWhole(const char* reason, const char* detail = "") {
+    return Park(connection_, incoming_, *patch_.shape, Identity(), reason, detail, patch_.bytes);
+  }
+
+  int Insert() {
+    if (clock().has_life && peers_.Newer(clock().life, incoming_.stamp)) return Lost(), SQLITE_OK;
+    const bool was_alive = clock().alive;
+    Bytes columns;
+    AllColumns(&columns);
+    // A column that was set later than this insert keeps its value; a row that is not shown is
+    // written whole, and what is parked for it comes after.
+    for (size_t i = 0; was_alive && i < table_->column_ids.size(); i++) {
+      if (peers_.Newer(clock().Of(table_->column_ids[i]), incoming_.stamp)) {
+        columns.data()[i / 8] &= static_cast<uint8_t>(~(1u << (i % 8)));
+      }
+    }
+    int rc = Write(true, columns);
+    if (rc != SQLITE_OK) return rc;
+    Absorb();
+    if (!target_.knows_all_columns) rc = ParkUnknownColumns();
+    if (rc == SQLITE_OK && !was_alive && AnyParked(connection_)) {
+      Bytes identity;
+      identity.Append(Identity());
+      rc = MergeParked(connection_, table_, identity.span());
+    }
+    return rc;
+  }
+
+  int Update() {
+    if (!clock().has_life || (!clock().alive && peers_.Newer(incoming_.stamp, clock().life))) {
+      Absorb();
+      return ParkWhole("row");
+    }
+    if (!clock().alive) return Lost(), SQLITE_OK;
+    Bytes columns;
+    ClearColumns(&columns);
+    bool wins = false, unknown = false;
+    for (size_t i = 0; i < patch_.shape->columns.size(); i++) {
+      if (!patch_.Sets(i)) continue;
+      if (target_.columns[i] < 0) {
+        unknown = true;
+        continue;
+      }
+      const auto column = static_cast<size_t>(target_.columns[i]);
+      if (peers_.Newer(clock().Of(table_->column_ids[column]), incoming_.stamp)) continue;
+      SetBit(columns.data(), column);
+      wins = true;
+    }
+    int rc = SQLITE_OK;
+    if (wins) {
+      rc = Write(false, columns);
+      if (rc != SQLITE_OK) return rc;
+      Absorb();
+    } else if (!unknown) {
+      Lost();
+    }
+    return unknown ? ParkUnknownColumns() : rc;
+  }
+
+  int Delete() {
+    if (clock().has_life && peers_.Newer(clock().life, incoming_.stamp)) return Lost(), SQLITE_OK;
+    int rc = SQLITE_OK;
+    if (clock().alive) {
+      rc = ParkSurvivors();
+      if (rc == SQLITE_OK) rc = Remove();
+      if (rc != SQLITE_OK) return rc;
+    }
+    Absorb();
+    if (AnyParked(connection_)) {
+      rc = DropParkedBefore(connection_, *table_, Identity(), incoming_.stamp);
+    }
+    return rc;
+  }
+
+  int Remove() {
+    int rc = PrepareRemove(connection_, table_);
+    if (rc != SQLITE_OK) return rc;
+    BindKey(&table_->remove, patch_.key, patch_.shape->keys.size());
+    return connection_->Check(table_->remove.Run());
+  }
+
+  // Columns set later than this delete outlive it: were the row inserted again with a stamp between
+  // the two, they would show. Their values leave the table now, so they wait as parked patches.
+  int ParkSurvivors() {
+    bool any = false;
+    for (const Override& entry : clock().overrides) {
+      if (peers_.Newer(entry.stamp, incoming_.stamp)) any = true;
+    }
+    if (!any) return SQLITE_OK;
+    int rc = PrepareReadRow(connection_, table_);
+    if (rc != SQLITE_OK) return rc;
+    BindKey(&table_->read_row, patch_.key, table_->shape->keys.size());
+    rc = table_->read_row.Step();
+    if (rc != SQLITE_ROW) return connection_->Check(rc);
+    for (size_t i = 0; i < table_->column_ids.size(); i++) {
+      const Stamp stamp = clock().Of(table_->column_ids[i]);
+      if (!peers_.Newer(stamp, incoming_.stamp)) continue;
+      Value value;
+      table_->read_row.ColumnAny(static_cast<int>(i), &value);
+      Bytes bitmap;
+      ClearColumns(&bitmap);
+      SetBit(bitmap.data(), i);
+      Bytes patch;
+      patch.Varint(PatchHead(0, Operation::kUpdate));
+      patch.Append(patch_.encoded_key);
+      patch.Append(bitmap.span());
+      AppendValue(&patch, value);
+      Origin* origin = connection_->log.FindOrigin(peers_.Of(stamp.origin));
+      const Incoming survivor{origin, 0, stamp};
+      rc = Park(connection_, survivor, *table_->shape, Identity(), "row", "", patch.span());
+      if (rc != SQLITE_OK) return rc;
+    }
+    return connection_->Check(table_->read_row.Reset());
+  }
+
+  // Of an insert or update, the columns this table does not have yet: as an update, so that merging
+  // it later touches nothing else.
+  int ParkUnknownColumns() {
+    const Shape& shape = *patch_.shape;
+    Bytes patch, values;
+    const size_t bytes = shape.bitmap_bytes();
+    patch.Varint(PatchHead(0, Operation::kUpdate));
+    patch.Append(patch_.encoded_key);
+    const size_t bitmap = patch.size();
+    memset(patch.Reserve(bytes), 0, bytes);
+    patch.Advance(bytes);
+    for (size_t i = 0; i < shape.columns.size(); i++) {
+      if (!patch_.Sets(i) || target_.columns[i] >= 0) continue;
+      SetBit(patch.data() + bitmap, i);
+      AppendValue(&values, patch_.values[i]);
+    }
+    patch.Append(values.span());
+    return Park(connection_, incoming_, shape, Identity(), "column", "", patch.span());
+  }
+
+  void ClearColumns(Bytes* columns) const {
+    const size_t bytes = table_->shape->bitmap_bytes();
+    columns->Clear();
+    memset(columns->Reserve(bytes + 1), 0, bytes + 1);
+    columns->Advance(bytes);
+  }
+  void AllColumns(Bytes* columns) const {
+    ClearColumns(columns);
+    for (size_t i = 0; i < table_->shape->columns.size(); i++) SetBit(columns->data(), i);
+  }
+
+  // Writes the columns of `columns`: as an insert that updates what is there, or as an update.
+  int Write(bool insert, const Bytes& columns) {
+    Target::Write* write = nullptr;
+    int rc = FindWrite(insert, columns, &write);
+    if (rc != SQLITE_OK) return rc;
+    Statement& statement = write->statement;
+    const size_t keys = patch_.shape->keys.size();
+    BindKey(&statement, patch_.key, keys);
+    int index = static_cast<int>(keys);
+    for (size_t i = 0; i < patch_.shape->columns.size(); i++) {
+      if (target_.columns[i] < 0) continue;
+      const auto column = static_cast<size_t>(target_.columns[i]);
+      if (!insert && !Bit(columns.data(), column)) continue;
+      statement.Any(++index, patch_.values[i]);
+    }
+    rc = statement.Run();
+    if ((rc & 0xff) == SQLITE_CONSTRAINT) {
+      return ParkWhole("constraint", connection_->api->errmsg(connection_->db));
+    }
+    // A row whose own insert waits for a constraint is alive but not there: its updates wait too.
+    if (rc == SQLITE_OK && !insert && connection_->api->changes(connection_->db) == 0) {
+      return ParkWhole("row");
+    }
+    return connection_->Check(rc);
+  }
+
+  int FindWrite(bool insert, const Bytes& columns, Target::Write** write) {
+    for (auto& candidate : target_.writes) {
+      if (candidate->insert == insert && candidate->columns.span() == columns.span()) {
+        *write = candidate.get();
+        return SQLITE_OK;
+      }
+    }
+    auto made = std::make_unique<Target::Write>();
+    made->insert = insert;
+    made->columns.Append(columns.span());
+    const Text sql = insert ? UpsertSql(columns) : UpdateSql(columns);
+    const int rc = connection_->Prepare(&made->statement, sql.c_str());
+    if (rc != SQLITE_OK) return rc;
+    *write = made.get();
+    if (target_.writes.size() < kWritesMax) {
+      target_.writes.push_back(static_cast<std::unique_ptr<Target::Write>&&>(made));
+    } else {
+      target_.writes[target_.next_victim++ % kWritesMax] =
+          static_cast<std::unique_ptr<Target::Write>&&>(made);
+    }
+    return SQLITE_OK;
+  }
+
+  Text UpsertSql(const Bytes& columns) const {
+    const Shape& shape = *table_->shape;
+    Text sql("INSERT INTO ");
+    AppendTableName(&sql, *table_);
+    sql << " (";
+    AppendKeyNames(&sql, shape);
+    size_t parameters = shape.keys.size();
+    for (size_t i = 0; i < target_.columns.size(); i++) {
+      if (target_.columns[i] < 0) continue;
+      (sql << ", ").Name(shape.columns[static_cast<size_t>(target_.columns[i])].c_str());
+      parameters++;
+    }
+    sql << ") VALUES (?1";
+    for (size_t i = 1; i < parameters; i++) sql << ", ?" << (i + 1);
+    sql << ") ON CONFLICT (";
+    for (size_t i = 0; i < shape.keys.size(); i++) {
+      if (i > 0) sql << ", ";
+      sql.Name(shape.keys[i].name.c_str());
+      if (shape.keys[i].collation == Collation::kNoCase) sql << " COLLATE NOCASE";
+      if (shape.keys[i].collation == Collation::kRtrim) sql << " COLLATE RTRIM";
+    }
+    sql << ") DO ";
+    // Columns the peer's shape lacks go back to their defaults: that is what `excluded` has there.
+    const char* separator = "UPDATE SET ";
+    for (size_t i = 0; i < shape.columns.size(); i++) {
+      if (!Bit(columns.data(), i)) continue;
+      (sql << separator).Name(shape.columns[i].c_str()) << " = excluded.";
+      sql.Name(shape.columns[i].c_str());
+      separator = ", ";
+    }
+    // Under NOCASE or RTRIM one key has several spellings: that of the newest insert counts.
+    for (size_t i = 0; !table_->binary_key && i < shape.keys.size(); i++) {
+      (sql << separator).Name(shape.keys[i].name.c_str()) << " = excluded.";
+      sql.Name(shape.keys[i].name.c_str());
+      separator = ", ";
+    }
+    if (separator[0] == 'U') sql << "NOTHING";
+    return sql;
+  }
+
+  Text UpdateSql(const Bytes& columns) const {
+    const Shape& shape = *table_->shape;
+    Text sql("UPDATE ");
+    AppendTableName(&sql, *table_);
+    size_t parameter = shape.keys.size();
+    const char* separator = " SET ";
+    for (size_t i = 0; i < target_.columns.size(); i++) {
+      if (target_.columns[i] < 0) continue;
+      const auto column = static_cast<size_t>(target_.columns[i]);
+      if (!Bit(columns.data(), column)) continue;
+      (sql << separator).Name(shape.columns[column].c_str()) << " = ?" << ++parameter;
+      separator = ", ";
+    }
+    sql << " WHERE ";
+    AppendKeyCondition(&sql, shape);
+    return sql;
+  }
+
+  Connection* connection_;
+  MergeState& merge_;
+  const Incoming& incoming_;
+  Target& target_;
+  Table* table_;
+  const Patch& patch_;
+  const PeerIds& peers_;
+};
+
+}  // namespace
+
+void IdentityOf(const Shape& shape, const Value* key, Bytes* out) {
+  out->Clear();
+  for (size_t i = 0; i < shape.keys.size(); i++) {
+    AppendIdentity(out, key[i], shape.keys[i].collation);
+  }
+}
+
+int MergePatch(Connection* connection, const Incoming& incoming, Target* target,
+               const Patch& patch) {
+  return RowMerge(connection, incoming, target, patch).Run();
+}
+
+}  // namespace mergelite

@@ -1,0 +1,282 @@
+#include "replication.h"
+
+#include "bootstrap.h"
+#include "connection.h"
+#include "merge.h"
+#include "table_sql.h"
+#include "triggers.h"
+
+namespace mergelite {
+namespace {
+
+constexpr const char* kReservedColumns[] = {"_patchedAt", "_sequenceId", "_peerId", "_op",
+                                            "_columns",   "_mergelite_clock"};
+
+bool HasPrefix(const char* text, const char* prefix) {
+  for (; *prefix != 0; text++, prefix++) {
+    if (Fold(*text) != Fold(*prefix)) return false;
+  }
+  return true;
+}
+
+Text About(const TableInfo& info, const char* name, const char* what) {
+  Text message("table ");
+  message.Name(info.name.empty() ? name : info.name.c_str()) << what;
+  return message;
+}
+
+int RefuseColumn(Connection* connection, const TableInfo& info, const Text& column) {
+  for (const char* reserved : kReservedColumns) {
+    if (!SameName(column.c_str(), reserved)) continue;
+    Text message = About(info, "", " has a column ");
+    message.Name(column.c_str()) << ", a name that its companion needs";
+    return connection->Fail("TABLE_RESERVED_COLUMN", message, "Rename the column.");
+  }
+  return SQLITE_OK;
+}
+
+// Says what stands in the way of replicating a table, if anything does.
+int Refuse(Connection* connection, const char* name, const TableInfo& info) {
+  if (HasPrefix(name, "_mergelite_") || HasPrefix(name, "sqlite_")) {
+    return connection->Fail("TABLE_UNSUPPORTED", About(info, name, " is a system table"),
+                            "Name a table of your own.");
+  }
+  if (info.kind == TableInfo::Kind::kMissing) {
+    return connection->Fail("TABLE_MISSING", About(info, name, " does not exist"),
+                            "Create the table first; names are those of the main database.");
+  }
+  if (info.kind != TableInfo::Kind::kTable) {
+    return connection->Fail("TABLE_UNSUPPORTED",
+                            About(info, name, " is a view or a virtual table"),
+                            "Replicate the ordinary tables it is made of.");
+  }
+  if (info.shape.keys.empty()) {
+    return connection->Fail(
+        "TABLE_NO_KEY", About(info, name, " has no declared primary key"),
+        "Declare one, for example `id INTEGER PRIMARY KEY` or `id TEXT PRIMARY KEY NOT NULL`: a "
+        "rowid alone can change in VACUUM and means another row on every peer.");
+  }
+  for (size_t i = 0; i < info.collations.size(); i++) {
+    const char* collation = info.collations[i].c_str();
+    if (SameName(collation, "BINARY") || SameName(collation, "NOCASE") ||
+        SameName(collation, "RTRIM")) {
+      continue;
+    }
+    return connection->Fail("KEY_COLLATION",
+                            About(info, name, " has a key with a collation of its own"),
+                            "Peers without that collation could not tell its rows apart: use "
+                            "BINARY, NOCASE or RTRIM for key columns.");
+  }
+  for (const TableInfo::UniqueIndex& index : info.unique_indexes) {
+    if (!index.has_expression) continue;
+    return connection->Fail("UNIQUE_EXPRESSION",
+                            About(info, name, " has a UNIQUE index on an expression"),
+                            "Store the expression in a column and make that column UNIQUE.");
+  }
+  for (const KeyColumn& key : info.shape.keys) {
+    const int rc = RefuseColumn(connection, info, key.name);
+    if (rc != SQLITE_OK) return rc;
+  }
+  for (const Text& column : info.shape.columns) {
+    const int rc = RefuseColumn(connection, info, column);
+    if (rc != SQLITE_OK) return rc;
+  }
+  return SQLITE_OK;
+}
+
+int SaveTable(Connection* connection, const TableInfo& info, int64_t shape_id) {
+  Statement statement;
+  int rc = connection->Check(statement.Prepare(
+      connection->api, connection->db,
+      "INSERT INTO main._mergelite_tables (name, shape_id, active) VALUES (?1, ?2, 1) ON CONFLICT "
+      "(name) DO UPDATE SET shape_id = excluded.shape_id, active = 1 RETURNING id"));
+  if (rc != SQLITE_OK) return rc;
+  statement.String(1, info.name.span());
+  statement.Integer(2, shape_id);
+  rc = statement.Step();
+  if (rc != SQLITE_ROW) return connection->Check(rc);
+  const int64_t table_id = statement.ColumnInteger(0);
+  rc = connection->Check(statement.Reset());
+  if (rc != SQLITE_OK) return rc;
+  rc = connection->Check(statement.Prepare(
+      connection->api, connection->db,
+      "INSERT INTO main._mergelite_columns (table_id, id, name) SELECT ?1, (SELECT "
+      "coalesce(max(id), 0) + 1 FROM main._mergelite_columns WHERE table_id = ?1), ?2 WHERE NOT "
+      "EXISTS (SELECT 1 FROM main._mergelite_columns WHERE table_id = ?1 AND name = ?2)"));
+  for (size_t i = 0; rc == SQLITE_OK && i < info.shape.columns.size(); i++) {
+    statement.Integer(1, table_id);
+    statement.String(2, info.shape.columns[i].span());
+    rc = connection->Check(statement.Run());
+  }
+  return rc;
+}
+
+int CreateClockTable(Connection* connection, const TableInfo& info) {
+  Text name("_mergelite_clock_");
+  name << info.name;
+  Text sql("CREATE TABLE IF NOT EXISTS main.");
+  sql.Name(name.c_str()) << " (";
+  for (size_t i = 0; i < info.shape.keys.size(); i++) {
+    sql.Name(info.shape.keys[i].name.c_str()) << " ";
+    if (info.integer_key) {
+      sql << "INTEGER PRIMARY KEY, ";
+      continue;
+    }
+    sql << info.key_types[i] << " COLLATE ";
+    sql.Name(info.collations[i].c_str()) << " NOT NULL, ";
+  }
+  sql << "_mergelite_clock BLOB NOT NULL";
+  if (!info.integer_key) {
+    sql << ", PRIMARY KEY (";
+    AppendKeyNames(&sql, info.shape);
+    sql << ")";
+  }
+  sql << (info.integer_key ? ")" : ") WITHOUT ROWID");
+  return connection->Execute(sql.c_str());
+}
+
+// Shape, columns and triggers as the table is now.
+int Adopt(Connection* connection, const TableInfo& info) {
+  Bytes descriptor;
+  EncodeShape(info.shape, &descriptor);
+  int64_t shape_id = 0;
+  int rc = connection->catalog.AddShape(connection, descriptor.span(), &shape_id);
+  if (rc != SQLITE_OK) return rc;
+  if (shape_id > kShapeIdMax) {
+    return connection->Fail("TOO_MANY_SHAPES", "this file has seen a million table shapes",
+                            "Start a new file from a snapshot.");
+  }
+  rc = SaveTable(connection, info, shape_id);
+  if (rc == SQLITE_OK) rc = CreateClockTable(connection, info);
+  if (rc == SQLITE_OK) {
+    rc = CreateTriggers(connection, info, shape_id, connection->log.tag());
+  }
+  return rc;
+}
+
+}  // namespace
+
+int StartReplication(Connection* connection, const char* name) {
+  if (connection->capture.has_parts()) {
+    return connection->Fail("TRANSACTION_TOO_LARGE",
+                            "replication cannot start within a transaction this large",
+                            "Commit first.");
+  }
+  TableInfo info;
+  int rc = DescribeTable(connection, name, &info);
+  if (rc == SQLITE_OK) rc = Refuse(connection, name, info);
+  if (rc == SQLITE_OK) rc = connection->log.CreateTables(connection);
+  if (rc != SQLITE_OK) return rc;
+  connection->catalog.Invalidate();
+  connection->log.Invalidate();
+  rc = connection->catalog.Refresh(connection);
+  if (rc == SQLITE_OK) rc = connection->log.Refresh(connection);
+  if (rc != SQLITE_OK) return rc;
+  const bool returning = connection->catalog.FindTable(info.name.c_str()) != nullptr;
+  rc = Adopt(connection, info);
+  if (rc != SQLITE_OK) return rc;
+  connection->catalog.Invalidate();
+  rc = connection->catalog.Refresh(connection);
+  if (rc != SQLITE_OK) return rc;
+  Table* table = connection->catalog.FindTable(info.name.c_str());
+  rc = connection->catalog.Check(connection, table);
+  return rc == SQLITE_OK ? LogExistingRows(connection, table, returning) : rc;
+}
+
+int StopReplication(Connection* connection, const char* name) {
+  int rc = DropTriggers(connection, name);
+  if (rc != SQLITE_OK) return rc;
+  Statement statement;
+  rc = connection->Check(
+      statement.Prepare(connection->api, connection->db,
+                        "UPDATE main._mergelite_tables SET active = 0 WHERE name = ?1"));
+  // Without system tables there is nothing to note.
+  if (rc != SQLITE_OK) return connection->catalog.present() ? rc : SQLITE_OK;
+  statement.String(1, name);
+  rc = connection->Check(statement.Run());
+  connection->catalog.Invalidate();
+  return rc;
+}
+
+int RenewStaleTables(Connection* connection) {
+  Catalog& catalog = connection->catalog;
+  std::vector<Text> stale;
+  for (const auto& table : catalog.tables()) {
+    if (!table->active) continue;
+    const int rc = catalog.Check(connection, table.get());
+    if (rc != SQLITE_OK) return rc;
+    if (table->stale) stale.push_back(table->name.Copy());
+  }
+  if (stale.empty()) return SQLITE_OK;
+  Transaction transaction(connection);
+  int rc = transaction.Begin();
+  for (size_t i = 0; rc == SQLITE_OK && i < stale.size(); i++) {
+    TableInfo info;
+    rc = DescribeTable(connection, stale[i].c_str(), &info);
+    if (rc != SQLITE_OK) return rc;
+    const Shape& shape = *catalog.FindTable(stale[i].c_str())->shape;
+    bool same_key = info.shape.keys.size() == shape.keys.size();
+    for (size_t k = 0; same_key && k < shape.keys.size(); k++) {
+      same_key = SameName(info.shape.keys[k].name.c_str(), shape.keys[k].name.c_str());
+    }
+    // A table that is gone, or that means other rows now, is no longer replicated from here.
+    rc = info.kind == TableInfo::Kind::kTable && same_key
+             ? Adopt(connection, info)
+             : StopReplication(connection, stale[i].c_str());
+  }
+  if (rc == SQLITE_OK) rc = transaction.Commit();
+  if (rc != SQLITE_OK) return rc;
+  catalog.Invalidate();
+  return catalog.Refresh(connection);
+}
+
+int Detach(Connection* connection) {
+  if (connection->InTransaction()) {
+    return connection->Fail("IN_TRANSACTION", "detach needs to run outside a transaction",
+                            "Commit or roll back first.");
+  }
+  int rc = connection->catalog.Refresh(connection);
+  if (rc != SQLITE_OK || !connection->catalog.present()) return rc;
+  Transaction transaction(connection);
+  rc = transaction.Begin();
+  if (rc != SQLITE_OK) return rc;
+  std::vector<Text> statements;
+  Statement query;
+  rc = connection->Check(query.Prepare(
+      connection->api, connection->db,
+      "SELECT CASE WHEN type = 'trigger' THEN 'TRIGGER' ELSE 'TABLE' END, name FROM "
+      "main.sqlite_schema WHERE (type = 'trigger' AND substr(name, 1, 11) = '_mergelite_') OR "
+      "(type = 'table' AND (substr(name, 1, 11) = '_mergelite_' OR sql LIKE 'CREATE VIRTUAL "
+      "TABLE%USING mergelite%')) ORDER BY substr(name, 1, 11) = '_mergelite_', type DESC"));
+  while (rc == SQLITE_OK && (rc = query.Step()) == SQLITE_ROW) {
+    Text sql("DROP ");
+    sql << query.ColumnText(0) << " main.";
+    sql.Name(query.ColumnText(1));
+    statements.push_back(static_cast<Text&&>(sql));
+    rc = SQLITE_OK;
+  }
+  query.Finalize();
+  connection->Finalize();
+  connection->finalized = false;
+  for (size_t i = 0; rc == SQLITE_OK && i < statements.size(); i++) {
+    const Text& sql = statements[i];
+    // Ending a companion drops its table's triggers, which are listed too.
+    Text guarded("DROP TRIGGER IF EXISTS ");
+    if (memcmp(sql.c_str(), "DROP TRIGGER ", 13) == 0) {
+      guarded << sql.c_str() + 13;
+      rc = connection->Execute(guarded.c_str());
+    } else {
+      rc = connection->Execute(sql.c_str());
+    }
+  }
+  if (rc == SQLITE_OK) rc = transaction.Commit();
+  connection->catalog.Invalidate();
+  connection->log.Invalidate();
+  if (rc == SQLITE_OK) {
+    connection->merge.reset();
+    connection->log.Forget();
+  }
+  return rc;
+}
+
+}  // namespace mergelite

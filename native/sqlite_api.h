@@ -1,0 +1,78 @@
+// SQLite through the host's function table only: a process may hold several SQLite libraries, and
+// none of their symbols can be linked to.
+#pragma once
+// Gives the struct of functions without the macros that would route calls through a global.
+#define SQLITE_CORE 1
+#include <sqlite3ext.h>
+
+#include "text.h"
+#include "value.h"
+
+namespace mergelite {
+
+using Api = sqlite3_api_routines;
+
+// A prepared statement that is finalized with its owner, and owned by a Connection in the end.
+class Statement {
+ public:
+  Statement() = default;
+  Statement(const Statement&) = delete;
+  Statement& operator=(const Statement&) = delete;
+  Statement(Statement&& other) noexcept { Swap(other); }
+  Statement& operator=(Statement&& other) noexcept {
+    Swap(other);
+    return *this;
+  }
+  ~Statement() { Finalize(); }
+
+  explicit operator bool() const { return stmt_ != nullptr; }
+  int Prepare(const Api* api, sqlite3* db, const char* sql);
+  void Finalize();
+
+  int Integer(int index, int64_t value) { return api_->bind_int64(stmt_, index, value); }
+  int Null(int index) { return api_->bind_null(stmt_, index); }
+  // Bound without a copy: the bytes must outlive the step.
+  int Bytes(int index, Span value);
+  int String(int index, Span value);
+  int String(int index, const char* value) {
+    return String(index, {reinterpret_cast<const uint8_t*>(value), strlen(value)});
+  }
+  int Any(int index, const Value& value);
+
+  // SQLITE_ROW, or the result of the whole run after a reset: SQLITE_OK or an error.
+  int Step();
+  // For statements without rows.
+  int Run() {
+    const int rc = Step();
+    if (rc != SQLITE_ROW) return rc;
+    return Reset();
+  }
+  int Reset() { return api_->reset(stmt_); }
+
+  int64_t ColumnInteger(int column) { return api_->column_int64(stmt_, column); }
+  Span ColumnBytes(int column);
+  const char* ColumnText(int column) {
+    return reinterpret_cast<const char*>(api_->column_text(stmt_, column));
+  }
+  bool ColumnIsNull(int column) { return api_->column_type(stmt_, column) == SQLITE_NULL; }
+  void ColumnAny(int column, Value* value);
+  // How often SQLite compiled it again by itself, because the schema or a setting had changed.
+  int Reprepared() { return api_->stmt_status(stmt_, SQLITE_STMTSTATUS_REPREPARE, 0); }
+
+ private:
+  void Swap(Statement& other) {
+    const Api* api = api_;
+    sqlite3_stmt* stmt = stmt_;
+    api_ = other.api_, stmt_ = other.stmt_;
+    other.api_ = api, other.stmt_ = stmt;
+  }
+
+  const Api* api_ = nullptr;
+  sqlite3_stmt* stmt_ = nullptr;
+};
+
+// Appends the value of an SQL function's argument or a column, encoded.
+void AppendSqlValue(const Api* api, Bytes* out, sqlite3_value* value, bool utf16);
+void ReadSqlValue(const Api* api, sqlite3_value* source, Value* value);
+
+}  // namespace mergelite

@@ -1,0 +1,24 @@
+// SQL that reads and writes one replicated table, built from its shape.
+#pragma once
+#include "catalog.h"
+
+namespace mergelite {
+
+// "main"."note"
+void AppendTableName(Text* sql, const Table& table);
+// "k1" = ?1 AND "k2" = ?2
+void AppendKeyCondition(Text* sql, const Shape& shape);
+// "k1", "k2"
+void AppendKeyNames(Text* sql, const Shape& shape);
+void AppendClockName(Text* sql, const Table& table);
+
+int PrepareExists(Connection* connection, Table* table);
+int PrepareReadRow(Connection* connection, Table* table);
+int PrepareRemove(Connection* connection, Table* table);
+int PrepareClocks(Connection* connection, Table* table);
+
+inline void BindKey(Statement* statement, const Value* key, size_t count) {
+  for (size_t i = 0; i < count; i++) statement->Any(static_cast<int>(i) + 1, key[i]);
+}
+
+}  // namespace mergelite

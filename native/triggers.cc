@@ -1,0 +1,218 @@
+#include "triggers.h"
+
+#include "connection.h"
+
+namespace mergelite {
+namespace {
+
+// An SQL function takes at most SQLITE_LIMIT_FUNCTION_ARG parameters, 127 in older builds.
+constexpr size_t kFunctionParametersMax = 120;
+// An update calls capture for groups of columns: few enough that unchanged ones cost little, enough
+// that a row with many changed ones does not fire a trigger a column.
+constexpr size_t kColumnsPerTrigger = 4;
+
+class TriggerWriter {
+ public:
+  TriggerWriter(Connection* connection, const TableInfo& info, int64_t shape_id, int64_t tag)
+      : connection_(connection), info_(info), shape_(info.shape), shape_id_(shape_id), tag_(tag) {}
+
+  int Write() {
+    int rc = Insert();
+    if (rc == SQLITE_OK) rc = Delete();
+    // SQLite fires the youngest trigger first: made from the last group to the first they run in
+    // column order, and their patches join. The key's trigger is made last, to run before them.
+    const size_t groups = (shape_.columns.size() + kColumnsPerTrigger - 1) / kColumnsPerTrigger;
+    for (size_t group = groups; rc == SQLITE_OK && group-- > 0;) rc = Columns(group);
+    if (rc == SQLITE_OK) rc = Key();
+    for (size_t i = 0; rc == SQLITE_OK && i < info_.unique_indexes.size(); i++) {
+      rc = Candidates(i, true);
+      if (rc == SQLITE_OK) rc = Candidates(i, false);
+    }
+    return rc;
+  }
+
+ private:
+  Text Begin(const char* what, size_t number) const {
+    Text name("_mergelite_");
+    name << what;
+    if (number > 0) name << "_" << number;
+    name << "_" << info_.name;
+    Text sql("CREATE TRIGGER main.");
+    sql.Name(name.c_str());
+    return sql;
+  }
+
+  Text& Literal(Text* sql, CaptureOp op) const {
+    // Always positive: the tag has 40 bits.
+    return *sql << static_cast<uint64_t>(CaptureLiteral(tag_, shape_id_, op));
+  }
+
+  void Keys(Text* sql, const char* row) const {
+    for (const KeyColumn& key : shape_.keys) (*sql << ", " << row << ".").Name(key.name.c_str());
+  }
+
+  int TableFunction(Text* sql, size_t parameters) const {
+    for (int width : kCaptureWidths) {
+      if (static_cast<size_t>(width) < parameters) continue;
+      *sql << "SELECT 1 FROM mergelite_capture_" << static_cast<uint64_t>(width) << "(";
+      return SQLITE_OK;
+    }
+    return connection_->Fail("TABLE_TOO_WIDE", "the table has more columns than capture can pass",
+                             "Tables of up to 990 columns can be replicated.");
+  }
+
+  int Insert() const {
+    Text sql = Begin("insert", 0);
+    sql << " AFTER INSERT ON ";
+    sql.Name(info_.name.c_str()) << " BEGIN ";
+    const size_t parameters = 1 + shape_.keys.size() + shape_.columns.size();
+    if (parameters <= kFunctionParametersMax) {
+      sql << "SELECT mergelite_capture(";
+    } else {
+      const int rc = TableFunction(&sql, parameters);
+      if (rc != SQLITE_OK) return rc;
+    }
+    Literal(&sql, CaptureOp::kInsert);
+    Keys(&sql, "NEW");
+    for (const Text& column : shape_.columns) (sql << ", NEW.").Name(column.c_str());
+    sql << "); END";
+    return connection_->Execute(sql.c_str());
+  }
+
+  int Delete() const {
+    Text sql = Begin("delete", 0);
+    sql << " AFTER DELETE ON ";
+    sql.Name(info_.name.c_str()) << " BEGIN ";
+    const int rc = TableFunction(&sql, 1 + shape_.keys.size());
+    if (rc != SQLITE_OK) return rc;
+    Literal(&sql, CaptureOp::kDelete);
+    Keys(&sql, "OLD");
+    sql << "); END";
+    return connection_->Execute(sql.c_str());
+  }
+
+  int Columns(size_t group) const {
+    const size_t first = group * kColumnsPerTrigger;
+    const size_t left = shape_.columns.size() - first;
+    const size_t count = left < kColumnsPerTrigger ? left : kColumnsPerTrigger;
+    Text sql = Begin("update", group + 1);
+    sql << " AFTER UPDATE OF ";
+    for (size_t i = 0; i < count; i++) {
+      if (i > 0) sql << ", ";
+      sql.Name(shape_.columns[first + i].c_str());
+    }
+    sql << " ON ";
+    sql.Name(info_.name.c_str()) << " BEGIN ";
+    const int rc = TableFunction(&sql, 2 + shape_.keys.size() + 2 * count);
+    if (rc != SQLITE_OK) return rc;
+    Literal(&sql, CaptureOp::kColumns);
+    Keys(&sql, "NEW");
+    sql << ", " << static_cast<uint64_t>(first);
+    for (size_t i = first; i < first + count; i++) {
+      (sql << ", OLD.").Name(shape_.columns[i].c_str());
+      (sql << ", NEW.").Name(shape_.columns[i].c_str());
+    }
+    sql << "); END";
+    return connection_->Execute(sql.c_str());
+  }
+
+  int Key() const {
+    Text sql = Begin("key", 0);
+    sql << " AFTER UPDATE OF ";
+    for (size_t i = 0; i < shape_.keys.size(); i++) {
+      if (i > 0) sql << ", ";
+      sql.Name(shape_.keys[i].name.c_str());
+    }
+    // An assignment to the rowid under one of its other names changes the key as well.
+    if (info_.integer_key) {
+      for (const char* alias : {"rowid", "oid", "_rowid_"}) {
+        if (!HasColumn(alias)) (sql << ", ").Name(alias);
+      }
+    }
+    sql << " ON ";
+    sql.Name(info_.name.c_str()) << " BEGIN ";
+    const int rc =
+        TableFunction(&sql, 1 + 2 * shape_.keys.size() + shape_.columns.size());
+    if (rc != SQLITE_OK) return rc;
+    Literal(&sql, CaptureOp::kKey);
+    Keys(&sql, "OLD");
+    Keys(&sql, "NEW");
+    for (const Text& column : shape_.columns) (sql << ", NEW.").Name(column.c_str());
+    sql << "); END";
+    return connection_->Execute(sql.c_str());
+  }
+
+  bool HasColumn(const char* name) const {
+    for (const KeyColumn& key : shape_.keys) {
+      if (SameName(key.name.c_str(), name)) return true;
+    }
+    for (const Text& column : shape_.columns) {
+      if (SameName(column.c_str(), name)) return true;
+    }
+    return false;
+  }
+
+  // Notes the rows that hold what the new row is about to hold in a UNIQUE index. Whether REPLACE
+  // really deleted them shows when the transaction is written.
+  int Candidates(size_t number, bool insert) const {
+    const TableInfo::UniqueIndex& index = info_.unique_indexes[number];
+    Text sql = Begin(insert ? "replace_insert" : "replace_update", number + 1);
+    sql << (insert ? " BEFORE INSERT" : " BEFORE UPDATE OF ");
+    for (size_t i = 0; !insert && i < index.columns.size(); i++) {
+      if (i > 0) sql << ", ";
+      sql.Name(index.columns[i].c_str());
+    }
+    sql << " ON ";
+    sql.Name(info_.name.c_str()) << " BEGIN SELECT mergelite_capture(";
+    Literal(&sql, CaptureOp::kCandidate);
+    for (const KeyColumn& key : shape_.keys) (sql << ", ").Name(key.name.c_str());
+    sql << ") FROM ";
+    sql.Name(info_.name.c_str()) << " WHERE ";
+    for (size_t i = 0; i < index.columns.size(); i++) {
+      if (i > 0) sql << " AND ";
+      sql.Name(index.columns[i].c_str()) << " = NEW.";
+      sql.Name(index.columns[i].c_str()) << " COLLATE ";
+      sql.Name(index.collations[i].c_str());
+    }
+    sql << "; END";
+    return connection_->Execute(sql.c_str());
+  }
+
+  Connection* connection_;
+  const TableInfo& info_;
+  const Shape& shape_;
+  int64_t shape_id_;
+  int64_t tag_;
+};
+
+}  // namespace
+
+int CreateTriggers(Connection* connection, const TableInfo& info, int64_t shape_id, int64_t tag) {
+  const int rc = DropTriggers(connection, info.name.c_str());
+  if (rc != SQLITE_OK) return rc;
+  return TriggerWriter(connection, info, shape_id, tag).Write();
+}
+
+int DropTriggers(Connection* connection, const char* table) {
+  Statement query;
+  int rc = connection->Check(query.Prepare(
+      connection->api, connection->db,
+      "SELECT name FROM main.sqlite_schema WHERE type = 'trigger' AND tbl_name = ?1 COLLATE "
+      "NOCASE AND substr(name, 1, 11) = '_mergelite_'"));
+  if (rc != SQLITE_OK) return rc;
+  query.String(1, table);
+  std::vector<Text> statements;
+  while ((rc = query.Step()) == SQLITE_ROW) {
+    Text sql("DROP TRIGGER main.");
+    sql.Name(query.ColumnText(0));
+    statements.push_back(static_cast<Text&&>(sql));
+  }
+  if (rc != SQLITE_OK) return connection->Check(rc);
+  for (const Text& sql : statements) {
+    rc = connection->Execute(sql.c_str());
+    if (rc != SQLITE_OK) return rc;
+  }
+  return SQLITE_OK;
+}
+
+}  // namespace mergelite

@@ -1,0 +1,11 @@
+// The row triggers that hand a table's changes to capture.
+#pragma once
+#include "catalog.h"
+
+namespace mergelite {
+
+// Inside a transaction. Replaces what triggers of ours the table has.
+int CreateTriggers(Connection* connection, const TableInfo& info, int64_t shape_id, int64_t tag);
+int DropTriggers(Connection* connection, const char* table);
+
+}  // namespace mergelite

@@ -1,0 +1,122 @@
+/**
+ * The only loader of the native library: one file that is both the Node addon (this module) and the
+ * SQLite extension (`extensionPath`, for `loadExtension`). Both doors share one image.
+ */
+import { createRequire } from "node:module";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+/** Names a database connection that has the extension: `SELECT mergelite_handle()`. */
+export type Handle = number;
+
+/** What one call of {@link Binding.merge} or {@link Binding.maintain} did. */
+export interface MergeResult {
+  /** Offset in `records` up to which records were consumed (merged, known already, or refused). */
+  consumed: number;
+  changesets: number;
+  patches: number;
+  /** Patches that lost against a newer stamp. */
+  lost: number;
+  parked: number;
+  /** Records that were held already. */
+  duplicates: number;
+  /** Another connection holds the write lock, or the user is inside a transaction: call again later. */
+  busy: boolean;
+  /** Time ran out before the work did: call again. */
+  more: boolean;
+  /** Origins whose next sequence is missing: flat pairs of peer id and first missing sequence. */
+  gaps: number[];
+  /** Hashes (16 hex digits) of shapes that records need and this replica has not learned. */
+  unknownShapes: string[];
+  /** Records that decode but make no sense, kept in `_mergelite_refused`. */
+  refused: { origin: number; sequence: number; reason: string }[];
+  /** Earliest wall time in ms at which a changeset held back for its future clock may be merged; 0 if none. */
+  resumeAtMs: number;
+}
+
+export interface NativeStatus {
+  peerId: number;
+  logRows: number;
+  logBytes: number;
+  clockCacheEntries: number;
+  clockCacheBytes: number;
+  localCommits: number;
+  localPatches: number;
+  /** Timestamp (HLC) of the newest changeset held. */
+  timestamp: number;
+  parked: { table: string; reason: string; count: number }[];
+  refused: number;
+}
+
+/** What the addon exports. All calls are synchronous; errors have `code` and `hint`. */
+export interface Binding {
+  /** Creates the system tables when they are missing and takes or renews the peer id. */
+  open(
+    handle: Handle,
+    fileMark: string,
+    bootMark: string,
+    bell: () => void,
+  ): { peerId: number; renewed: boolean };
+  /** Stops the bell and notes a clean end. The connection stays usable. */
+  close(handle: Handle): void;
+  /** Starts replication of a table; does nothing when it is replicated already. */
+  replicate(handle: Handle, table: string): void;
+  /** Removes triggers, companions and system tables from the file. */
+  detach(handle: Handle): void;
+  /** Takes a new peer id; the old one becomes an ordinary origin. */
+  renewIdentity(handle: Handle): number;
+  /** Names of the replicated tables. */
+  tables(handle: Handle): string[];
+  /** Flat triples (peer id, sequence held, sequence merged), this peer first. */
+  vector(handle: Handle): Float64Array;
+  /** Changeset records of one origin, `first` to `last`, at least one, then up to `bytesMax`. */
+  readLog(
+    handle: Handle,
+    origin: number,
+    first: number,
+    last: number,
+    bytesMax: number,
+  ): Uint8Array;
+  /** Merges whole records from `offset` on, for about `budgetMs`, in one transaction. */
+  merge(handle: Handle, records: Uint8Array, offset: number, budgetMs: number): MergeResult;
+  /** Absorbs local changesets, merges what was held back, folds row clocks, for about `budgetMs`. */
+  maintain(handle: Handle, budgetMs: number): MergeResult;
+  /** Descriptors of shapes with id above `since`: `{ last, descriptors }`. */
+  shapes(handle: Handle, since: number): { last: number; descriptors: Uint8Array[] };
+  /** Stores descriptors another peer sent. */
+  learnShapes(handle: Handle, descriptors: Uint8Array[]): void;
+  status(handle: Handle): NativeStatus;
+  /** Digests of a table's rows by bucket of the key's hash: see `docs/protocol.md`. */
+  digestRows(
+    handle: Handle,
+    table: string,
+    afterKey: Uint8Array,
+    budgetMs: number,
+    sums: BigUint64Array,
+  ): { rows: number; lastKey: Uint8Array; done: boolean };
+  /** Keys (as SQL literals) and row hashes of one bucket, from `afterKey` on. */
+  digestBucket(
+    handle: Handle,
+    table: string,
+    afterKey: Uint8Array,
+    budgetMs: number,
+    buckets: number,
+    bucket: number,
+  ): { rows: { key: string; hash: bigint }[]; lastKey: Uint8Array; done: boolean };
+  /** Replaces the wall clock of a connection by a fixed reading in ms; 0 puts it back. For simulations. */
+  setClock(handle: Handle, nowMs: number): void;
+  /** How far ahead of the wall clock a changeset may be before it has to wait, in ms. */
+  setDriftMax(handle: Handle, driftMaxMs: number): void;
+  /** Hash of a shape descriptor, 16 hex digits. */
+  shapeHash(descriptor: Uint8Array): string;
+}
+
+const require = createRequire(import.meta.url);
+const root = join(dirname(fileURLToPath(import.meta.url)), "..");
+
+/** Absolute path of the shared library, as `loadExtension` wants it. */
+export const extensionPath: string = (
+  require("node-gyp-build") as { path(folder: string): string }
+).path(root);
+
+export const native: Binding = require(extensionPath) as Binding;
