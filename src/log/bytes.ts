@@ -169,10 +169,10 @@ export class ByteWriter {
 
   #reserve(more: number): void {
     const needed = this.#length + more;
-    if (needed <= this.#bytes.byteLength) return;
     if (needed > this.#bytesMax) {
       throw new ReplicaError("MESSAGE_TOO_LARGE", `message over ${this.#bytesMax} bytes`);
     }
+    if (needed <= this.#bytes.byteLength) return;
     const grown = new Uint8Array(Math.max(needed, this.#bytes.byteLength * 2));
     grown.set(this.#bytes.subarray(0, this.#length));
     this.#bytes = grown;

@@ -1,0 +1,87 @@
+import fc from "fast-check";
+import { sequenceMax } from "../../../src/log/vector.ts";
+import type { Message } from "../../../src/sync/protocol.ts";
+
+const peerId = fc.oneof(
+  fc.integer({ min: 1, max: 300 }),
+  fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER }),
+);
+const sequence = fc.oneof(
+  fc.integer({ min: 0, max: 300 }),
+  fc.integer({ min: 0, max: sequenceMax }),
+);
+const requestId = fc.integer({ min: 0, max: Number.MAX_SAFE_INTEGER });
+const text = (maxLength: number) => fc.string({ unit: "grapheme", maxLength });
+const hash = fc.bigInt({ min: 0n, max: 2n ** 64n - 1n });
+const shapeHash = hash.map((value) => value.toString(16).padStart(16, "0"));
+const shapes = fc.array(shapeHash, { maxLength: 20 });
+const bytes = fc.uint8Array({ maxLength: 300 });
+
+export const vectorArbitrary = fc
+  .array(fc.tuple(peerId, sequence), { maxLength: 30 })
+  .map((entries) => new Map(entries));
+
+const range = fc.tuple(peerId, sequence, sequence).map(([origin, a, b]) => ({
+  origin,
+  first: Math.max(1, Math.min(a, b)),
+  last: Math.max(1, a, b),
+}));
+
+export const messageArbitraries = {
+  hello: fc.record({
+    kind: fc.constant("hello" as const),
+    minVersion: fc.constant(1),
+    maxVersion: fc.integer({ min: 1, max: 255 }),
+    answer: fc.boolean(),
+    cluster: text(10),
+    peerId,
+    vector: vectorArbitrary,
+    shapes,
+  }),
+  shapes: fc.record({
+    kind: fc.constant("shapes" as const),
+    descriptors: fc.array(bytes, { maxLength: 8 }),
+  }),
+  changes: fc.record({ kind: fc.constant("changes" as const), records: bytes }),
+  have: fc.record({
+    kind: fc.constant("have" as const),
+    full: fc.boolean(),
+    vector: vectorArbitrary,
+  }),
+  want: fc.record({
+    kind: fc.constant("want" as const),
+    ranges: fc.array(range, { maxLength: 20 }),
+    shapes,
+  }),
+  bye: fc.record({ kind: fc.constant("bye" as const), code: text(3), text: text(20) }),
+  digestRequest: fc.record({
+    kind: fc.constant("digestRequest" as const),
+    requestId,
+    table: text(20),
+    buckets: fc.integer({ min: 1, max: 65_536 }),
+  }),
+  digest: fc.record({
+    kind: fc.constant("digest" as const),
+    requestId,
+    found: fc.boolean(),
+    rows: fc.integer({ min: 0, max: Number.MAX_SAFE_INTEGER }),
+    sums: fc.array(hash, { maxLength: 20 }).map((sums) => BigUint64Array.from(sums)),
+  }),
+  bucketRequest: fc.record({
+    kind: fc.constant("bucketRequest" as const),
+    requestId,
+    table: text(20),
+    buckets: fc.constant(65_536),
+    bucket: fc.integer({ min: 0, max: 65_535 }),
+  }),
+  bucket: fc.record({
+    kind: fc.constant("bucket" as const),
+    requestId,
+    rows: fc.array(fc.record({ key: text(20), hash }), { maxLength: 10 }),
+    truncated: fc.boolean(),
+  }),
+} satisfies { [Kind in Message["kind"]]: fc.Arbitrary<Message & { kind: Kind }> };
+
+export const messageArbitrary: fc.Arbitrary<Message> = fc.oneof(
+  ...(Object.values(messageArbitraries) as fc.Arbitrary<Message>[]),
+);

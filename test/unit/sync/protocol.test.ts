@@ -1,0 +1,186 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { isReplicaErrorCode, ReplicaError } from "../../../src/errors.ts";
+import {
+  decodeMessage,
+  encodeMessage,
+  groupDescriptors,
+  type Message,
+} from "../../../src/sync/protocol.ts";
+import { messageArbitraries, messageArbitrary } from "./messages.ts";
+
+const kinds = Object.keys(messageArbitraries) as Message["kind"][];
+
+function errorOf(fn: () => unknown): unknown {
+  try {
+    fn();
+  } catch (error) {
+    return error;
+  }
+  return undefined;
+}
+
+function codeOf(fn: () => unknown): string {
+  const error = errorOf(fn);
+  return error instanceof ReplicaError ? error.code : String(error);
+}
+
+describe("messages", () => {
+  it.each(kinds)("%s comes back as it was", (kind) => {
+    fc.assert(
+      fc.property(messageArbitraries[kind] as fc.Arbitrary<Message>, (message) => {
+        expect(decodeMessage(encodeMessage(message))).toEqual(message);
+      }),
+      { numRuns: 200, seed: 1 },
+    );
+  });
+
+  it("cut short anywhere are malformed", () => {
+    fc.assert(
+      fc.property(messageArbitrary, (message) => {
+        // Records run to the end of a CHANGES message, whatever its length.
+        fc.pre(message.kind !== "changes");
+        const bytes = encodeMessage(message);
+        for (let length = 0; length < bytes.byteLength; length++) {
+          expect(codeOf(() => decodeMessage(bytes.subarray(0, length)))).toBe("PROTOCOL_MALFORMED");
+        }
+      }),
+      { numRuns: 200, seed: 2 },
+    );
+  });
+
+  it("followed by anything are malformed", () => {
+    fc.assert(
+      fc.property(messageArbitrary, fc.uint8Array({ minLength: 1 }), (message, rest) => {
+        fc.pre(message.kind !== "changes");
+        const bytes = Uint8Array.from([...encodeMessage(message), ...rest]);
+        expect(codeOf(() => decodeMessage(bytes))).toBe("PROTOCOL_MALFORMED");
+      }),
+      { numRuns: 200, seed: 3 },
+    );
+  });
+
+  it("of random bytes decode or are malformed, and nothing else", () => {
+    const header = fc.tuple(fc.integer({ min: 0, max: 12 }), fc.integer({ min: 0, max: 2 }));
+    fc.assert(
+      fc.property(header, fc.uint8Array({ maxLength: 200 }), (start, rest) => {
+        const error = errorOf(() => decodeMessage(Uint8Array.from([...start, ...rest])));
+        if (error === undefined) return;
+        expect(error).toBeInstanceOf(ReplicaError);
+        expect(error).toMatchObject({ code: "PROTOCOL_MALFORMED" });
+      }),
+      { numRuns: 3000, seed: 4 },
+    );
+  });
+
+  it("with a flipped bit never fail in another way", () => {
+    fc.assert(
+      fc.property(messageArbitrary, fc.nat(), (message, at) => {
+        const bytes = Uint8Array.from(encodeMessage(message));
+        const bit = at % (bytes.byteLength * 8);
+        bytes[bit >> 3] = (bytes[bit >> 3] ?? 0) ^ (1 << (bit & 7));
+        const error = errorOf(() => decodeMessage(bytes));
+        if (error !== undefined) expect(error).toMatchObject({ code: "PROTOCOL_MALFORMED" });
+      }),
+      { numRuns: 1000, seed: 5 },
+    );
+  });
+
+  it("of another protocol version are malformed", () => {
+    const bytes = encodeMessage({ kind: "have", full: true, vector: new Map() });
+    bytes[1] = 2;
+    expect(codeOf(() => decodeMessage(bytes))).toBe("PROTOCOL_MALFORMED");
+  });
+
+  it("keep the bytes the specification gives", () => {
+    const hello: Message = {
+      kind: "hello",
+      minVersion: 1,
+      maxVersion: 1,
+      answer: true,
+      cluster: "c",
+      peerId: 300,
+      vector: new Map([[5, 128]]),
+      shapes: ["0102030405060708"],
+    };
+    expect(Buffer.from(encodeMessage(hello)).toString("hex")).toBe(
+      [
+        "01",
+        "01",
+        "01",
+        "01",
+        "01",
+        "0163",
+        "ac02",
+        "01",
+        "05",
+        "8001",
+        "01",
+        "0807060504030201",
+      ].join(""),
+    );
+    const want: Message = { kind: "want", ranges: [{ origin: 7, first: 1, last: 2 }], shapes: [] };
+    expect(Buffer.from(encodeMessage(want)).toString("hex")).toBe("05010107010200");
+  });
+});
+
+describe("limits", () => {
+  it.each([
+    ["vector entries", [4, 1, 0, 0x81, 0x80, 0x04]],
+    ["more entries than bytes", [4, 1, 0, 0x80, 0x02]],
+    ["descriptors", [2, 1, 0x81, 0x80, 0x04]],
+    ["a descriptor", [2, 1, 1, 0x81, 0x80, 0x40]],
+    ["cluster name", [1, 1, 1, 1, 0, 0x80, 0x02]],
+    ["an integer over 53 bits", [6 + 1, 1, 255, 255, 255, 255, 255, 255, 255, 127, 0, 1]],
+    ["an integer without end", [6 + 1, 1, 255, 255, 255, 255, 255, 255, 255, 255, 255, 1]],
+    ["peer id 0", [4, 1, 0, 1, 0, 1]],
+    ["an origin twice", [4, 1, 0, 2, 9, 1, 9, 2]],
+    ["a sequence over 40 bits", [4, 1, 0, 1, 9, 0x80, 0x80, 0x80, 0x80, 0x80, 0x20]],
+    ["a range from 0", [5, 1, 1, 9, 0, 1, 0]],
+    ["a range backwards", [5, 1, 1, 9, 2, 1, 0]],
+    ["a bucket beyond the last", [9, 1, 0, 0, 4, 4]],
+    ["text that is not UTF-8", [6, 1, 1, 0xff, 0]],
+    ["no version in common with anyone", [1, 1, 2, 1, 0, 0, 1, 0, 0]],
+    ["an unknown kind", [11, 1]],
+  ])("%s is refused", (_, bytes) => {
+    expect(codeOf(() => decodeMessage(Uint8Array.from(bytes)))).toBe("PROTOCOL_MALFORMED");
+  });
+
+  it("a message over 64 MiB is refused on both sides", () => {
+    const records = new Uint8Array(64 * 1024 * 1024 - 1);
+    expect(codeOf(() => encodeMessage({ kind: "changes", records }))).toBe("MESSAGE_TOO_LARGE");
+    const bytes = new Uint8Array(64 * 1024 * 1024 + 1);
+    bytes.set([3, 1]);
+    expect(codeOf(() => decodeMessage(bytes))).toBe("PROTOCOL_MALFORMED");
+  });
+
+  it("a long goodbye is cut between characters, a long code is refused", () => {
+    const message = decodeMessage(encodeMessage({ kind: "bye", code: "X", text: "€".repeat(500) }));
+    expect(message).toEqual({ kind: "bye", code: "X", text: "€".repeat(170) });
+    const bye: Message = { kind: "bye", code: "x".repeat(65), text: "" };
+    expect(codeOf(() => encodeMessage(bye))).toBe("MESSAGE_TOO_LARGE");
+  });
+
+  it("records are a view of the message", () => {
+    const bytes = encodeMessage({ kind: "changes", records: Uint8Array.of(1, 2, 3) });
+    const message = decodeMessage(bytes);
+    if (message.kind !== "changes") throw new Error("not CHANGES");
+    expect(message.records.buffer).toBe(bytes.buffer);
+  });
+
+  it("descriptors are grouped without loss", () => {
+    const descriptors = [10, 40, 60, 200, 5].map((length) => new Uint8Array(length));
+    const groups = groupDescriptors(descriptors, 100);
+    expect(groups.map((group) => group.map((bytes) => bytes.byteLength))).toEqual([
+      [10, 40],
+      [60],
+      [200],
+      [5],
+    ]);
+  });
+
+  it("strings from outside are not taken for codes", () => {
+    expect(isReplicaErrorCode("LINK_TIMEOUT")).toBe(true);
+    expect(isReplicaErrorCode("toString")).toBe(false);
+  });
+});
