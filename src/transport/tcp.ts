@@ -9,6 +9,8 @@ import { FrameReader, frameHeader } from "./framing.ts";
 import { Inbox, inboxLimits } from "./inbox.ts";
 import { type Dialer, type Listener, messageBytesMax, type Transport } from "./transport.ts";
 
+export type { Dialer, Listener, Transport } from "./transport.ts";
+
 export interface TcpAddress {
   readonly host: string;
   readonly port: number;
@@ -31,7 +33,7 @@ export function tcpTransport(address: string | TcpAddress, options: TcpOptions =
   const name = `tcp://${host}:${port}`;
   return {
     name,
-    dial(signal) {
+    async dial(signal) {
       signal.throwIfAborted();
       const socket = connect({ host, port, noDelay: true });
       return whenConnected(socket, { name, signal, clock, connectTimeoutMs });
@@ -117,7 +119,9 @@ class TcpConnection implements Transport {
   #receive(chunk: Uint8Array): void {
     if (this.#isClosing) return;
     try {
-      for (const message of this.#frames.push(chunk)) this.messages.push(message);
+      // Not a Buffer: its `slice` would share memory where the caller expects a copy.
+      const bytes = new Uint8Array(chunk.buffer, chunk.byteOffset, chunk.byteLength);
+      for (const message of this.#frames.push(bytes)) this.messages.push(message);
     } catch (error) {
       this.messages.end(error instanceof Error ? error : failed(this.name, error));
       this.#socket.destroy();

@@ -4,6 +4,7 @@ import { type Clock, systemClock } from "../clock.ts";
 import { type Dialer, messageBytesMax } from "./transport.ts";
 import { WebSocketConnection, type WebSocketLike } from "./websocket-connection.ts";
 
+export type { Dialer, Listener, Transport } from "./transport.ts";
 export type { WebSocketLike } from "./websocket-connection.ts";
 export { listenWebSocket, type WebSocketListenOptions } from "./websocket-server.ts";
 
