@@ -47,7 +47,8 @@ export async function keepDialing(
     // One that is refused right after connecting must not be dialled in a tight loop.
     const lived = outcome.connected && clock.now() - startedMs >= livedMs;
     failures = lived ? 0 : failures + 1;
-    const ceilingMs = Math.min(backoffMinMs * 2 ** Math.min(failures, 30), backoffMaxMs);
+    const doublings = Math.min(Math.max(failures - 1, 0), 30);
+    const ceilingMs = Math.min(backoffMinMs * 2 ** doublings, backoffMaxMs);
     const delayMs = jitter(ceilingMs, random);
     onEvent?.({ type: "waiting", attempt, delayMs });
     // An abort ends the wait, and then the loop.
