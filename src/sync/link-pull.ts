@@ -18,6 +18,7 @@ const wantRangesMax = 256;
 /** A vector up to this size is cheap enough to be sent whole with every heartbeat. */
 const smallVectorEntries = 1024;
 const partialHeartbeatsMax = 5;
+const lostAfterRetries = 10;
 export const lostIdentityText =
   "the remote holds changesets of this peer id that this replica does not have";
 const never = Number.POSITIVE_INFINITY;
@@ -172,17 +173,19 @@ function raiseRemote(state: LinkState, progress: OriginProgress, sequence: numbe
   pull.behind.add(progress.origin);
 }
 
-/** Whether the run has anything that is not held here. */
+/** Whether the run has anything that is not held here and not on its way into the merge. */
 function takeRun(state: LinkState, progress: OriginProgress, run: RecordRun): boolean {
   raiseRemote(state, progress, run.last);
-  progress.heardMs = state.nowMs;
-  state.metrics.duplicates += Math.max(0, Math.min(run.last, progress.held) - run.first + 1);
-  if (run.last <= progress.held) {
-    state.pull.changed.add(run.origin);
+  const known = Math.max(progress.held, progress.received);
+  state.metrics.duplicates += Math.max(0, Math.min(run.last, known) - run.first + 1);
+  if (run.last <= known) {
+    // Acknowledge what is held; what is being merged is acknowledged after that. Merging it twice
+    // would let the queue of a slow merge grow with every retransmission.
+    if (run.last <= progress.held) state.pull.changed.add(run.origin);
     return false;
   }
-  const known = Math.max(progress.held, progress.received);
-  if (run.first <= known + 1) progress.received = Math.max(known, run.last);
+  progress.heardMs = state.nowMs;
+  if (run.first <= known + 1) progress.received = run.last;
   return true;
 }
 
@@ -195,10 +198,10 @@ function wantMissing(state: LinkState, actions: LinkAction[]): void {
   for (const origin of pull.behind) {
     if (ranges.length === wantRangesMax) break;
     const progress = progressOf(state, origin);
-    // Received long ago and still not held: the host has dropped it.
-    const isStale = nowMs >= progress.heardMs + options.retryMaxMs;
-    if (isStale) progress.received = 0;
-    if (!isSilent && !isStale) continue;
+    const silentMs = nowMs - progress.heardMs;
+    // Received that long ago and neither merged nor reported as a gap: the host has lost it.
+    if (silentMs >= lostAfterRetries * options.retryMaxMs) progress.received = 0;
+    if (!isSilent && silentMs < options.retryMaxMs) continue;
     const first = Math.max(progress.held, progress.received) + 1;
     if (first > progress.remote) continue;
     ranges.push({ origin, first, last: progress.remote });

@@ -133,6 +133,29 @@ describe("flow control", () => {
     expect(sentBytes).toBeLessThanOrEqual(smallWindow.windowBytes + smallWindow.readBytes);
   });
 
+  it("does not queue retransmissions for a merge that is slow", () => {
+    const world = new World({ ...calm, link: smallWindow, mergeMs: 250_000 });
+    const { left, there, back } = pair(world);
+    left.commit(2_000);
+    world.run(240_000);
+    expect(there.state.metrics.retransmissions).toBeGreaterThan(3);
+    const merges = back.actions.flatMap((action) => (action.type === "merge" ? [action] : []));
+    const queuedBytes = merges.reduce((sum, { bytes }) => sum + bytes, 0);
+    expect(queuedBytes).toBeLessThanOrEqual(smallWindow.windowBytes + smallWindow.readBytes);
+    world.options.mergeMs = 1;
+    expect(world.run(600_000, () => world.isConverged())).toBe(true);
+  });
+
+  it("asks again for what the host lost without a word", () => {
+    const { state, receive } = openLink({ vector: new Map() });
+    receive(hello(22, { vector: new Map([[22, 1]]) }));
+    receive({ kind: "changes", records: record({ origin: 22, sequence: 1 }) });
+    for (let nowMs = 0; nowMs < 400_000; nowMs += 1_000) {
+      receive({ kind: "have", full: false, vector: new Map() }, nowMs);
+    }
+    expect(state.metrics.wants).toBeGreaterThan(0);
+  });
+
   it("takes turns between origins", () => {
     const vector = new Map([
       [1, 1_000],
