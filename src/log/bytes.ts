@@ -45,15 +45,19 @@ export class ByteReader {
     return value;
   }
 
-  /** An unsigned integer of at most 53 bits. */
+  /** An unsigned integer of at most 53 bits. Scanning records spends its time here. */
   varint(): number {
+    const bytes = this.#bytes;
+    let offset = this.#offset;
     let value = 0;
     let scale = 1;
     for (let index = 0; index < varintBytesMax; index++) {
-      const byte = this.u8();
+      const byte = bytes[offset++];
+      if (byte === undefined) throw malformed("message ends too early");
       value += (byte & 0x7f) * scale;
       if (byte < 0x80) {
         if (value > Number.MAX_SAFE_INTEGER) throw malformed("integer over 53 bits");
+        this.#offset = offset;
         return value;
       }
       scale *= 128;

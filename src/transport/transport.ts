@@ -15,7 +15,8 @@ export interface Transport {
    */
   readonly messages: AsyncIterable<Uint8Array>;
   /**
-   * Resolves when the transport has room for more, which is not when the message has arrived.
+   * Resolves when the transport has room for more, which is not when the message has arrived. The
+   * bytes belong to the transport from here on: they must not be changed.
    * @throws MESSAGE_TOO_LARGE, TRANSPORT_CLOSED, TRANSPORT_FAILED
    */
   send(message: Uint8Array): Promise<void>;
