@@ -4,16 +4,46 @@
  */
 
 export const replicaErrorCodes = [
+  "ALREADY_ATTACHED",
+  "CAPTURE_FAILED",
+  "CAPTURE_FOREIGN",
+  "CAPTURE_MISUSE",
+  "CLOSED",
   "CLUSTER_MISMATCH",
+  "COMPANION_ARGUMENT",
+  "COMPANION_NAME",
+  "FILE_DAMAGED",
   "IDENTITY_LOST",
+  "INVALID_OPTION",
+  "INVALID_TOKEN",
+  "IN_TRANSACTION",
+  "KEY_COLLATION",
+  "KEY_MALFORMED",
+  "KEY_NULL",
   "LINK_CLOSED",
   "LINK_TIMEOUT",
   "MESSAGE_TOO_LARGE",
+  "NOT_LINKED",
+  "PAYLOAD_CORRUPT",
   "PEER_ID_IN_USE",
   "PROTOCOL_MALFORMED",
+  "RECORD_MALFORMED",
+  "SCHEMA_STALE",
+  "SHAPE_MALFORMED",
+  "SQLITE",
+  "TABLE_MISSING",
+  "TABLE_NOT_REPLICATED",
+  "TABLE_NO_KEY",
+  "TABLE_RESERVED_COLUMN",
+  "TABLE_TOO_WIDE",
+  "TABLE_UNSUPPORTED",
+  "TOO_MANY_ORIGINS",
+  "TOO_MANY_SHAPES",
+  "TRANSACTION_TOO_LARGE",
   "TRANSPORT_CLOSED",
   "TRANSPORT_FAILED",
   "TRANSPORT_OVERLOADED",
+  "UNIQUE_EXPRESSION",
   "VERSION_MISMATCH",
 ] as const;
 
@@ -42,4 +72,9 @@ export class ReplicaError extends Error {
 /** Whether a string from outside (a BYE, a native error) is a code of ours. */
 export function isReplicaErrorCode(code: unknown): code is ReplicaErrorCode {
   return (replicaErrorCodes as readonly unknown[]).includes(code);
+}
+
+/** For codes of the native core; what is not one of ours is SQLite's. */
+export function toReplicaErrorCode(code: unknown): ReplicaErrorCode {
+  return isReplicaErrorCode(code) ? code : "SQLITE";
 }

@@ -1,0 +1,12 @@
+/** Multi-writer SQLite: attach a database, connect it to peers, and write plain SQL. */
+export type { Clock, Random } from "./clock.ts";
+export { ReplicaError, type ReplicaErrorCode, type ReplicaErrorOptions } from "./errors.ts";
+export type { Listener } from "./events.ts";
+export type { OriginMarks, SqliteDatabase } from "./log/store.ts";
+export type { Metrics } from "./metrics.ts";
+export { extensionPath } from "./native.ts";
+export type { AttachOptions } from "./options.ts";
+export { attach, type Replica, type ReplicaEvents, type Status } from "./replica.ts";
+export type { Connection } from "./sync/hub.ts";
+export type { Difference, TableVerification, Verification } from "./sync/verify.ts";
+export type { Dialer, Transport } from "./transport/transport.ts";

@@ -1,0 +1,154 @@
+/**
+ * A database connection as the native core sees it: the one place that calls the binding for a
+ * replica. Errors come out as {@link ReplicaError}.
+ */
+import { ReplicaError, toReplicaErrorCode } from "../errors.ts";
+import { extensionPath, type Handle, type MergeResult, native } from "../native.ts";
+import type { VersionVector } from "./vector.ts";
+
+/** The part of a better-sqlite3, node:sqlite or bun:sqlite database that is needed. */
+export interface SqliteDatabase {
+  loadExtension(path: string, entryPoint?: string): unknown;
+  prepare(sql: string): {
+    get(...parameters: never[]): unknown;
+    all(...parameters: never[]): unknown[];
+  };
+}
+
+export interface OriginMarks {
+  readonly peerId: number;
+  /** Highest sequence in the log without a gap. */
+  readonly held: number;
+  /** Highest sequence that shows in the tables. */
+  readonly merged: number;
+}
+
+export class Store {
+  readonly #handle: Handle;
+  readonly #descriptorsByHash = new Map<string, Uint8Array>();
+  #lastShape = 0;
+
+  /** Loads the extension into the connection. */
+  constructor(db: SqliteDatabase) {
+    db.loadExtension(extensionPath);
+    const row = db.prepare("SELECT mergelite_handle() AS handle").get() as { handle: number };
+    this.#handle = row.handle;
+  }
+
+  open(marks: { fileMark: string; bootMark: string }, bell: () => void): { renewed: boolean } {
+    return call(() => native.open(this.#handle, marks.fileMark, marks.bootMark, bell));
+  }
+
+  close(): void {
+    call(() => native.close(this.#handle));
+  }
+
+  replicate(table: string): void {
+    call(() => native.replicate(this.#handle, table));
+  }
+
+  detach(): void {
+    call(() => native.detach(this.#handle));
+  }
+
+  renewIdentity(): number {
+    return call(() => native.renewIdentity(this.#handle));
+  }
+
+  tables(): string[] {
+    return call(() => native.tables(this.#handle));
+  }
+
+  setDriftMax(driftMaxMs: number): void {
+    call(() => native.setDriftMax(this.#handle, driftMaxMs));
+  }
+
+  /** This peer first. */
+  marks(): OriginMarks[] {
+    const flat = call(() => native.vector(this.#handle));
+    const marks: OriginMarks[] = [];
+    for (let i = 0; i + 2 < flat.length; i += 3) {
+      marks.push({ peerId: flat[i] ?? 0, held: flat[i + 1] ?? 0, merged: flat[i + 2] ?? 0 });
+    }
+    return marks;
+  }
+
+  readLog(range: { origin: number; first: number; last: number; bytesMax: number }): Uint8Array {
+    const { origin, first, last, bytesMax } = range;
+    return call(() => native.readLog(this.#handle, origin, first, last, bytesMax));
+  }
+
+  merge(records: Uint8Array, offset: number, budgetMs: number): MergeResult {
+    return call(() => native.merge(this.#handle, records, offset, budgetMs));
+  }
+
+  maintain(budgetMs: number): MergeResult {
+    return call(() => native.maintain(this.#handle, budgetMs));
+  }
+
+  /** Hashes of the shapes that this store did not know at the last call. */
+  newShapes(): string[] {
+    const { last, descriptors } = call(() => native.shapes(this.#handle, this.#lastShape));
+    this.#lastShape = last;
+    return descriptors.map((descriptor) => {
+      const hash = native.shapeHash(descriptor);
+      this.#descriptorsByHash.set(hash, descriptor);
+      return hash;
+    });
+  }
+
+  shapeHashes(): string[] {
+    return [...this.#descriptorsByHash.keys()];
+  }
+
+  descriptors(hashes: readonly string[]): Uint8Array[] {
+    return hashes.flatMap((hash) => this.#descriptorsByHash.get(hash) ?? []);
+  }
+
+  learnShapes(descriptors: readonly Uint8Array[]): void {
+    call(() => native.learnShapes(this.#handle, [...descriptors]));
+  }
+
+  status(): ReturnType<typeof native.status> {
+    return call(() => native.status(this.#handle));
+  }
+
+  digestRows(
+    table: string,
+    afterKey: Uint8Array,
+    budgetMs: number,
+    sums: BigUint64Array,
+  ): ReturnType<typeof native.digestRows> {
+    return call(() => native.digestRows(this.#handle, table, afterKey, budgetMs, sums));
+  }
+
+  digestBucket(
+    table: string,
+    afterKey: Uint8Array,
+    budgetMs: number,
+    { buckets, bucket }: { buckets: number; bucket: number },
+  ): ReturnType<typeof native.digestBucket> {
+    return call(() =>
+      native.digestBucket(this.#handle, table, afterKey, budgetMs, buckets, bucket),
+    );
+  }
+}
+
+/** What peers are told: the sequences held. */
+export function heldOf(marks: readonly OriginMarks[]): VersionVector {
+  return new Map(marks.filter((mark) => mark.held > 0).map((mark) => [mark.peerId, mark.held]));
+}
+
+/** The native core throws plain errors with a code and a hint. */
+function call<Result>(fn: () => Result): Result {
+  try {
+    return fn();
+  } catch (error) {
+    if (!(error instanceof Error) || !("code" in error)) throw error;
+    const hint = "hint" in error && typeof error.hint === "string" ? error.hint : "";
+    throw new ReplicaError(toReplicaErrorCode(error.code), error.message, {
+      cause: error,
+      ...(hint === "" ? {} : { hint }),
+    });
+  }
+}

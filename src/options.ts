@@ -1,0 +1,83 @@
+/** Options of `attach`: their defaults, and a clear error for what is not one. */
+import { type Clock, type Random, systemClock } from "./clock.ts";
+import { ReplicaError } from "./errors.ts";
+import { linkDefaults } from "./sync/link.ts";
+
+export interface AttachOptions {
+  /** Tables to replicate, besides those that are replicated already. @default [] */
+  readonly tables?: readonly string[];
+  /** Only replicas of one cluster talk to each other; at most 255 bytes. @default "" */
+  readonly cluster?: string;
+  /** Longest time merging holds the event loop and the write lock at a stretch, in ms. @default 4 */
+  readonly mergeSliceMs?: number;
+  /** A changeset stamped further ahead of the local clock waits until its time comes. @default 60000 */
+  readonly driftMaxMs?: number;
+  /** A quiet link says this often that it lives, in ms. @default 5000 */
+  readonly heartbeatMs?: number;
+  /** Bytes sent over a link that its other side has not acknowledged yet. @default 1 MiB */
+  readonly windowBytes?: number;
+  /** See commits of other processes on the same file at once. @default true */
+  readonly watchFile?: boolean;
+  /** For tests and simulations. @default the system's */
+  readonly clock?: Clock;
+  /** For tests and simulations. @default Math.random */
+  readonly random?: Random;
+}
+
+export type Options = Required<AttachOptions>;
+
+const ranges = {
+  mergeSliceMs: { min: 1, max: 1000 },
+  driftMaxMs: { min: 0, max: 365 * 24 * 3600 * 1000 },
+  heartbeatMs: { min: 10, max: 3_600_000 },
+  windowBytes: { min: 64 * 1024, max: 64 * 1024 * 1024 },
+} as const;
+
+/** @throws INVALID_OPTION */
+export function readOptions(options: AttachOptions): Options {
+  const read: Options = {
+    tables: [],
+    cluster: "",
+    mergeSliceMs: 4,
+    driftMaxMs: 60_000,
+    heartbeatMs: linkDefaults.heartbeatMs,
+    windowBytes: linkDefaults.windowBytes,
+    watchFile: true,
+    clock: systemClock,
+    random: Math.random,
+    ...withoutUndefined(options),
+  };
+  const known = new Set<string>([
+    ...Object.keys(ranges),
+    "tables",
+    "cluster",
+    "watchFile",
+    "clock",
+    "random",
+  ]);
+  for (const name of Object.keys(options)) {
+    if (!known.has(name)) throw invalid(`unknown option ${JSON.stringify(name)}`, [...known]);
+  }
+  for (const [name, { min, max }] of Object.entries(ranges)) {
+    const value = read[name as keyof typeof ranges];
+    if (typeof value === "number" && value >= min && value <= max) continue;
+    throw invalid(`option ${name} must be a number from ${min} to ${max}`);
+  }
+  if (!Array.isArray(read.tables) || read.tables.some((name) => typeof name !== "string")) {
+    throw invalid("option tables must be an array of table names");
+  }
+  if (typeof read.cluster !== "string" || Buffer.byteLength(read.cluster) > 255) {
+    throw invalid("option cluster must be a string of at most 255 bytes");
+  }
+  if (typeof read.watchFile !== "boolean") throw invalid("option watchFile must be a boolean");
+  return read;
+}
+
+function withoutUndefined(options: AttachOptions): AttachOptions {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
+}
+
+function invalid(message: string, known?: readonly string[]): ReplicaError {
+  const hint = known === undefined ? "See docs/api.md." : `The options are ${known.join(", ")}.`;
+  return new ReplicaError("INVALID_OPTION", message, { hint });
+}

@@ -1,0 +1,477 @@
+/** `attach` and the `Replica`: a database file that converges with those of its peers. */
+import { ReplicaError } from "./errors.ts";
+import { Emitter, type Listener } from "./events.ts";
+import { fileMarks, mainFile } from "./log/file-marks.ts";
+import { watchCommits } from "./log/file-watch.ts";
+import { heldOf, type OriginMarks, type SqliteDatabase, Store } from "./log/store.ts";
+import type { VersionVector } from "./log/vector.ts";
+import { MergeScheduler, type MergeSource } from "./merge/scheduler.ts";
+import { addTotals, type Metrics, noTotals } from "./metrics.ts";
+import type { MergeResult } from "./native.ts";
+import { type AttachOptions, type Options, readOptions } from "./options.ts";
+import { warnAboutTables } from "./schema/warnings.ts";
+import { type Connection, Hub } from "./sync/hub.ts";
+import type { LinkEnd, LinkHost } from "./sync/link-host.ts";
+import { type Verification, verifyTables } from "./sync/verify.ts";
+import { formatToken, parseToken } from "./token.ts";
+import type { Dialer, Transport } from "./transport/transport.ts";
+import { Waiters } from "./waiters.ts";
+
+export interface ReplicaEvents {
+  /** A local transaction, of this connection or another one on the same file, is in the log. */
+  commit: { token: string };
+  /** A slice of remote changesets shows in the tables. */
+  merge: { changesets: number; patches: number; lost: number; parked: number };
+  /** A link went live or ended. */
+  link: { peerId: number; name: string; live: boolean; code?: string; text?: string };
+  /** A dialler could not connect; it tries again. */
+  dial: { name: string; error: unknown };
+  /** A changeset that makes no sense was kept aside. */
+  refused: { origin: number; sequence: number; reason: string };
+  /** This file turned out to be a copy or to have lost its last commits: it has a new peer id. */
+  identity: { peerId: number };
+  /** Something the operator should know; the replica goes on. */
+  error: { error: ReplicaError };
+}
+
+export interface Status {
+  readonly peerId: number;
+  readonly cluster: string;
+  readonly tables: string[];
+  /** This peer first. */
+  readonly origins: OriginMarks[];
+  /** `behind`: changesets held here that the peer has not acknowledged. */
+  readonly links: { peerId: number; name: string; behind: number }[];
+  readonly log: { rows: number; bytes: number };
+  readonly clockCache: { entries: number; bytes: number };
+  readonly parked: { table: string; reason: string; count: number }[];
+  readonly refused: number;
+}
+
+/** Records a link may have waiting before it is read no further. */
+const queueBytesMax = 4 * 1024 * 1024;
+/** Local changesets whose row clocks are read from the log when so many wait, or after a while. */
+const maintainCommits = 512;
+const maintainMs = 1000;
+
+const attached = new WeakMap<object, Replica>();
+
+/**
+ * Makes a database converge with its peers from here on. Synchronous: no write can slip past.
+ * @throws ALREADY_ATTACHED, INVALID_OPTION, IN_TRANSACTION, TABLE_MISSING, TABLE_NO_KEY and the other
+ * TABLE_… codes, FILE_DAMAGED
+ */
+export function attach(db: SqliteDatabase, options: AttachOptions = {}): Replica {
+  if (attached.has(db)) {
+    throw new ReplicaError("ALREADY_ATTACHED", "this database connection has a replica already", {
+      hint: "Use the one `attach` returned first, or close it.",
+    });
+  }
+  const replica = new Replica(db, readOptions(options), () => attached.delete(db));
+  attached.set(db, replica);
+  return replica;
+}
+
+export class Replica implements AsyncDisposable {
+  readonly #store: Store;
+  readonly #options: Options;
+  readonly #events = new Emitter<ReplicaEvents>();
+  readonly #waiters = new Waiters();
+  readonly #scheduler: MergeScheduler;
+  readonly #hub: Hub;
+  readonly #sources = new Map<LinkHost, MergeSource>();
+  readonly #onClosed: () => void;
+  readonly #counters = {
+    mergedChangesets: 0,
+    mergedPatches: 0,
+    lostPatches: 0,
+    parkedPatches: 0,
+    duplicateChangesets: 0,
+    refusedChangesets: 0,
+    mergeErrors: 0,
+    mergeSliceMsMax: 0,
+    linksOpened: 0,
+  };
+  readonly #totals = noTotals();
+  #marks: readonly OriginMarks[] = [];
+  #announced: VersionVector = new Map();
+  #commitsSinceMaintenance = 0;
+  #cancelMaintenance: (() => void) | undefined;
+  #unwatch: (() => void) | undefined;
+  #closing: Promise<void> | undefined;
+
+  /** @internal Use {@link attach}. */
+  constructor(db: SqliteDatabase, options: Options, onClosed: () => void) {
+    this.#options = options;
+    this.#onClosed = onClosed;
+    this.#store = new Store(db);
+    const file = mainFile(db);
+    this.#store.open(fileMarks(file), () => this.#onBell());
+    try {
+      this.#store.setDriftMax(options.driftMaxMs);
+      for (const table of options.tables) this.#store.replicate(table);
+      warnAboutTables(db, this.#store.tables());
+      this.#marks = this.#store.marks();
+      this.#announced = heldOf(this.#marks);
+    } catch (error) {
+      this.#store.close();
+      throw error;
+    }
+    this.#scheduler = this.#makeScheduler();
+    this.#hub = this.#makeHub();
+    if (options.watchFile && file !== "") {
+      this.#unwatch = watchCommits(file, options.clock, () => this.#onBell());
+    }
+    this.#scheduler.requestMaintenance();
+  }
+
+  get peerId(): number {
+    return this.#marks[0]?.peerId ?? 0;
+  }
+
+  get cluster(): string {
+    return this.#options.cluster;
+  }
+
+  /** Names of the replicated tables. */
+  tables(): string[] {
+    return this.#store.tables();
+  }
+
+  /** Talks to a peer: over one transport until it ends, or again and again with a dialler. */
+  connect(to: Transport | Dialer): Connection {
+    this.#assertOpen();
+    return this.#hub.connect(to);
+  }
+
+  /** Proof of everything written here so far. Hand it to whoever reads elsewhere. */
+  token(): string {
+    this.#refreshMarks();
+    const [self] = this.#marks;
+    return formatToken({ peerId: self?.peerId ?? 0, sequence: self?.held ?? 0 });
+  }
+
+  /**
+   * Resolves when what the token stands for shows in this file's tables.
+   * @throws INVALID_TOKEN, CLOSED, or `signal.reason`
+   */
+  async wait(token: string, { signal }: { signal?: AbortSignal } = {}): Promise<void> {
+    this.#assertOpen();
+    const { peerId, sequence } = parseToken(token);
+    // An unknown origin means waiting, never "yes".
+    const isMerged = () =>
+      this.#marks.some((mark) => mark.peerId === peerId && mark.merged >= sequence);
+    await this.#waiters.until(isMerged, signal);
+  }
+
+  /**
+   * Resolves when `peers` peers hold on disk what this replica had written when it was called.
+   * @default peers: all that are linked, at least one
+   */
+  async drain({ peers, signal }: { peers?: number; signal?: AbortSignal } = {}): Promise<void> {
+    this.#assertOpen();
+    const { peerId, sequence } = parseToken(this.token());
+    if (sequence === 0) return;
+    await this.#waiters.until(() => {
+      const wanted = peers ?? Math.max(this.#hub.liveLinks.length, 1);
+      return this.#hub.holders(peerId, sequence) >= wanted;
+    }, signal);
+  }
+
+  /** Resolves when every live link, at least one, has exchanged everything in both directions. */
+  async synced({ signal }: { signal?: AbortSignal } = {}): Promise<void> {
+    this.#assertOpen();
+    await this.#waiters.until(() => {
+      this.#refreshMarks();
+      return this.#scheduler.queuedBytes === 0 && this.#hub.synced;
+    }, signal);
+  }
+
+  /** Highest sequences held and merged by origin, this peer first. */
+  vector(): OriginMarks[] {
+    this.#refreshMarks();
+    return [...this.#marks];
+  }
+
+  /**
+   * Compares every replicated table with a linked peer's, row by row, by digests.
+   * @throws NOT_LINKED, LINK_CLOSED
+   */
+  async verify(
+    peerId?: number,
+    { signal, limit = 100 }: { signal?: AbortSignal; limit?: number } = {},
+  ): Promise<Verification> {
+    this.#assertOpen();
+    const link = this.#hub.liveLinks.find((one) => peerId === undefined || one.peerId === peerId);
+    if (link === undefined) {
+      const which = peerId === undefined ? "any peer" : `peer ${peerId}`;
+      throw new ReplicaError("NOT_LINKED", `there is no live link to ${which}`, {
+        hint: "Connect first, and wait for the `link` event.",
+      });
+    }
+    const ask = this.#hub.asker(link, signal);
+    return verifyTables(this.#store, this.tables(), { ask, limit });
+  }
+
+  status(): Status {
+    this.#refreshMarks();
+    const { logRows, logBytes, clockCacheEntries, clockCacheBytes, parked, refused } =
+      this.#store.status();
+    return {
+      peerId: this.peerId,
+      cluster: this.cluster,
+      tables: this.tables(),
+      origins: [...this.#marks],
+      links: this.#hub.liveLinks.map((link) => ({
+        peerId: link.peerId,
+        name: link.name,
+        behind: this.#behind(link),
+      })),
+      log: { rows: logRows, bytes: logBytes },
+      clockCache: { entries: clockCacheEntries, bytes: clockCacheBytes },
+      parked,
+      refused,
+    };
+  }
+
+  metrics(): Metrics {
+    const links = noTotals();
+    addTotals(links, this.#totals);
+    for (const link of this.#hub.liveLinks) addTotals(links, link.metrics);
+    const { localCommits, localPatches, clockCacheEntries, clockCacheBytes } = this.#store.status();
+    return {
+      ...this.#counters,
+      ...links,
+      localCommits,
+      localPatches,
+      clockCacheEntries,
+      clockCacheBytes,
+      links: this.#hub.liveLinks.length,
+      mergeQueueBytes: this.#scheduler.queuedBytes,
+    };
+  }
+
+  on<Name extends keyof ReplicaEvents>(
+    name: Name,
+    listener: Listener<ReplicaEvents[Name]>,
+    options: { signal?: AbortSignal } = {},
+  ): () => void {
+    return this.#events.on(name, listener, options);
+  }
+
+  once<Name extends keyof ReplicaEvents>(
+    name: Name,
+    listener: Listener<ReplicaEvents[Name]>,
+    options: { signal?: AbortSignal } = {},
+  ): () => void {
+    return this.#events.once(name, listener, options);
+  }
+
+  /**
+   * Ends all links and stops merging; what came and was not merged is sent again next time. The
+   * database connection stays open, and its writes are still captured. Idempotent.
+   */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async #close(): Promise<void> {
+    this.#unwatch?.();
+    this.#cancelMaintenance?.();
+    await this.#hub.close();
+    this.#scheduler.close();
+    this.#waiters.rejectAll(closedError());
+    this.#store.close();
+    this.#onClosed();
+  }
+
+  #makeScheduler(): MergeScheduler {
+    return new MergeScheduler(this.#store, {
+      clock: this.#options.clock,
+      sliceMs: this.#options.mergeSliceMs,
+      onSlice: (result) => this.#onSlice(result),
+      onError: (error) => this.#onMergeError(error),
+    });
+  }
+
+  #makeHub(): Hub {
+    const { clock, random, cluster, heartbeatMs, windowBytes } = this.#options;
+    return new Hub(
+      this.#store,
+      {
+        marks: () => {
+          this.#refreshMarks();
+          return this.#marks;
+        },
+        merge: (link, records) => this.#scheduler.enqueue(this.#sourceOf(link), records),
+        room: (link) => this.#scheduler.room(this.#sourceOf(link), queueBytesMax),
+        onLinkLive: (link) => this.#onLinkLive(link),
+        onLinkEnded: (link, end) => this.#onLinkEnded(link, end),
+        onDial: (event) => this.#events.emit("dial", { name: event.name, error: event.error }),
+        onProgress: () => this.#waiters.check(),
+        onError: (error) => this.#events.emit("error", { error }),
+      },
+      { clock, random, link: { cluster, heartbeatMs, windowBytes } },
+    );
+  }
+
+  /** The log grew: by a commit here, or of another process on the same file. */
+  #onBell(): void {
+    if (this.#closing !== undefined) return;
+    try {
+      this.#refreshMarks();
+    } catch (error) {
+      // The database was closed before the replica.
+      if (error instanceof ReplicaError && error.code === "CLOSED") return void this.close();
+      throw error;
+    }
+    this.#announce();
+    this.#waiters.check();
+  }
+
+  /** Tells links and listeners what the log has gained since they were told last. */
+  #announce(): void {
+    const gained = this.#marks.some(
+      ({ peerId, held }) => held > (this.#announced.get(peerId) ?? 0),
+    );
+    if (!gained) return;
+    const [self] = this.#marks;
+    const before = this.#announced.get(self?.peerId ?? 0) ?? 0;
+    this.#announced = heldOf(this.#marks);
+    this.#hub.grew();
+    if (self === undefined || self.held === before) return;
+    this.#commitsSinceMaintenance += self.held - before;
+    this.#scheduleMaintenance();
+    this.#events.emit("commit", {
+      token: formatToken({ peerId: self.peerId, sequence: self.held }),
+    });
+  }
+
+  #scheduleMaintenance(): void {
+    if (this.#commitsSinceMaintenance >= maintainCommits) {
+      this.#commitsSinceMaintenance = 0;
+      this.#scheduler.requestMaintenance();
+      return;
+    }
+    this.#cancelMaintenance ??= this.#options.clock.setTimer(maintainMs, () => {
+      this.#cancelMaintenance = undefined;
+      this.#commitsSinceMaintenance = 0;
+      this.#scheduler.requestMaintenance();
+    });
+  }
+
+  #onSlice(result: MergeResult): void {
+    this.#counters.mergedChangesets += result.changesets;
+    this.#counters.mergedPatches += result.patches;
+    this.#counters.lostPatches += result.lost;
+    this.#counters.parkedPatches += result.parked;
+    this.#counters.refusedChangesets += result.refused.length;
+    this.#refreshMarks();
+    this.#announce();
+    for (const refused of result.refused) this.#events.emit("refused", refused);
+    const { changesets, patches, lost, parked } = result;
+    if (changesets > 0) this.#events.emit("merge", { changesets, patches, lost, parked });
+    this.#waiters.check();
+  }
+
+  /** What a link's records became, told to the link. */
+  #sourceOf(link: LinkHost): MergeSource {
+    const known = this.#sources.get(link);
+    if (known !== undefined) return known;
+    const source: MergeSource = {
+      onMerged: (result) => this.#onMerged(link, result),
+      onRejected: (error) => {
+        this.#events.emit("error", { error });
+        link.close("PROTOCOL_MALFORMED", error.message);
+      },
+    };
+    this.#sources.set(link, source);
+    return source;
+  }
+
+  #onMerged(link: LinkHost, result: MergeResult): void {
+    const nowMs = this.#options.clock.now();
+    this.#counters.duplicateChangesets += result.duplicates;
+    if (result.unknownShapes.length > 0) {
+      link.input({ type: "unknownShapes", hashes: result.unknownShapes, nowMs });
+    }
+    for (let i = 0; i + 1 < result.gaps.length; i += 2) {
+      const origin = result.gaps[i] ?? 0;
+      link.input({ type: "gap", origin, first: result.gaps[i + 1] ?? 0, nowMs });
+    }
+    const vector = new Map(this.#marks.map((mark) => [mark.peerId, mark.held]));
+    link.input({ type: "merged", vector, nowMs });
+    this.#waiters.check();
+  }
+
+  #onMergeError(error: ReplicaError): void {
+    if (error.code === "CLOSED") return void this.close();
+    this.#counters.mergeErrors += 1;
+    this.#events.emit("error", { error });
+  }
+
+  #onLinkLive(link: LinkHost): void {
+    this.#counters.linksOpened += 1;
+    this.#events.emit("link", { peerId: link.peerId, name: link.name, live: true });
+    this.#waiters.check();
+  }
+
+  #onLinkEnded(link: LinkHost, end: LinkEnd): void {
+    const source = this.#sources.get(link);
+    if (source !== undefined) this.#scheduler.remove(source);
+    this.#sources.delete(link);
+    addTotals(this.#totals, link.metrics);
+    const { peerId, name } = link;
+    this.#events.emit("link", { peerId, name, live: false, code: end.code, text: end.text });
+    if (end.code === "IDENTITY_LOST" && !end.byRemote) this.#renewIdentity(link);
+    this.#waiters.check();
+  }
+
+  /** A peer holds more of our own writes than this file does: the id belongs to a lost past. */
+  #renewIdentity(link: LinkHost): void {
+    if (this.#closing !== undefined) return;
+    this.#refreshMarks();
+    const [self] = this.#marks;
+    // Another process on the same file may just have committed.
+    const claimed = link.remoteHolds(self?.peerId ?? 0);
+    if (claimed > 0 && claimed <= (self?.held ?? 0)) return;
+    try {
+      this.#store.renewIdentity();
+    } catch (error) {
+      if (!(error instanceof ReplicaError)) throw error;
+      // Inside a user's transaction, or busy: the next attempt to link tries again.
+      this.#events.emit("error", { error });
+      return;
+    }
+    this.#refreshMarks();
+    this.#hub.restartLinks("this peer has taken a new id");
+    this.#events.emit("identity", { peerId: this.peerId });
+  }
+
+  #behind(link: LinkHost): number {
+    let behind = 0;
+    for (const { peerId, held } of this.#marks) {
+      behind += Math.max(held - link.remoteHolds(peerId), 0);
+    }
+    return behind;
+  }
+
+  #refreshMarks(): void {
+    this.#marks = this.#store.marks();
+  }
+
+  #assertOpen(): void {
+    if (this.#closing !== undefined) throw closedError();
+  }
+}
+
+function closedError(): ReplicaError {
+  return new ReplicaError("CLOSED", "the replica is closed", {
+    hint: "Call `attach` again to go on.",
+  });
+}

@@ -1,0 +1,232 @@
+/**
+ * All links of a replica: dialling, accepting, telling each what there is to send, and what the
+ * others have received.
+ */
+import type { Clock, Random } from "../clock.ts";
+import { ReplicaError } from "../errors.ts";
+import { heldOf, type OriginMarks, type Store } from "../log/store.ts";
+import { covers } from "../log/vector.ts";
+import { keepDialing } from "../transport/reconnect.ts";
+import type { Dialer, Transport } from "../transport/transport.ts";
+import type { LinkConfig } from "./link.ts";
+import { type LinkEnd, LinkHost, type LinkOwner } from "./link-host.ts";
+import type { Bucket, Digest, VerifyMessage } from "./protocol-verify.ts";
+import { type Ask, answerVerify } from "./verify.ts";
+
+export interface HubOptions {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly link: Pick<LinkConfig, "cluster" | "heartbeatMs" | "windowBytes">;
+}
+
+/** What the hub tells the replica, and asks of it. */
+export interface HubOwner {
+  marks(): readonly OriginMarks[];
+  merge(link: LinkHost, records: Uint8Array): void;
+  room(link: LinkHost): Promise<void>;
+  onLinkLive(link: LinkHost): void;
+  onLinkEnded(link: LinkHost, end: LinkEnd): void;
+  onDial(event: { name: string; error?: unknown; delayMs?: number }): void;
+  onProgress(): void;
+  onError(error: ReplicaError): void;
+}
+
+/** One connection of a replica: a single conversation, or a dialler that keeps making them. */
+export interface Connection {
+  readonly name: string;
+  /** Resolves when it has ended and will not come back. */
+  readonly closed: Promise<void>;
+  close(): Promise<void>;
+}
+
+export class Hub {
+  readonly #store: Store;
+  readonly #owner: HubOwner;
+  readonly #options: HubOptions;
+  readonly #links = new Set<LinkHost>();
+  readonly #connections = new Set<Connection>();
+  readonly #asked = new Map<number, [stop: (answer?: Digest | Bucket) => void, link: LinkHost]>();
+  #nextRequestId = 1;
+
+  constructor(store: Store, owner: HubOwner, options: HubOptions) {
+    this.#store = store;
+    this.#owner = owner;
+    this.#options = options;
+  }
+
+  get liveLinks(): LinkHost[] {
+    return [...this.#links].filter((link) => link.live);
+  }
+
+  connect(to: Transport | Dialer): Connection {
+    const abort = new AbortController();
+    const ended = "dial" in to ? this.#dial(to, abort.signal) : this.#converse(to, abort.signal);
+    const connection: Connection = {
+      name: to.name ?? "transport",
+      closed: ended.finally(() => this.#connections.delete(connection)),
+      close: () => {
+        abort.abort();
+        return connection.closed;
+      },
+    };
+    this.#connections.add(connection);
+    return connection;
+  }
+
+  /** The log has more than the links were told. */
+  grew(): void {
+    const vector = heldOf(this.#owner.marks());
+    const nowMs = this.#options.clock.now();
+    this.#announceShapes(undefined);
+    for (const link of this.#links) link.input({ type: "grew", vector, nowMs });
+  }
+
+  /** Every live link has everything of the other side, and the other side of this one. */
+  get synced(): boolean {
+    const held = heldOf(this.#owner.marks());
+    const links = this.liveLinks;
+    return (
+      links.length > 0 &&
+      links.every((link) => covers(held, link.remoteVector) && covers(link.remoteVector, held))
+    );
+  }
+
+  /** How many live peers hold this sequence of an origin on disk. */
+  holders(origin: number, sequence: number): number {
+    const peers = new Set<number>();
+    for (const link of this.liveLinks) {
+      if (link.remoteHolds(origin) >= sequence) peers.add(link.peerId);
+    }
+    return peers.size;
+  }
+
+  /** Sends verify requests over a link; rejects when it ends. */
+  asker(link: LinkHost, signal: AbortSignal | undefined): Ask {
+    return (message) =>
+      new Promise((resolve, reject) => {
+        const requestId = this.#nextRequestId++;
+        const stop = (answer?: Digest | Bucket) => {
+          this.#asked.delete(requestId);
+          signal?.removeEventListener("abort", abort);
+          if (answer !== undefined) resolve(answer);
+          else reject(new ReplicaError("LINK_CLOSED", "the link ended before the answer came"));
+        };
+        const abort = () => {
+          this.#asked.delete(requestId);
+          reject(signal?.reason);
+        };
+        if (signal?.aborted) {
+          abort();
+          return;
+        }
+        signal?.addEventListener("abort", abort, { once: true });
+        this.#asked.set(requestId, [stop, link]);
+        const nowMs = this.#options.clock.now();
+        link.input({ type: "verify", message: { ...message, requestId }, nowMs });
+      });
+  }
+
+  /** Ends all links, for they were opened under another peer id; diallers come back. */
+  restartLinks(text: string): void {
+    for (const link of this.#links) link.close("LINK_CLOSED", text);
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([...this.#connections].map((connection) => connection.close()));
+  }
+
+  async #dial(dialer: Dialer, signal: AbortSignal): Promise<void> {
+    const { clock, random } = this.#options;
+    await keepDialing(dialer, (transport) => this.#converse(transport, signal), {
+      clock,
+      random,
+      signal,
+      onEvent: (event) => {
+        if (event.type === "ended" && "error" in event) {
+          this.#owner.onDial({ name: dialer.name, error: event.error });
+        }
+      },
+    });
+  }
+
+  async #converse(transport: Transport, signal: AbortSignal): Promise<void> {
+    const marks = this.#owner.marks();
+    const [self] = marks;
+    this.#store.newShapes();
+    const link = new LinkHost(
+      transport,
+      {
+        ...this.#options.link,
+        peerId: self?.peerId ?? 0,
+        vector: heldOf(marks),
+        shapes: this.#store.shapeHashes(),
+      },
+      this.#linkOwner(),
+    );
+    this.#links.add(link);
+    const stop = () => link.close("LINK_CLOSED", "closed");
+    signal.addEventListener("abort", stop, { once: true });
+    if (signal.aborted) stop();
+    const end = await link.run();
+    signal.removeEventListener("abort", stop);
+    this.#links.delete(link);
+    for (const [stopAsking, asked] of [...this.#asked.values()]) {
+      if (asked === link) stopAsking();
+    }
+    this.#owner.onLinkEnded(link, end);
+  }
+
+  #linkOwner(): LinkOwner {
+    return {
+      clock: this.#options.clock,
+      readLog: (range) => this.#store.readLog(range),
+      descriptors: (hashes) => this.#store.descriptors(hashes),
+      merge: (link, records) => this.#owner.merge(link, records),
+      room: (link) => this.#owner.room(link),
+      learnShapes: (link, descriptors) => this.#learnShapes(link, descriptors),
+      onLive: (link) => this.#owner.onLinkLive(link),
+      onRemoteVector: () => this.#owner.onProgress(),
+      onVerify: (link, message) => this.#onVerify(link, message),
+      onError: (error) => this.#owner.onError(error),
+    };
+  }
+
+  #learnShapes(link: LinkHost, descriptors: readonly Uint8Array[]): void {
+    try {
+      this.#store.learnShapes(descriptors);
+    } catch (error) {
+      if (!(error instanceof ReplicaError)) throw error;
+      this.#owner.onError(error);
+      // Busy or full: the shapes are asked for again when a changeset needs them.
+      if (error.code === "SHAPE_MALFORMED") link.close("PROTOCOL_MALFORMED", error.message);
+      return;
+    }
+    this.#announceShapes(link);
+  }
+
+  #announceShapes(from: LinkHost | undefined): void {
+    const hashes = this.#store.newShapes();
+    if (hashes.length === 0) return;
+    const nowMs = this.#options.clock.now();
+    for (const link of this.#links) {
+      link.input({ type: "shapesGrew", hashes, fromRemote: link === from, nowMs });
+    }
+  }
+
+  #onVerify(link: LinkHost, message: VerifyMessage): void {
+    if (message.kind === "digest" || message.kind === "bucket") {
+      this.#asked.get(message.requestId)?.[0](message);
+      return;
+    }
+    answerVerify(this.#store, message).then(
+      (answer) => {
+        if (answer === undefined) return;
+        link.input({ type: "verify", message: answer, nowMs: this.#options.clock.now() });
+      },
+      (error: unknown) => {
+        if (!(error instanceof ReplicaError)) throw error;
+        this.#owner.onError(error);
+      },
+    );
+  }
+}

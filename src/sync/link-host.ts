@@ -1,0 +1,229 @@
+/**
+ * A link on real ground: feeds the state machine from a transport and a clock, and carries out what
+ * it asks for.
+ */
+import type { Clock } from "../clock.ts";
+import { ReplicaError, type ReplicaErrorCode } from "../errors.ts";
+import { scanRecords } from "../log/records.ts";
+import type { ReadonlyVersionVector, VersionVector } from "../log/vector.ts";
+import type { Transport } from "../transport/transport.ts";
+import { createLink, isLive, type LinkAction, nextTickMs, step } from "./link.ts";
+import type { LinkConfig, LinkInput, LinkMetrics, LinkState } from "./link-state.ts";
+import { decodeMessage, encodeMessage, groupDescriptors } from "./protocol.ts";
+import type { VerifyMessage } from "./protocol-verify.ts";
+
+/** What a link needs of the replica. */
+export interface LinkOwner {
+  readonly clock: Clock;
+  readLog(range: { origin: number; first: number; last: number; bytesMax: number }): Uint8Array;
+  descriptors(hashes: readonly string[]): Uint8Array[];
+  merge(link: LinkHost, records: Uint8Array): void;
+  learnShapes(link: LinkHost, descriptors: readonly Uint8Array[]): void;
+  /** Resolves when more may be received from this link. */
+  room(link: LinkHost): Promise<void>;
+  onLive(link: LinkHost): void;
+  onRemoteVector(link: LinkHost): void;
+  onVerify(link: LinkHost, message: VerifyMessage): void;
+  onError(error: ReplicaError): void;
+}
+
+export interface LinkEnd {
+  readonly code: ReplicaErrorCode;
+  readonly text: string;
+  readonly byRemote: boolean;
+}
+
+export class LinkHost {
+  readonly name: string;
+  readonly #owner: LinkOwner;
+  readonly #transport: Transport;
+  readonly #state: LinkState;
+  readonly #outbox: { message: Uint8Array; sent?: () => LinkInput }[] = [];
+  readonly #inputs: LinkInput[] = [];
+  #stepping = false;
+  #sending: Promise<void> | undefined;
+  #cancelTick: (() => void) | undefined;
+  #end: LinkEnd | undefined;
+  #sentBytes = 0;
+
+  constructor(transport: Transport, config: LinkConfig, owner: LinkOwner) {
+    this.#transport = transport;
+    this.#state = createLink(config);
+    this.#owner = owner;
+    this.name = transport.name ?? "transport";
+  }
+
+  get peerId(): number {
+    return this.#state.remotePeerId;
+  }
+
+  get live(): boolean {
+    return isLive(this.#state);
+  }
+
+  /** What the other side holds on disk, as far as it has told or sent it. */
+  get remoteVector(): ReadonlyVersionVector {
+    const vector: VersionVector = new Map();
+    for (const { origin, remote } of this.#state.origins.values()) vector.set(origin, remote);
+    return vector;
+  }
+
+  remoteHolds(origin: number): number {
+    return this.#state.origins.get(origin)?.remote ?? 0;
+  }
+
+  get metrics(): LinkMetrics & { sentBytes: number } {
+    return { ...this.#state.metrics, sentBytes: this.#sentBytes };
+  }
+
+  /** Talks until the link ends, and tells how it ended. Never rejects. */
+  async run(): Promise<LinkEnd> {
+    this.input({ type: "open", nowMs: this.#owner.clock.now() });
+    try {
+      for await (const bytes of this.#transport.messages) {
+        this.#receive(bytes);
+        if (this.#end !== undefined) break;
+        await this.#owner.room(this);
+      }
+      this.#finish({ code: "LINK_CLOSED", text: "the other side hung up", byRemote: true });
+    } catch (error) {
+      const code = error instanceof ReplicaError ? error.code : "TRANSPORT_FAILED";
+      const text = error instanceof Error ? error.message : String(error);
+      this.#finish({ code, text, byRemote: false });
+    }
+    await this.#sending;
+    await this.#transport.close?.();
+    return this.#end ?? { code: "LINK_CLOSED", text: "", byRemote: false };
+  }
+
+  input(input: LinkInput): void {
+    this.#inputs.push(input);
+    // What arises while actions are carried out is the next input, not one in between.
+    if (this.#stepping) return;
+    this.#stepping = true;
+    try {
+      for (let next = this.#inputs.shift(); next !== undefined; next = this.#inputs.shift()) {
+        if (this.#end !== undefined) continue;
+        const { actions } = step(this.#state, next);
+        for (const action of actions) this.#carryOut(action);
+      }
+    } finally {
+      this.#stepping = false;
+    }
+    this.#armTick();
+  }
+
+  close(code: ReplicaErrorCode, text: string): void {
+    this.input({ type: "close", code, text });
+  }
+
+  #receive(bytes: Uint8Array): void {
+    const nowMs = this.#owner.clock.now();
+    try {
+      const message = decodeMessage(bytes);
+      this.input({ type: "message", message, bytes: bytes.byteLength, nowMs });
+    } catch (error) {
+      if (!(error instanceof ReplicaError)) throw error;
+      this.close(error.code, error.message);
+    }
+  }
+
+  #carryOut(action: LinkAction): void {
+    switch (action.type) {
+      case "send":
+        this.#send({ message: encodeMessage(action.message) });
+        return;
+      case "read":
+        this.#read(action);
+        return;
+      case "sendShapes":
+        for (const descriptors of groupDescriptors(this.#owner.descriptors(action.hashes))) {
+          this.#send({ message: encodeMessage({ kind: "shapes", descriptors }) });
+        }
+        return;
+      case "merge":
+        this.#owner.merge(this, action.records);
+        return;
+      case "learnShapes":
+        this.#owner.learnShapes(this, action.descriptors);
+        return;
+      case "live":
+        this.#owner.onLive(this);
+        return;
+      case "remoteVector":
+        this.#owner.onRemoteVector(this);
+        return;
+      case "verify":
+        this.#owner.onVerify(this, action.message);
+        return;
+      case "close":
+        this.#finish(action);
+    }
+  }
+
+  #read(action: LinkAction & { type: "read" }): void {
+    const { origin, first, last } = action;
+    let records: Uint8Array;
+    try {
+      records = this.#owner.readLog({ origin, first, last, bytesMax: action.bytesMax });
+    } catch (error) {
+      if (!(error instanceof ReplicaError)) throw error;
+      this.#owner.onError(error);
+      this.close("LINK_CLOSED", "the log cannot be read");
+      return;
+    }
+    const read = (): LinkInput => ({
+      type: "read",
+      origin,
+      last: scanRecords(records).at(-1)?.last ?? first - 1,
+      bytes: records.byteLength,
+      nowMs: this.#owner.clock.now(),
+    });
+    if (records.byteLength === 0) this.input(read());
+    // The next read waits until this one has left: a slow transport slows the reading down.
+    else this.#send({ message: encodeMessage({ kind: "changes", records }), sent: read });
+  }
+
+  #send(entry: { message: Uint8Array; sent?: () => LinkInput }): void {
+    this.#outbox.push(entry);
+    this.#sending ??= this.#flush();
+  }
+
+  async #flush(): Promise<void> {
+    try {
+      for (let entry = this.#outbox.shift(); entry !== undefined; entry = this.#outbox.shift()) {
+        this.#sentBytes += entry.message.byteLength;
+        await this.#transport.send(entry.message);
+        if (entry.sent !== undefined) this.input(entry.sent());
+      }
+    } catch (error) {
+      this.#outbox.length = 0;
+      const code = error instanceof ReplicaError ? error.code : "TRANSPORT_FAILED";
+      const text = error instanceof Error ? error.message : String(error);
+      this.#finish({ code, text, byRemote: false });
+    } finally {
+      this.#sending = undefined;
+    }
+  }
+
+  #armTick(): void {
+    this.#cancelTick?.();
+    this.#cancelTick = undefined;
+    if (this.#end !== undefined) return;
+    const { clock } = this.#owner;
+    const dueMs = nextTickMs(this.#state);
+    if (!Number.isFinite(dueMs)) return;
+    this.#cancelTick = clock.setTimer(Math.max(dueMs - clock.now(), 0), () => {
+      this.input({ type: "tick", nowMs: clock.now() });
+    });
+  }
+
+  #finish(end: LinkEnd): void {
+    if (this.#end !== undefined) return;
+    this.#end = end;
+    this.#cancelTick?.();
+    // What is still to be sent, the BYE last, goes out before the transport is closed.
+    const sent = this.#sending ?? Promise.resolve();
+    void sent.then(() => this.#transport.close?.());
+  }
+}
