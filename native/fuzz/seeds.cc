@@ -1,0 +1,123 @@
+// Writes a few valid inputs for each target, so that fuzzing starts beyond the first checks:
+// `seeds <folder>` fills <folder>/{payload,shape,record,row_clock}/.
+#include <cstdio>
+
+#include "../codec.h"
+#include "../row_clock.h"
+#include "fuzz.h"
+#include "stub_shapes.h"
+
+namespace mergelite::fuzz {
+namespace {
+
+class Folder {
+ public:
+  Folder(const char* root, const char* target) : root_(root), target_(target) {}
+  void Add(Span bytes) {
+    Text path;
+    path << root_ << "/" << target_ << "/seed-" << count_++;
+    FILE* file = fopen(path.c_str(), "wb");
+    Require(file != nullptr && fwrite(bytes.data, 1, bytes.size, file) == bytes.size &&
+                fclose(file) == 0,
+            "the seed can be written");
+  }
+
+ private:
+  const char* root_;
+  const char* target_;
+  uint64_t count_ = 0;
+};
+
+// Each kind of value, with the edges of the integer widths.
+void AppendSample(uint64_t which, Bytes* out) {
+  const char* text = "Text with trailing blanks  ";
+  switch (which % 8) {
+    case 0:
+      return AppendInteger(out, 0);
+    case 1:
+      return AppendInteger(out, -129);
+    case 2:
+      return AppendInteger(out, int64_t{1} << 40);
+    case 3:
+      return AppendInteger(out, INT64_MIN);
+    case 4:
+      return AppendReal(out, 5.0);
+    case 5:
+      return AppendReal(out, -0.1);
+    case 6:
+      return AppendContent(out, Type::kText, {reinterpret_cast<const uint8_t*>(text), 27});
+    default:
+      return AppendContent(out, Type::kBlob, {});
+  }
+}
+
+void AppendPatch(uint64_t shape_index, Operation operation, Bytes* out) {
+  const Shape* shape = StubShape(shape_index);
+  out->Varint(PatchHead(shape_index, operation));
+  for (size_t i = 0; i < shape->keys.size(); i++) AppendSample(shape_index + i, out);
+  if (operation == Operation::kDelete) return;
+  const bool is_update = operation == Operation::kUpdate;
+  // An update sets the even columns: 01010101, cut off at the last column.
+  for (size_t i = 0; is_update && i < shape->columns.size(); i += 8) {
+    const size_t columns = shape->columns.size() - i;
+    out->Byte(static_cast<uint8_t>(0x55 & (columns >= 8 ? 0xff : (1 << columns) - 1)));
+  }
+  for (size_t i = 0; i < shape->columns.size(); i++) {
+    if (is_update && i % 2 != 0) continue;
+    if (i % 5 == 4) {
+      AppendNull(out);
+    } else {
+      AppendSample(i, out);
+    }
+  }
+}
+
+void WritePayloads(Folder payloads, Folder records) {
+  const uint64_t hashes[] = {0, 1, 2, 3};
+  Bytes stream;
+  for (uint8_t flags = 0; flags <= kFlagContinues; flags++) {
+    Bytes patches, payload;
+    for (uint64_t shape = 0; shape < kStubShapes; shape++) {
+      AppendPatch(shape, Operation::kInsert, &patches);
+      if (!StubShape(shape)->columns.empty()) AppendPatch(shape, Operation::kUpdate, &patches);
+      AppendPatch(shape, Operation::kDelete, &patches);
+    }
+    EncodePayload({flags, hashes, kStubShapes, 3 * kStubShapes - 1, patches.span()}, &payload);
+    AppendRecord({9007199254740991, uint64_t{1} << flags, 8192, payload.span()}, &stream);
+    // The target adds the checksum itself.
+    payload.Truncate(payload.size() - 4);
+    payloads.Add(payload.span());
+  }
+  records.Add(stream.span());
+}
+
+void WriteClocks(Folder clocks) {
+  PeerIds peers;
+  peers.by_ordinal = {0, 40, 20, 30, 10};
+  RowClock clock;
+  for (uint32_t step = 1; step <= 4; step++) {
+    Bytes out;
+    clock.Encode(&out);
+    clocks.Add(out.span());
+    clock.SetColumn(step, {2 * step, step}, peers);
+    if (step == 2) clock.SetLife({4, 3}, true, peers);
+  }
+}
+
+}  // namespace
+}  // namespace mergelite::fuzz
+
+int main(int argc, char** argv) {
+  using namespace mergelite;
+  using namespace mergelite::fuzz;
+  Require(argc == 2, "seeds takes the folder to fill");
+  WritePayloads(Folder(argv[1], "payload"), Folder(argv[1], "record"));
+  WriteClocks(Folder(argv[1], "row_clock"));
+  Folder shapes(argv[1], "shape");
+  for (uint64_t i = 0; i < kStubShapes; i++) {
+    Bytes descriptor;
+    EncodeShape(*StubShape(i), &descriptor);
+    shapes.Add(descriptor.span());
+  }
+  return 0;
+}
