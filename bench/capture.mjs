@@ -1,0 +1,89 @@
+// What capturing costs a local write: the same statements on a plain file and on a replicated one.
+import { attach } from "../dist/index.js";
+import { columnsOf, compare, inFolder, open, shapes, table } from "./lib.mjs";
+
+const batch = 1000;
+
+function workloads(db, shape) {
+  const columns = columnsOf(shape);
+  const insert = db.prepare(`INSERT INTO t VALUES (${columns.map(() => "?")})`);
+  const update = db.prepare(`UPDATE t SET ${shape.updated} = ? WHERE id = ?`);
+  const remove = db.prepare("DELETE FROM t WHERE id = ?");
+  const read = db.prepare("SELECT * FROM t WHERE id = ?");
+  const range = db.prepare("SELECT * FROM t WHERE id >= ? LIMIT 100");
+  const begin = db.prepare("BEGIN");
+  const commit = db.prepare("COMMIT");
+  const inBatches = (transactions, work) => (first) => {
+    for (let i = 0; i < transactions; i++) {
+      begin.run();
+      for (let j = 0; j < batch; j++) work(first + i * batch + j);
+      commit.run();
+    }
+  };
+  const oneByOne = (count, work) => (first) => {
+    for (let i = 0; i < count; i++) work(first + i);
+  };
+  const addRow = (i) => insert.run(shape.row(i));
+  const changeRow = (i) => update.run(i + 5_000_000, shape.key(i));
+  return {
+    "insert, 1,000 a transaction": inBatches(5, addRow),
+    "update one column, 1,000 a transaction": inBatches(5, changeRow),
+    "insert, autocommit": oneByOne(1000, addRow),
+    "update one column, autocommit": oneByOne(1000, changeRow),
+    "point reads": oneByOne(5000, (i) => read.get(shape.key(i))),
+    "range reads of 100": oneByOne(100, (i) => range.all(shape.key(i))),
+    "delete, 1,000 a transaction": inBatches(5, (i) => remove.run(shape.key(i))),
+  };
+}
+
+/** Where a round's rows begin, for each workload: inserts add rows, the others use them. */
+function firstRow(name, round) {
+  if (name === "insert, autocommit") return 2_000_000 + round * 1000;
+  if (name === "update one column, autocommit") return round * 1000;
+  return round * 5 * batch;
+}
+
+export function captureBench({ rounds = 15, names = Object.keys(shapes) } = {}) {
+  const results = {};
+  for (const name of names) {
+    const shape = shapes[name];
+    inFolder((folder) => {
+      const plain = open(folder, "plain.db", shape);
+      const own = open(folder, "own.db", shape);
+      const replica = attach(own, { tables: ["t"], watchFile: false });
+      const contenders = [workloads(plain, shape), workloads(own, shape)];
+      for (const workload of Object.keys(contenders[0])) {
+        const [, measured] = compare(
+          contenders.map((side) => (round) => {
+            const first = firstRow(workload, round);
+            const start = process.hrtime.bigint();
+            side[workload](first);
+            return Number(process.hrtime.bigint() - start) / 1e6;
+          }),
+          rounds,
+        );
+        results[workload] ??= {};
+        results[workload][name] = measured.ratio;
+      }
+      replica.close();
+      plain.close();
+      own.close();
+    });
+  }
+  return results;
+}
+
+export function captureTable(results, names = Object.keys(shapes)) {
+  return table(
+    "Capture: time relative to plain better-sqlite3 (median of ratios)",
+    ["workload", ...names.map((name) => shapes[name].title)],
+    Object.entries(results).map(([workload, row]) => [
+      workload,
+      ...names.map((name) => row[name].toFixed(2)),
+    ]),
+  );
+}
+
+if (import.meta.filename === process.argv[1]) {
+  process.stdout.write(captureTable(captureBench({ rounds: Number(process.argv[2] ?? 15) })));
+}
