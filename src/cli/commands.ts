@@ -1,0 +1,18 @@
+/** The commands by name. Each is loaded when it is asked for: help needs no native code. */
+import type { Command } from "./command.ts";
+
+const loaders: Readonly<Record<string, () => Promise<Command>>> = {
+  init: async () => (await import("./init.ts")).init,
+  serve: async () => (await import("./serve.ts")).serve,
+  sync: async () => (await import("./sync.ts")).sync,
+  status: async () => (await import("./status.ts")).status,
+  log: async () => (await import("./log.ts")).log,
+  verify: async () => (await import("./verify.ts")).verify,
+  detach: async () => (await import("./detach.ts")).detach,
+};
+
+export const commandNames: readonly string[] = Object.keys(loaders);
+
+export async function loadCommand(name: string): Promise<Command | undefined> {
+  return Object.hasOwn(loaders, name) ? await loaders[name]?.() : undefined;
+}

@@ -1,0 +1,89 @@
+/** `mergelite serve`: keeps a file in sync with its peers until it is told to stop. */
+import { systemClock } from "../clock.ts";
+import type { Replica } from "../index.ts";
+import type { Listener, Transport } from "../transport/transport.ts";
+import { dialerFor, formatAddress, listenOn, parseListenAddress, parseUrl } from "./addresses.ts";
+import { type Command, type CommandInput, clusterOption } from "./command.ts";
+import { exitCodes, usageFailure } from "./failure.ts";
+import { withReplica } from "./linked.ts";
+import { ServeReport } from "./serve-report.ts";
+import { interruptSignal, whenAborted } from "./signals.ts";
+
+export const serve: Command = {
+  name: "serve",
+  usage: "FILE --listen HOST:PORT [--connect URL]...",
+  summary: "keep a file in sync with its peers until stopped",
+  description: `Keeps FILE in sync with all peers that connect and with those it connects to. Other processes
+may write the file meanwhile. Peers that share a server receive each other's changes.
+SIGINT or SIGTERM ends it: it waits up to 5 seconds until its peers hold everything.`,
+  options: {
+    listen: {
+      type: "string",
+      multiple: true,
+      value: "HOST:PORT",
+      help: "accept WebSockets here; tcp://HOST:PORT for plain TCP; port 0 takes a free one",
+    },
+    connect: {
+      type: "string",
+      multiple: true,
+      value: "URL",
+      help: "keep a link to this peer: ws://, wss:// or tcp://",
+    },
+    cluster: clusterOption,
+    json: { type: "boolean", help: "print events as JSON, one a line" },
+  },
+  positionals: [1, 1],
+  run: serveFile,
+};
+
+const drainMs = 5_000;
+
+async function serveFile({ arguments: [file = ""], values, output }: CommandInput) {
+  const addresses = values.texts("listen").map(parseListenAddress);
+  const urls = values.texts("connect").map(parseUrl);
+  if (addresses.length + urls.length === 0) throw usageFailure("--listen or --connect is needed");
+  const signal = interruptSignal();
+  await withReplica(file, values.text("cluster"), async (replica) => {
+    const report = new ServeReport(replica, {
+      output,
+      clock: systemClock,
+      json: values.flag("json"),
+    });
+    report.started(file);
+    const listeners: Listener[] = [];
+    const accept = (transport: Transport) => {
+      if (signal.aborted) void transport.close?.();
+      else replica.connect(transport);
+    };
+    try {
+      for (const address of addresses) {
+        const listener = await listenOn(address, accept);
+        listeners.push(listener);
+        report.listening(formatAddress({ ...address, port: listener.port }));
+      }
+      for (const url of urls) replica.connect(await dialerFor(url));
+      await whenAborted(signal);
+      report.stopped(await drain(replica));
+      // Peers are told goodbye before their sockets go.
+      await replica.close();
+    } finally {
+      await Promise.all(listeners.map((listener) => listener.close()));
+    }
+  });
+  return exitCodes.done;
+}
+
+/** Whether every linked peer holds everything. */
+async function drain(replica: Replica): Promise<boolean> {
+  if (replica.status().links.every((link) => link.behind === 0)) return true;
+  const timeout = new AbortController();
+  const cancel = systemClock.setTimer(drainMs, () => timeout.abort());
+  try {
+    await replica.drain(timeout);
+    return true;
+  } catch {
+    return false;
+  } finally {
+    cancel();
+  }
+}

@@ -1,0 +1,112 @@
+/** `mergelite sync`: brings two peers together once. */
+import type { Replica } from "../index.ts";
+import { memoryPair } from "../transport/memory.ts";
+import { dialerFor, isUrl, parseUrl } from "./addresses.ts";
+import { type Command, type CommandInput, clusterOption, jsonOption } from "./command.ts";
+import { requireTwoFiles } from "./database.ts";
+import { exitCodes } from "./failure.ts";
+import { type LinkOptions, readTimeoutMs, timeoutOption, withLink, withReplica } from "./linked.ts";
+import { formatCount, type Output, plural } from "./output.ts";
+import { interruptSignal } from "./signals.ts";
+
+export const sync: Command = {
+  name: "sync",
+  usage: "FILE (FILE|URL)",
+  summary: "exchange changes with another file or a running peer, once",
+  description: `Exchanges changesets both ways between FILE and another file, or the peer at URL
+(ws://HOST:PORT, wss://HOST, tcp://HOST:PORT), until each holds all that the other held.`,
+  options: { cluster: clusterOption, timeout: timeoutOption, json: jsonOption },
+  positionals: [2, 2],
+  run: syncOnce,
+};
+
+interface Received {
+  changesets: number;
+  patches: number;
+  lost: number;
+  parked: number;
+}
+
+interface SyncResult {
+  readonly file: string;
+  readonly peerId: number;
+  readonly other: string;
+  readonly otherPeerId: number;
+  readonly received: Received;
+  readonly sent: { changesets: number };
+}
+
+async function syncOnce({ arguments: [file = "", other = ""], values, output }: CommandInput) {
+  const options = { name: other, timeoutMs: readTimeoutMs(values), signal: interruptSignal() };
+  const cluster = values.text("cluster");
+  const result = isUrl(other)
+    ? await syncWithUrl(file, parseUrl(other), { ...options, cluster, output })
+    : await syncWithFile(file, other, { ...options, cluster, output });
+  if (values.flag("json")) output.document(result);
+  else print(result, output);
+  return exitCodes.done;
+}
+
+type SyncOptions = LinkOptions & { cluster: string | undefined; output: Output };
+
+async function syncWithUrl(file: string, url: string, options: SyncOptions): Promise<SyncResult> {
+  const dialer = await dialerFor(url);
+  return withReplica(file, options.cluster, (replica) => {
+    const received = countReceived(replica, options.output);
+    return withLink(replica, dialer, options, async (otherPeerId, signal) => {
+      const changesets = behind(replica);
+      await replica.synced({ signal });
+      const { peerId } = replica;
+      return { file, peerId, other: url, otherPeerId, received, sent: { changesets } };
+    });
+  });
+}
+
+async function syncWithFile(
+  file: string,
+  other: string,
+  options: SyncOptions,
+): Promise<SyncResult> {
+  requireTwoFiles(file, other);
+  return withReplica(file, options.cluster, (here) =>
+    withReplica(other, options.cluster, async (there) => {
+      const [left, right] = memoryPair();
+      there.connect(right);
+      const received = countReceived(here, options.output);
+      return withLink(here, left, options, async (otherPeerId, signal) => {
+        const changesets = behind(here);
+        await Promise.all([here.synced({ signal }), there.synced({ signal })]);
+        const { peerId } = here;
+        return { file, peerId, other, otherPeerId, received, sent: { changesets } };
+      });
+    }),
+  );
+}
+
+/** Changesets that the other side does not have yet. */
+function behind(replica: Replica): number {
+  return replica.status().links.reduce((sum, link) => sum + link.behind, 0);
+}
+
+function countReceived(replica: Replica, output: Output): Received {
+  const received: Received = { changesets: 0, patches: 0, lost: 0, parked: 0 };
+  replica.on("merge", (slice) => {
+    for (const name of Object.keys(received) as (keyof Received)[]) received[name] += slice[name];
+    output.progress(`received ${plural(received.changesets, "changeset")}`);
+  });
+  return received;
+}
+
+function print({ otherPeerId, other, received, sent }: SyncResult, output: Output): void {
+  const { changesets, patches, lost, parked } = received;
+  const notes = [
+    lost > 0 ? `${formatCount(lost)} older than what is here` : "",
+    parked > 0 ? `${formatCount(parked)} parked` : "",
+  ].filter((note) => note !== "");
+  const detail = notes.length === 0 ? "" : ` (${notes.join(", ")})`;
+  output.line(
+    `received  ${plural(changesets, "changeset")}, ${plural(patches, "patch", "patches")}${detail}`,
+  );
+  output.line(`sent      ${plural(sent.changesets, "changeset")}`);
+  output.line(`in sync with peer ${otherPeerId}, ${other}`);
+}
