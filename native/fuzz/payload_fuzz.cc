@@ -24,8 +24,15 @@ void AppendPatch(const Patch& patch, Bytes* out) {
   out->Varint(PatchHead(patch.shape_index, patch.operation));
   for (size_t i = 0; i < patch.shape->keys.size(); i++) AppendValue(out, patch.key[i]);
   if (patch.operation == Operation::kDelete) return;
-  if (patch.bitmap != nullptr) out->Append(patch.bitmap, patch.shape->bitmap_bytes());
-  for (size_t i = 0; i < patch.shape->columns.size(); i++) {
+  const size_t columns = patch.shape->columns.size();
+  for (size_t i = 0; patch.bitmap != nullptr && i < columns; i += 8) {
+    uint8_t bits = 0;
+    for (size_t column = i; column < columns && column < i + 8; column++) {
+      if (patch.Sets(column)) bits = static_cast<uint8_t>(bits | 1 << (column - i));
+    }
+    out->Byte(bits);
+  }
+  for (size_t i = 0; i < columns; i++) {
     if (patch.Sets(i)) AppendValue(out, patch.values[i]);
   }
 }

@@ -1,5 +1,5 @@
-// The tables that fuzzed payloads speak of. A payload names shapes by hash; here the hash modulo the
-// number of stubs picks one, so that the fuzzer never has to guess 64 bits.
+// The tables that fuzzed payloads speak of. A payload names shapes by hash; here the hash modulo
+// the number of stubs picks one, so that the fuzzer never has to guess 64 bits.
 #pragma once
 #include "../shape.h"
 
