@@ -34,13 +34,16 @@ int Catalog::Load(Connection* connection) {
       connection->api, connection->db,
       "SELECT (SELECT count(*) FROM main.sqlite_schema WHERE name = '_mergelite_meta'), "
       "EXISTS (SELECT 1 FROM pragma_table_list AS list JOIN pragma_foreign_key_list(list.name) "
-      "WHERE list.schema = 'main'), (SELECT encoding <> 'UTF-8' FROM pragma_encoding)"));
+      "WHERE list.schema = 'main'), (SELECT encoding <> 'UTF-8' FROM pragma_encoding), EXISTS "
+      "(SELECT 1 FROM main.sqlite_schema WHERE type = 'trigger' AND substr(name, 1, 11) <> "
+      "'_mergelite_')"));
   if (rc != SQLITE_OK) return rc;
   rc = query.Step();
   if (rc != SQLITE_ROW) return connection->Check(rc);
   present_ = query.ColumnInteger(0) != 0;
   has_foreign_keys_ = query.ColumnInteger(1) != 0;
   connection->utf16 = query.ColumnInteger(2) != 0;
+  has_user_triggers_ = query.ColumnInteger(3) != 0;
   query.Reset();
   if (!present_) return Forget(), SQLITE_OK;
   rc = LoadShapes(connection);

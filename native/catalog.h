@@ -69,6 +69,8 @@ class Catalog {
   bool present() const { return present_; }
   int64_t schema_version() const { return schema_version_; }
   bool has_foreign_keys() const { return has_foreign_keys_; }
+  // Triggers besides ours, on any table or view of the main database.
+  bool has_user_triggers() const { return has_user_triggers_; }
   void Invalidate() { schema_version_ = -1; }
   // After a rollback: ids may be given again to others.
   void Forget();
@@ -102,6 +104,7 @@ class Catalog {
 
   bool present_ = false;
   bool has_foreign_keys_ = false;
+  bool has_user_triggers_ = false;
   int64_t schema_version_ = -1;
   int64_t shapes_loaded_ = 0;
   std::vector<StoredShape> shapes_;

@@ -3,39 +3,14 @@
 #include <algorithm>
 
 #include "connection.h"
+#include "merge_scope.h"
 
 namespace mergelite {
 namespace {
 
-// Runs while merging writes: capture is off, foreign keys are not enforced (a child may arrive
-// before its parent), and the user's last_insert_rowid() stays.
-class MergeScope {
- public:
-  explicit MergeScope(Connection* connection) : connection_(connection) {
-    const Api* api = connection->api;
-    rowid_ = api->last_insert_rowid(connection->db);
-    connection->merging = true;
-    if (!connection->catalog.has_foreign_keys()) return;
-    // Only when needed: it makes SQLite compile every statement of the connection again.
-    api->db_config(connection->db, SQLITE_DBCONFIG_ENABLE_FKEY, -1, &foreign_keys_);
-    if (foreign_keys_ != 0) {
-      api->db_config(connection->db, SQLITE_DBCONFIG_ENABLE_FKEY, 0, nullptr);
-    }
-  }
-  ~MergeScope() {
-    const Api* api = connection_->api;
-    if (foreign_keys_ != 0) {
-      api->db_config(connection_->db, SQLITE_DBCONFIG_ENABLE_FKEY, 1, nullptr);
-    }
-    api->set_last_insert_rowid(connection_->db, rowid_);
-    connection_->merging = false;
-  }
-
- private:
-  Connection* connection_;
-  sqlite3_int64 rowid_;
-  int foreign_keys_ = 0;
-};
+// Below this a merge is over before turning triggers off would pay: SQLite compiles every statement
+// of the connection again when it is told to.
+constexpr size_t kManyBytes = size_t{16} << 10;
 
 const char* DecodeErrorText(DecodeError error) {
   switch (error) {
@@ -95,6 +70,8 @@ bool PatchesMakeSense(const Changeset& changeset) {
 int MergePatches(Connection* connection, Origin* origin, const Record& record,
                  Changeset* changeset) {
   int rc = ResolveTargets(connection, changeset);
+  if (rc != SQLITE_OK) return rc;
+  rc = connection->merge->scope->BeforeWriting();
   if (rc != SQLITE_OK) return rc;
   const Incoming incoming{origin, record.sequence, {record.timestamp, origin->ordinal}};
   PatchReader reader(changeset->payload, changeset->shapes.data());
@@ -263,9 +240,9 @@ int MergeRecord(Connection* connection, const Record& record, const Deadline& de
 // Forgets what a failed transaction left in memory.
 int Abandon(Connection* connection, int rc) {
   connection->merge->any_parked = -1;
+  connection->merge->clocks.Forget(connection);
   connection->log.Invalidate();
   connection->log.ReloadAfterRollback(connection);
-  connection->merge->clocks.Forget(connection);
   return rc;
 }
 
@@ -273,7 +250,7 @@ bool IsBusy(int rc) { return (rc & 0xff) == SQLITE_BUSY || (rc & 0xff) == SQLITE
 
 // Runs `work` in a write transaction in which memory and file agree.
 template <class Work>
-int InMergeTransaction(Connection* connection, MergeStats* stats, Work work) {
+int InMergeTransaction(Connection* connection, MergeStats* stats, bool many, Work work) {
   connection->error.Clear();
   if (connection->merge == nullptr) connection->merge = std::make_unique<MergeState>();
   MergeState& merge = *connection->merge;
@@ -281,7 +258,8 @@ int InMergeTransaction(Connection* connection, MergeStats* stats, Work work) {
   if (connection->InTransaction()) return stats->busy = true, SQLITE_OK;
   int rc = connection->catalog.Refresh(connection);
   if (rc != SQLITE_OK || !connection->catalog.present()) return rc;
-  MergeScope scope(connection);
+  MergeScope scope(connection, many);
+  merge.scope = &scope;
   rc = connection->Prepare(&merge.begin, "BEGIN IMMEDIATE");
   if (rc == SQLITE_OK) rc = connection->Prepare(&merge.commit, "COMMIT");
   if (rc != SQLITE_OK) return rc;
@@ -309,7 +287,7 @@ int InMergeTransaction(Connection* connection, MergeStats* stats, Work work) {
 void MergeState::Finalize() {
   targets.clear();
   for (Statement* statement : {&park, &parked_by_key, &unpark, &drop_older, &parked_known,
-                               &refuse, &begin, &commit}) {
+                               &refuse, &begin, &commit, &temp_triggers}) {
     statement->Finalize();
   }
 }
@@ -382,7 +360,8 @@ int MergeRecords(Connection* connection, Span records, size_t offset, double bud
                  MergeStats* stats) {
   const Deadline deadline(connection, budget_ms);
   stats->consumed = offset;
-  return InMergeTransaction(connection, stats, [&] {
+  const bool many = records.size - offset >= kManyBytes;
+  return InMergeTransaction(connection, stats, many, [&] {
     Clocks& clocks = connection->merge->clocks;
     bool done;
     int rc = clocks.AbsorbTail(connection, deadline, &done);
@@ -410,7 +389,7 @@ int MergeRecords(Connection* connection, Span records, size_t offset, double bud
 
 int Maintain(Connection* connection, double budget_ms, MergeStats* stats) {
   const Deadline deadline(connection, budget_ms);
-  return InMergeTransaction(connection, stats, [&] {
+  return InMergeTransaction(connection, stats, false, [&] {
     Clocks& clocks = connection->merge->clocks;
     bool done;
     int rc = clocks.AbsorbTail(connection, deadline, &done);

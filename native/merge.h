@@ -42,6 +42,8 @@ struct MergeStats {
   int64_t resume_at_ms = 0;
 };
 
+class MergeScope;
+
 struct MergeState {
   Clocks clocks;
   std::vector<std::unique_ptr<Target>> targets;
@@ -53,10 +55,13 @@ struct MergeState {
   int64_t drift_max_ms = 60000;
   std::vector<Value> key_scratch;
   Bytes identity;
+  Bytes columns;
   RowClock clock;
   MergeStats* stats = nullptr;
+  MergeScope* scope = nullptr;  // of the call that is running
 
-  Statement park, parked_by_key, unpark, drop_older, parked_known, refuse, begin, commit;
+  Statement park, parked_by_key, unpark, drop_older, parked_known, refuse, begin, commit,
+      temp_triggers;
   void Finalize();
 };
 

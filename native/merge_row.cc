@@ -60,7 +60,7 @@ class RowMerge {
   int Insert() {
     if (clock().has_life && peers_.Newer(clock().life, incoming_.stamp)) return Lost(), SQLITE_OK;
     const bool was_alive = clock().alive;
-    Bytes columns;
+    Bytes& columns = merge_.columns;
     AllColumns(&columns);
     // A column that was set later than this insert keeps its value; a row that is not shown is
     // written whole, and what is parked for it comes after.
@@ -87,7 +87,7 @@ class RowMerge {
       return ParkWhole("row");
     }
     if (!clock().alive) return Lost(), SQLITE_OK;
-    Bytes columns;
+    Bytes& columns = merge_.columns;
     ClearColumns(&columns);
     bool wins = false, unknown = false;
     for (size_t i = 0; i < patch_.shape->columns.size(); i++) {

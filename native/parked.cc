@@ -2,6 +2,7 @@
 // what it needs to be merged like any other when its time comes.
 #include "connection.h"
 #include "merge.h"
+#include "merge_scope.h"
 
 namespace mergelite {
 namespace {
@@ -74,6 +75,8 @@ int MergeAgain(Connection* connection, const Waiting& waiting) {
   Patch patch;
   if (!reader.Next(&patch)) return SQLITE_OK;
   const Incoming incoming{origin, waiting.sequence, {waiting.timestamp, origin->ordinal}};
+  rc = connection->merge->scope->BeforeWriting();
+  if (rc != SQLITE_OK) return rc;
   return MergePatch(connection, incoming, target, patch);
 }
 

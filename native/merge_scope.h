@@ -1,0 +1,34 @@
+// What a connection is like while merging writes: capture is off, foreign keys are not enforced, and
+// afterwards everything is as the user left it.
+#pragma once
+#include "sqlite_api.h"
+
+namespace mergelite {
+
+struct Connection;
+
+class MergeScope {
+ public:
+  // `many`: so much will be written that it pays to turn triggers off where only ours would fire.
+  MergeScope(Connection* connection, bool many);
+  ~MergeScope();
+  MergeScope(const MergeScope&) = delete;
+  MergeScope& operator=(const MergeScope&) = delete;
+
+  // Before the first row is written. What merging only reads must not cost the user's statements
+  // their plans.
+  int BeforeWriting() { return writing_ ? SQLITE_OK : StartWriting(); }
+
+ private:
+  int StartWriting();
+  int MayTurnTriggersOff(bool* may);
+
+  Connection* connection_;
+  sqlite3_int64 rowid_;
+  bool many_;
+  bool writing_ = false;
+  bool foreign_keys_off_ = false;
+  bool triggers_off_ = false;
+};
+
+}  // namespace mergelite
