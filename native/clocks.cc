@@ -215,7 +215,7 @@ void Clocks::Forget(Connection* connection) {
   fold_position_ = 0;
   frozen_marks_.clear();
   for (const auto& table : connection->catalog.tables()) table->clocks_empty = false;
-  for (auto& origin : connection->log.origins()) origin->absorbed = origin->folded;
+  for (auto& origin : connection->log.origins()) origin->absorbed = 0;
 }
 
 int FoldEverything(Connection* connection) {

@@ -45,7 +45,8 @@ class Clocks {
   size_t bytes() const { return active_.bytes() + frozen_.bytes(); }
   // Folds for a while, within the caller's transaction. `all`: also what would still fit in memory.
   int Fold(Connection* connection, const Deadline& deadline, bool all, bool* done);
-  // After a rollback memory may know more than the file: forget, and read the log again.
+  // After a rollback memory may know more than the file, or less when a fold was undone: forget, and
+  // read the log again from the marks that the next load of the origins finds.
   void Forget(Connection* connection);
 
  private:

@@ -79,9 +79,13 @@ int Declare(Connection* connection, PatchesTable* table) {
 }
 
 void Forget(Connection* connection) {
+  // Clocks first: they remember tables by id.
+  if (connection->merge != nullptr) {
+    connection->merge->clocks.Forget(connection);
+    connection->merge->targets.clear();
+  }
   connection->catalog.Forget();
   connection->log.Invalidate();
-  if (connection->merge != nullptr) connection->merge->targets.clear();
 }
 
 int Attach(void* context, int argc, const char* const* argv, sqlite3_vtab** out, char** error,

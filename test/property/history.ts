@@ -26,7 +26,9 @@ interface Transaction {
 export type Step =
   | ({ do: "write"; at: number } & Transaction)
   | { do: "deliver"; from: number; to: number; origin: number; after: number; count: number }
-  | { do: "maintain" | "fold" | "reopen"; at: number }
+  | { do: "maintain"; at: number }
+  | { do: "fold"; at: number }
+  | { do: "reopen"; at: number }
   | { do: "clock"; at: number; ms: number };
 
 export interface History {

@@ -1,0 +1,140 @@
+/** Row clocks move from memory into the clock tables: losers must lose before, during and after. */
+import Database from "better-sqlite3";
+import { afterEach, describe, expect, it } from "vitest";
+import { native } from "../../src/native.ts";
+import { temporaryFolder } from "../support/folder.ts";
+import {
+  attachRaw,
+  maintainAll,
+  mergeAll,
+  openRaw,
+  pull,
+  type RawReplica,
+  recordsOf,
+  teachShapes,
+} from "../support/replica.ts";
+
+const folder = temporaryFolder();
+const open: Database.Database[] = [];
+afterEach(() => {
+  for (const db of open.splice(0)) db.close();
+});
+
+const schema = "CREATE TABLE note (k TEXT PRIMARY KEY NOT NULL, a, b)";
+
+function replica(file = ":memory:"): RawReplica {
+  const made = openRaw(file, schema, ["note"]);
+  open.push(made.db);
+  return made;
+}
+
+function again(file: string): RawReplica {
+  const db = new Database(file);
+  open.push(db);
+  return attachRaw(db);
+}
+
+/** How many rows hold each value: what is compared, for the keys are long. */
+function counts({ db }: RawReplica): unknown[] {
+  return db.prepare("SELECT a, count(*) AS rows FROM note GROUP BY a").all();
+}
+
+const nowMs = Date.UTC(2026, 0, 1);
+
+/** Long keys: a few thousand rows make a generation of clocks that has to be folded. */
+function insertMany({ db }: RawReplica, count: number, value: string): void {
+  db.prepare(
+    `WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)
+     INSERT INTO note SELECT printf('%01500d', i * 7919 % 1000003), ?, i FROM n WHERE true
+     ON CONFLICT DO UPDATE SET a = excluded.a`,
+  ).run(count, value);
+}
+
+const rows = 4000;
+
+/** A peer whose writes are all older: they must lose against everything already there. */
+function olderPeer(): RawReplica {
+  const older = replica();
+  native.setClock(older.handle, nowMs - 1000);
+  insertMany(older, rows, "older");
+  return older;
+}
+
+describe("folding", () => {
+  it("keeps what merging knew, in slices, and across connections", () => {
+    const older = olderPeer();
+    const file = folder.file();
+    const here = replica(file);
+    native.setClock(here.handle, nowMs);
+    insertMany(here, rows, "newer");
+    const expected = counts(here);
+    for (let i = 0; native.maintain(here.handle, 1).more; i++) expect(i).toBeLessThan(10_000);
+    expect(here.db.prepare("SELECT count(*) FROM _mergelite_clock_note").pluck().get()).toBe(rows);
+    pull(older, here);
+    expect(counts(here)).toEqual(expected);
+    const later = again(file);
+    native.setClock(later.handle, nowMs);
+    const older2 = olderPeer();
+    pull(older2, later);
+    expect(counts(later)).toEqual(expected);
+  });
+
+  it("merges between the slices", () => {
+    const older = olderPeer();
+    const here = replica();
+    native.setClock(here.handle, nowMs);
+    teachShapes(older, here);
+    insertMany(here, rows, "newer");
+    const expected = counts(here);
+    const records = recordsOf(older, older.peerId);
+    // Absorbing what was written here fills memory; the fold then begins with one chunk.
+    native.maintain(here.handle, 1);
+    mergeAll(here, records);
+    expect(counts(here)).toEqual(expected);
+    maintainAll(here);
+    here.db.exec("UPDATE note SET a = 'newest' WHERE b % 2");
+    const latest = counts(here);
+    pull(olderPeer(), here);
+    expect(counts(here)).toEqual(latest);
+  });
+
+  it("is seen by another connection that had found the clock table empty", () => {
+    const file = folder.file();
+    const first = replica(file);
+    const second = again(file);
+    native.setClock(first.handle, nowMs);
+    native.setClock(second.handle, nowMs);
+    // Both have looked: no clocks yet.
+    const bystander = replica();
+    native.setClock(bystander.handle, nowMs - 2000);
+    bystander.db.exec("INSERT INTO note VALUES ('bystander', 1, 1)");
+    pull(bystander, second);
+    maintainAll(first);
+    insertMany(first, rows, "newer");
+    maintainAll(first);
+    expect(first.db.prepare("SELECT count(*) FROM _mergelite_clock_note").pluck().get()).toBe(
+      rows + 1,
+    );
+    const expected = counts(first);
+    pull(olderPeer(), second);
+    expect(counts(second)).toEqual(expected);
+  });
+
+  it("survives the rollback of a table's return", () => {
+    const here = replica();
+    native.setClock(here.handle, nowMs);
+    here.db.exec("CREATE TABLE spare (id INTEGER PRIMARY KEY)");
+    native.replicate(here.handle, "spare");
+    insertMany(here, 10, "newer");
+    maintainAll(here);
+    const expected = counts(here);
+    // Taking a table back folds everything; the rollback undoes that in the file.
+    here.db.exec("DROP TABLE spare_patches");
+    here.db.exec("BEGIN; CREATE VIRTUAL TABLE spare_patches USING mergelite(spare); ROLLBACK");
+    const older = replica();
+    native.setClock(older.handle, nowMs - 1000);
+    insertMany(older, 10, "older");
+    pull(older, here);
+    expect(counts(here)).toEqual(expected);
+  });
+});
