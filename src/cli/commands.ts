@@ -9,6 +9,7 @@ const loaders: Readonly<Record<string, () => Promise<Command>>> = {
   log: async () => (await import("./log.ts")).log,
   verify: async () => (await import("./verify.ts")).verify,
   detach: async () => (await import("./detach.ts")).detach,
+  demo: async () => (await import("./demo.ts")).demo,
 };
 
 export const commandNames: readonly string[] = Object.keys(loaders);

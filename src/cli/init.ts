@@ -17,7 +17,7 @@ replicated already. \`mergelite detach\` undoes it.`,
   run: initFile,
 };
 
-interface InitResult {
+export interface InitResult {
   readonly file: string;
   readonly tables: { table: string; rows: number; isNew: boolean }[];
   readonly skipped: { table: string; reason: string }[];
@@ -25,12 +25,11 @@ interface InitResult {
 
 async function initFile({ arguments: [file = "", ...names], values, output }: CommandInput) {
   const result = await withDatabase(file, {}, async (db) => {
-    const chosen = chooseTables(db, names);
-    if (chosen.every((table) => table.problem !== undefined)) return refuse(file, names, chosen);
+    const chosen = chooseTables(db, file, names);
     // Attaching notes whose file this is: a copy made later takes a peer id of its own.
     const { attach } = await import("../index.ts");
     await attach(db).close();
-    const done = replicate(db, { chosen, isNamed: names.length > 0, output });
+    const done = replicateTables(db, { chosen, isNamed: names.length > 0, output });
     // Once more, for warnings about the tables that are replicated now.
     await attach(db).close();
     return { file, ...done };
@@ -40,14 +39,17 @@ async function initFile({ arguments: [file = "", ...names], values, output }: Co
   return result.tables.length > 0 ? exitCodes.done : exitCodes.failed;
 }
 
-function chooseTables(db: Database.Database, names: readonly string[]): UserTable[] {
+/** The named tables, or all. At least one of them can be replicated, as far as is plain to see. */
+export function chooseTables(
+  db: Database.Database,
+  file: string,
+  names: readonly string[],
+): UserTable[] {
   const known = userTables(db);
   const missing = names.find((name) => !known.some((table) => isNamed(table.name, [name])));
   if (missing !== undefined) throw new Failure(`there is no table "${missing}"`);
-  return names.length === 0 ? known : known.filter((table) => isNamed(table.name, names));
-}
-
-function refuse(file: string, names: readonly string[], chosen: readonly UserTable[]): never {
+  const chosen = names.length === 0 ? known : known.filter((table) => isNamed(table.name, names));
+  if (chosen.some((table) => table.problem === undefined)) return chosen;
   const [table] = chosen;
   if (table !== undefined && names.length > 0) throw refusal(table.name, table.problem ?? "");
   throw new Failure(`${file} has no table that can be replicated`, {
@@ -61,13 +63,16 @@ function refusal(table: string, reason: string): Failure {
   });
 }
 
-interface Choice {
+export interface Choice {
   readonly chosen: readonly UserTable[];
   readonly isNamed: boolean;
   readonly output: Output;
 }
 
-function replicate(db: Database.Database, { chosen, isNamed, output }: Choice) {
+export function replicateTables(
+  db: Database.Database,
+  { chosen, isNamed, output }: Choice,
+): Pick<InitResult, "tables" | "skipped"> {
   const tables: InitResult["tables"] = [];
   const skipped: InitResult["skipped"] = [];
   // One transaction: a table that is refused leaves none of the named ones half done.

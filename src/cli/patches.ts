@@ -83,9 +83,9 @@ function toJsonValue(value: unknown): unknown {
 }
 
 function toLiteral(value: unknown): string {
-  if (value === null || value === undefined) return "NULL";
   if (value instanceof Uint8Array) return `x'${shorten(Buffer.from(value).toString("hex"))}'`;
-  if (typeof value !== "string") return String(value);
+  if (typeof value === "number" || typeof value === "bigint") return String(value);
+  if (typeof value !== "string") return "NULL";
   // One patch, one line: control characters are shown as JSON would.
   const printable = shorten(value).replace(/\p{Cc}/gu, (c) => JSON.stringify(c).slice(1, -1));
   return `'${printable.replaceAll("'", "''")}'`;
