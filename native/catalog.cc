@@ -10,13 +10,22 @@ void Table::FinalizeStatements() {
   }
 }
 
+// Of both schemas that may hold triggers of a table: the file's and this connection's temporary one.
 int Catalog::ReadSchemaVersion(Connection* connection, int64_t* version) {
-  int rc = connection->Prepare(&version_, "PRAGMA main.schema_version");
-  if (rc != SQLITE_OK) return rc;
-  rc = version_.Step();
-  if (rc != SQLITE_ROW) return connection->Check(rc == SQLITE_OK ? SQLITE_CORRUPT : rc);
-  *version = version_.ColumnInteger(0);
-  return connection->Check(version_.Reset());
+  int64_t versions[2] = {0, 0};
+  Statement* statements[2] = {&version_, &temp_version_};
+  const char* pragmas[2] = {"PRAGMA main.schema_version", "PRAGMA temp.schema_version"};
+  for (int i = 0; i < 2; i++) {
+    int rc = connection->Prepare(statements[i], pragmas[i]);
+    if (rc != SQLITE_OK) return rc;
+    rc = statements[i]->Step();
+    if (rc != SQLITE_ROW) return connection->Check(rc == SQLITE_OK ? SQLITE_CORRUPT : rc);
+    versions[i] = statements[i]->ColumnInteger(0);
+    rc = connection->Check(statements[i]->Reset());
+    if (rc != SQLITE_OK) return rc;
+  }
+  *version = (versions[1] & 0x3fffffff) << 32 | (versions[0] & 0xffffffff);
+  return SQLITE_OK;
 }
 
 int Catalog::Refresh(Connection* connection) {
@@ -35,8 +44,8 @@ int Catalog::Load(Connection* connection) {
       "SELECT (SELECT count(*) FROM main.sqlite_schema WHERE name = '_mergelite_meta'), "
       "EXISTS (SELECT 1 FROM pragma_table_list AS list JOIN pragma_foreign_key_list(list.name) "
       "WHERE list.schema = 'main'), (SELECT encoding <> 'UTF-8' FROM pragma_encoding), EXISTS "
-      "(SELECT 1 FROM main.sqlite_schema WHERE type = 'trigger' AND substr(name, 1, 11) <> "
-      "'_mergelite_')"));
+      "(SELECT 1 FROM (SELECT type, name FROM main.sqlite_schema UNION ALL SELECT type, name FROM "
+      "temp.sqlite_schema) WHERE type = 'trigger' AND substr(name, 1, 11) <> '_mergelite_')"));
   if (rc != SQLITE_OK) return rc;
   rc = query.Step();
   if (rc != SQLITE_ROW) return connection->Check(rc);
@@ -130,8 +139,12 @@ int Catalog::Describe(Connection* connection, Table* table) {
   table->has_user_triggers = info.has_user_triggers;
   table->has_unique_indexes = !info.unique_indexes.empty();
   table->binary_key = true;
-  for (const KeyColumn& key : table->shape->keys) {
-    if (key.collation != Collation::kBinary) table->binary_key = false;
+  for (size_t i = 0; i < info.shape.keys.size(); i++) {
+    // Without an affinity that converts numbers, 5 and 5.0 are two spellings as 'a' and 'A' are.
+    if (info.shape.keys[i].collation != Collation::kBinary ||
+        SameName(info.key_types[i].c_str(), "BLOB")) {
+      table->binary_key = false;
+    }
   }
   Statement query;
   Text sql("SELECT NOT EXISTS (SELECT 1 FROM main.");
@@ -220,7 +233,7 @@ void Catalog::Forget() {
 void Catalog::Finalize() {
   for (auto& table : tables_) table->FinalizeStatements();
   for (auto& table : retired_tables_) table->FinalizeStatements();
-  for (Statement* statement : {&version_, &load_shapes_, &add_shape_}) statement->Finalize();
+  for (Statement* statement : {&version_, &temp_version_, &load_shapes_, &add_shape_}) statement->Finalize();
 }
 
 }  // namespace mergelite

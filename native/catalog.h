@@ -45,8 +45,9 @@ struct Table {
   bool integer_key = false;
   bool has_user_triggers = false;
   bool has_unique_indexes = false;
-  bool binary_key = true;  // no key column has a collation besides BINARY
+  bool binary_key = true;  // equal keys are equal values
   bool clocks_empty = false;
+  bool settle = false;  // values of UNIQUE columns may have become free or contested
 
   Statement clock_read, clock_write, remove, read_row, exists;
   // Which entry of the open changeset's shapes this is; see Capture.
@@ -113,7 +114,7 @@ class Catalog {
   // What the capture of an open transaction may still point at; rollbacks of schema changes are rare.
   std::vector<StoredShape> retired_shapes_;
   std::vector<std::unique_ptr<Table>> retired_tables_;
-  Statement version_, load_shapes_, add_shape_;
+  Statement version_, temp_version_, load_shapes_, add_shape_;
 };
 
 }  // namespace mergelite

@@ -4,6 +4,7 @@
 
 #include "connection.h"
 #include "merge_scope.h"
+#include "withheld.h"
 
 namespace mergelite {
 namespace {
@@ -269,6 +270,7 @@ int InMergeTransaction(Connection* connection, MergeStats* stats, bool many, Wor
   rc = connection->log.Refresh(connection);
   if (rc == SQLITE_OK) rc = connection->catalog.Refresh(connection);
   if (rc == SQLITE_OK) rc = work();
+  if (rc == SQLITE_OK) rc = SettleWithheld(connection);
   if (rc == SQLITE_OK) rc = connection->log.SaveOrigins(connection);
   if (rc == SQLITE_OK) rc = connection->Check(merge.commit.Run());
   if (rc != SQLITE_OK) {
@@ -287,7 +289,8 @@ int InMergeTransaction(Connection* connection, MergeStats* stats, bool many, Wor
 void MergeState::Finalize() {
   targets.clear();
   for (Statement* statement : {&park, &parked_by_key, &unpark, &drop_older, &parked_known,
-                               &refuse, &begin, &commit, &temp_triggers}) {
+                               &refuse, &begin, &commit, &temp_triggers, &withheld,
+                               &parked_unique}) {
     statement->Finalize();
   }
 }
@@ -351,6 +354,7 @@ int AbsorbChangeset(Connection* connection, const Origin& origin, const Record& 
     const Target& target = *changeset.targets[patch.shape_index];
     if (target.table == nullptr) continue;
     IdentityOf(*target.table->shape, patch.key, &merge.identity);
+    if (target.table->has_unique_indexes) target.table->settle = true;
     merge.clocks.Absorb(connection, target, patch, merge.identity.span(), stamp);
   }
   return SQLITE_OK;

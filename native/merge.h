@@ -61,7 +61,7 @@ struct MergeState {
   MergeScope* scope = nullptr;  // of the call that is running
 
   Statement park, parked_by_key, unpark, drop_older, parked_known, refuse, begin, commit,
-      temp_triggers;
+      temp_triggers, withheld, parked_unique;
   void Finalize();
 };
 
@@ -83,10 +83,26 @@ int MergePatch(Connection* connection, const Incoming& incoming, Target* target,
                const Patch& patch);
 void IdentityOf(const Shape& shape, const Value* key, Bytes* out);
 
+// One patch outside its changeset, as it is parked.
+class SinglePatch {
+ public:
+  SinglePatch(Span bytes, const Shape* shape);
+  bool Read(Patch* patch) { return reader_->Next(patch); }
+
+ private:
+  Payload payload_;
+  std::vector<const Shape*> shapes_;
+  std::unique_ptr<PatchReader> reader_;
+};
+
 int Park(Connection* connection, const Incoming& incoming, const Shape& shape, Span identity,
          const char* reason, const char* detail, Span patch);
-// Merges again what waits for this row.
+// Merges again what waits for this row to come alive.
 int MergeParked(Connection* connection, Table* table, Span identity);
+// Merges again the patches of a withheld row.
+int MergeWithheld(Connection* connection, Table* table, Span identity);
+// Of a withheld row that was deleted, what is newer than the delete waits for the row.
+int ReleaseWithheld(Connection* connection, const Table& table, Span identity);
 int DropParkedBefore(Connection* connection, const Table& table, Span identity,
                      const Stamp& stamp);
 // Merges again what waited for tables and columns that are here by now.

@@ -2,6 +2,7 @@
 #include "connection.h"
 #include "merge.h"
 #include "table_sql.h"
+#include "withheld.h"
 
 namespace mergelite {
 namespace {
@@ -31,7 +32,9 @@ class RowMerge {
     IdentityOf(*patch_.shape, patch_.key, &merge_.identity);
     if (table_ == nullptr) return ParkWhole("table");
     int rc = merge_.clocks.LookUp(connection_, table_, Identity(), patch_.key, &merge_.clock);
+    if (rc == SQLITE_OK) rc = IsWithheld(connection_, *table_, Identity(), &withheld_);
     if (rc != SQLITE_OK) return rc;
+    if (table_->has_unique_indexes) table_->settle = true;
     switch (patch_.operation) {
       case Operation::kInsert:
         rc = Insert();
@@ -59,6 +62,7 @@ class RowMerge {
 
   int Insert() {
     if (clock().has_life && peers_.Newer(clock().life, incoming_.stamp)) return Lost(), SQLITE_OK;
+    if (withheld_) return Withhold();
     const bool was_alive = clock().alive;
     Bytes& columns = merge_.columns;
     AllColumns(&columns);
@@ -102,6 +106,7 @@ class RowMerge {
       wins = true;
     }
     int rc = SQLITE_OK;
+    if (wins && withheld_) return Withhold();
     if (wins) {
       rc = Write(false, columns);
       if (rc != SQLITE_OK) return rc;
@@ -124,7 +129,14 @@ class RowMerge {
     if (AnyParked(connection_)) {
       rc = DropParkedBefore(connection_, *table_, Identity(), incoming_.stamp);
     }
+    if (rc == SQLITE_OK && withheld_) rc = ReleaseWithheld(connection_, *table_, Identity());
     return rc;
+  }
+
+  // The row is alive but not in the table: what changes it joins the patches that wait for it.
+  int Withhold() {
+    Absorb();
+    return ParkWhole("unique");
   }
 
   int Remove() {
@@ -215,14 +227,41 @@ class RowMerge {
       statement.Any(++index, patch_.values[i]);
     }
     rc = statement.Run();
-    if ((rc & 0xff) == SQLITE_CONSTRAINT) {
-      return ParkWhole("constraint", connection_->api->errmsg(connection_->db));
-    }
+    if ((rc & 0xff) == SQLITE_CONSTRAINT) rc = OnConstraint(&statement);
+    if (rc == SQLITE_CONSTRAINT) return SQLITE_OK;  // parked
     // A row whose own insert waits for a constraint is alive but not there: its updates wait too.
     if (rc == SQLITE_OK && !insert && connection_->api->changes(connection_->db) == 0) {
       return ParkWhole("row");
     }
     return connection_->Check(rc);
+  }
+
+  // SQLITE_OK when the row could be written after all, SQLITE_CONSTRAINT when its patch is parked.
+  int OnConstraint(Statement* statement) {
+    const int code = connection_->api->extended_errcode(connection_->db);
+    int rc = SQLITE_OK;
+    if (code == SQLITE_CONSTRAINT_CHECK) {
+      // Columns that are each right can merge into a row that is not. It is shown, everywhere.
+      rc = connection_->Execute("PRAGMA ignore_check_constraints = ON");
+      if (rc != SQLITE_OK) return rc;
+      rc = statement->Run();
+      const int unique = connection_->api->extended_errcode(connection_->db);
+      connection_->Execute("PRAGMA ignore_check_constraints = OFF");
+      if (rc == SQLITE_OK || unique == SQLITE_CONSTRAINT_CHECK) return rc;
+      return (rc & 0xff) == SQLITE_CONSTRAINT ? ParkFor(unique) : rc;
+    }
+    return ParkFor(code);
+  }
+
+  int ParkFor(int code) {
+    int rc = SQLITE_OK;
+    if (code == SQLITE_CONSTRAINT_UNIQUE && table_->has_unique_indexes) {
+      rc = WithholdRow(connection_, table_, Identity(), patch_.key, patch_.encoded_key);
+      if (rc == SQLITE_OK) rc = ParkWhole("unique");
+    } else {
+      rc = ParkWhole("constraint", connection_->api->errmsg(connection_->db));
+    }
+    return rc == SQLITE_OK ? SQLITE_CONSTRAINT : rc;
   }
 
   int FindWrite(bool insert, const Bytes& columns, Target::Write** write) {
@@ -278,7 +317,7 @@ class RowMerge {
       sql.Name(shape.columns[i].c_str());
       separator = ", ";
     }
-    // Under NOCASE or RTRIM one key has several spellings: that of the newest insert counts.
+    // Where one key has several spellings, that of the newest insert counts.
     for (size_t i = 0; !table_->binary_key && i < shape.keys.size(); i++) {
       (sql << separator).Name(shape.keys[i].name.c_str()) << " = excluded.";
       sql.Name(shape.keys[i].name.c_str());
@@ -313,6 +352,7 @@ class RowMerge {
   Table* table_;
   const Patch& patch_;
   const PeerIds& peers_;
+  bool withheld_ = false;
 };
 
 }  // namespace

@@ -63,17 +63,9 @@ int MergeAgain(Connection* connection, const Waiting& waiting) {
   Target* target;
   rc = ResolveTarget(connection, shape, &target);
   if (rc != SQLITE_OK) return rc;
-  // The stored patch's shape index is that of its changeset: here it is the only shape.
-  Payload payload;
-  payload.patch_count = 1;
-  Reader head(waiting.patch.span());
-  const uint64_t index = head.Varint() >> 2;
-  payload.shape_hashes.assign(static_cast<size_t>(index) + 1, shape->hash);
-  payload.patches = waiting.patch.span();
-  const std::vector<const Shape*> shapes(static_cast<size_t>(index) + 1, shape);
-  PatchReader reader(payload, shapes.data());
+  SinglePatch single(waiting.patch.span(), shape);
   Patch patch;
-  if (!reader.Next(&patch)) return SQLITE_OK;
+  if (!single.Read(&patch)) return SQLITE_OK;
   const Incoming incoming{origin, waiting.sequence, {waiting.timestamp, origin->ordinal}};
   rc = connection->merge->scope->BeforeWriting();
   if (rc != SQLITE_OK) return rc;
@@ -81,6 +73,17 @@ int MergeAgain(Connection* connection, const Waiting& waiting) {
 }
 
 }  // namespace
+
+// A stored patch has the shape index of its changeset: here its shape is the only one.
+SinglePatch::SinglePatch(Span bytes, const Shape* shape) {
+  Reader head(bytes);
+  const auto index = static_cast<size_t>(head.Varint() >> 2 & 0xffff);
+  payload_.patch_count = 1;
+  payload_.shape_hashes.assign(index + 1, shape->hash);
+  payload_.patches = bytes;
+  shapes_.assign(index + 1, shape);
+  reader_ = std::make_unique<PatchReader>(payload_, shapes_.data());
+}
 
 bool AnyParked(Connection* connection) {
   MergeState& merge = *connection->merge;
@@ -134,6 +137,39 @@ int MergeParked(Connection* connection, Table* table, Span identity) {
     rc = MergeAgain(connection, waiting[i]);
   }
   return rc;
+}
+
+int MergeWithheld(Connection* connection, Table* table, Span identity) {
+  MergeState& merge = *connection->merge;
+  int rc = connection->Prepare(&merge.parked_unique,
+                               "SELECT id, peer, sequence, timestamp, shape, patch FROM "
+                               "main._mergelite_parked WHERE table_name = ?1 AND key = ?2 AND "
+                               "reason = 'unique' ORDER BY timestamp, peer, id");
+  if (rc != SQLITE_OK) return rc;
+  merge.parked_unique.String(1, table->name.span());
+  merge.parked_unique.Bytes(2, identity);
+  std::vector<Waiting> waiting;
+  rc = Collect(connection, &merge.parked_unique, SIZE_MAX, &waiting);
+  // All leave before the first is merged: none is withheld because another still is.
+  for (size_t i = 0; rc == SQLITE_OK && i < waiting.size(); i++) {
+    rc = Unpark(connection, waiting[i].id);
+  }
+  for (size_t i = 0; rc == SQLITE_OK && i < waiting.size(); i++) {
+    rc = MergeAgain(connection, waiting[i]);
+  }
+  return rc;
+}
+
+int ReleaseWithheld(Connection* connection, const Table& table, Span identity) {
+  Statement statement;
+  const int rc = connection->Check(statement.Prepare(
+      connection->api, connection->db,
+      "UPDATE main._mergelite_parked SET reason = 'row' WHERE table_name = ?1 AND key = ?2 AND "
+      "reason = 'unique'"));
+  if (rc != SQLITE_OK) return rc;
+  statement.String(1, table.name.span());
+  statement.Bytes(2, identity);
+  return connection->Check(statement.Run());
 }
 
 int DropParkedBefore(Connection* connection, const Table& table, Span identity,
