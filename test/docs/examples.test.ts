@@ -1,0 +1,41 @@
+/** Each example runs to its end by itself, as a user would run it. */
+import { execFile } from "node:child_process";
+import { readdirSync } from "node:fs";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { describe, expect, test } from "vitest";
+import { root } from "./snippets.ts";
+
+const run = promisify(execFile);
+
+/** What each example prints when it does what it says. */
+const printed: Record<string, RegExp> = {
+  "own-transport.mjs": /"cellar","celsius":13\.5/,
+  "read-your-writes.mjs": /wrote "hello 5", east read "hello 5"/,
+  "two-peers.mjs": /verified: 0 differences/,
+};
+
+describe("examples", () => {
+  const files = readdirSync(join(root, "examples")).filter((name) => name.endsWith(".mjs"));
+
+  test("all are known here", () => {
+    expect(files.sort()).toEqual(Object.keys(printed));
+  });
+
+  test.each(files)("%s", async (name) => {
+    const { stdout } = await run(process.execPath, [join("examples", name)], {
+      cwd: root,
+      timeout: 25_000,
+    });
+    expect(stdout).toMatch(printed[name] ?? /^$/);
+  });
+
+  test("two-peers.mjs: both show the same rows in the end", async () => {
+    const { stdout } = await run(process.execPath, ["examples/two-peers.mjs"], { cwd: root });
+    const together = stdout.slice(stdout.indexOf("Together:"));
+    const [desk, phone] = together.split(/desk:|phone:|verified/).slice(1, 3);
+    expect(desk).toBe(phone);
+    expect(desk).toContain("a  [x] buy green tea");
+    expect(desk).not.toContain("call Ann");
+  });
+});
