@@ -290,7 +290,7 @@ void MergeState::Finalize() {
   targets.clear();
   for (Statement* statement : {&park, &parked_by_key, &unpark, &drop_older, &parked_known,
                                &refuse, &begin, &commit, &temp_triggers, &withheld,
-                               &parked_unique}) {
+                               &unpark_unique}) {
     statement->Finalize();
   }
 }
@@ -356,6 +356,10 @@ int AbsorbChangeset(Connection* connection, const Origin& origin, const Record& 
     IdentityOf(*target.table->shape, patch.key, &merge.identity);
     if (target.table->has_unique_indexes) target.table->settle = true;
     merge.clocks.Absorb(connection, target, patch, merge.identity.span(), stamp);
+    // A local write does not look at what is parked for its row, so that is done here.
+    if (patch.operation == Operation::kUpdate || !AnyParked(connection)) continue;
+    rc = DropParkedBefore(connection, *target.table, merge.identity.span(), stamp, false);
+    if (rc != SQLITE_OK) return rc;
   }
   return SQLITE_OK;
 }

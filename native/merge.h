@@ -61,7 +61,7 @@ struct MergeState {
   MergeScope* scope = nullptr;  // of the call that is running
 
   Statement park, parked_by_key, unpark, drop_older, parked_known, refuse, begin, commit,
-      temp_triggers, withheld, parked_unique;
+      temp_triggers, withheld, unpark_unique;
   void Finalize();
 };
 
@@ -99,12 +99,14 @@ int Park(Connection* connection, const Incoming& incoming, const Shape& shape, S
          const char* reason, const char* detail, Span patch);
 // Merges again what waits for this row to come alive.
 int MergeParked(Connection* connection, Table* table, Span identity);
-// Merges again the patches of a withheld row.
-int MergeWithheld(Connection* connection, Table* table, Span identity);
+// A withheld row is in the table again: its patches wait no more.
+int UnparkWithheld(Connection* connection, const Table& table, Span identity);
 // Of a withheld row that was deleted, what is newer than the delete waits for the row.
 int ReleaseWithheld(Connection* connection, const Table& table, Span identity);
+// What an insert or delete at this stamp makes void. `inclusive`: also what the same changeset parked
+// before it.
 int DropParkedBefore(Connection* connection, const Table& table, Span identity,
-                     const Stamp& stamp);
+                     const Stamp& stamp, bool inclusive);
 // Merges again what waited for tables and columns that are here by now.
 int RetryParked(Connection* connection, const Deadline& deadline, bool* done);
 bool AnyParked(Connection* connection);

@@ -127,7 +127,7 @@ class RowMerge {
     }
     Absorb();
     if (AnyParked(connection_)) {
-      rc = DropParkedBefore(connection_, *table_, Identity(), incoming_.stamp);
+      rc = DropParkedBefore(connection_, *table_, Identity(), incoming_.stamp, true);
     }
     if (rc == SQLITE_OK && withheld_) rc = ReleaseWithheld(connection_, *table_, Identity());
     return rc;

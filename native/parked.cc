@@ -139,25 +139,15 @@ int MergeParked(Connection* connection, Table* table, Span identity) {
   return rc;
 }
 
-int MergeWithheld(Connection* connection, Table* table, Span identity) {
+int UnparkWithheld(Connection* connection, const Table& table, Span identity) {
   MergeState& merge = *connection->merge;
-  int rc = connection->Prepare(&merge.parked_unique,
-                               "SELECT id, peer, sequence, timestamp, shape, patch FROM "
-                               "main._mergelite_parked WHERE table_name = ?1 AND key = ?2 AND "
-                               "reason = 'unique' ORDER BY timestamp, peer, id");
+  const int rc = connection->Prepare(&merge.unpark_unique,
+                                     "DELETE FROM main._mergelite_parked WHERE table_name = ?1 "
+                                     "AND key = ?2 AND reason = 'unique'");
   if (rc != SQLITE_OK) return rc;
-  merge.parked_unique.String(1, table->name.span());
-  merge.parked_unique.Bytes(2, identity);
-  std::vector<Waiting> waiting;
-  rc = Collect(connection, &merge.parked_unique, SIZE_MAX, &waiting);
-  // All leave before the first is merged: none is withheld because another still is.
-  for (size_t i = 0; rc == SQLITE_OK && i < waiting.size(); i++) {
-    rc = Unpark(connection, waiting[i].id);
-  }
-  for (size_t i = 0; rc == SQLITE_OK && i < waiting.size(); i++) {
-    rc = MergeAgain(connection, waiting[i]);
-  }
-  return rc;
+  merge.unpark_unique.String(1, table.name.span());
+  merge.unpark_unique.Bytes(2, identity);
+  return connection->Check(merge.unpark_unique.Run());
 }
 
 int ReleaseWithheld(Connection* connection, const Table& table, Span identity) {
@@ -173,16 +163,18 @@ int ReleaseWithheld(Connection* connection, const Table& table, Span identity) {
 }
 
 int DropParkedBefore(Connection* connection, const Table& table, Span identity,
-                     const Stamp& stamp) {
+                     const Stamp& stamp, bool inclusive) {
   MergeState& merge = *connection->merge;
   int rc = connection->Prepare(&merge.drop_older,
                                "DELETE FROM main._mergelite_parked WHERE table_name = ?1 AND key "
-                               "= ?2 AND (timestamp, peer) <= (?3, ?4)");
+                               "= ?2 AND ((timestamp, peer) < (?3, ?4) OR (?5 AND (timestamp, "
+                               "peer) = (?3, ?4)))");
   if (rc != SQLITE_OK) return rc;
   merge.drop_older.String(1, table.name.span());
   merge.drop_older.Bytes(2, identity);
   merge.drop_older.Integer(3, static_cast<int64_t>(stamp.timestamp));
   merge.drop_older.Integer(4, static_cast<int64_t>(connection->log.peers().Of(stamp.origin)));
+  merge.drop_older.Integer(5, inclusive ? 1 : 0);
   return connection->Check(merge.drop_older.Run());
 }
 

@@ -1,0 +1,364 @@
+#include "withheld.h"
+
+#include <algorithm>
+
+#include "connection.h"
+#include "table_sql.h"
+
+namespace mergelite {
+namespace {
+
+struct WithheldRow {
+  Bytes identity;
+  Bytes encoded_key;
+  Stamp birth;
+};
+
+// Older first. Rows of one changeset share a stamp; their keys break the tie.
+bool BornBefore(const PeerIds& peers, const Stamp& a, Span a_key, const Stamp& b, Span b_key) {
+  if (!(a == b)) return peers.Newer(b, a);
+  const size_t size = std::min(a_key.size, b_key.size);
+  const int order = size == 0 ? 0 : memcmp(a_key.data, b_key.data, size);
+  return order != 0 ? order < 0 : a_key.size < b_key.size;
+}
+
+int DecodeKey(Connection* connection, Span encoded, std::vector<Value>* key) {
+  Reader in(encoded);
+  for (Value& value : *key) {
+    if (!ReadValue(&in, &value)) {
+      return connection->Fail("FILE_DAMAGED", "a parked patch does not decode",
+                              "Run `PRAGMA integrity_check`; restore the file from a backup.");
+    }
+  }
+  return SQLITE_OK;
+}
+
+class TableSettler {
+ public:
+  TableSettler(Connection* connection, Table* table)
+      : connection_(connection),
+        table_(table),
+        peers_(connection->log.peers()),
+        key_(table->shape->keys.size()) {}
+
+  int Run() {
+    // Rows are tried from the oldest to the youngest, so one pass settles them all; a second one is
+    // needed only for rows that the first has pushed out of the table.
+    for (bool again = true; again;) {
+      again = false;
+      std::vector<WithheldRow> rows;
+      int rc = Collect(&rows);
+      for (size_t i = 0; rc == SQLITE_OK && i < rows.size(); i++) {
+        bool pushed = false;
+        rc = Try(rows[i], &pushed);
+        again = again || pushed;
+      }
+      if (rc != SQLITE_OK) return rc;
+    }
+    return SQLITE_OK;
+  }
+
+ private:
+  int Collect(std::vector<WithheldRow>* rows) {
+    Statement query;
+    int rc = connection_->Check(query.Prepare(
+        connection_->api, connection_->db,
+        "SELECT key, patch FROM main._mergelite_parked WHERE table_name = ?1 AND reason = "
+        "'unique' GROUP BY key"));
+    if (rc != SQLITE_OK) return rc;
+    query.String(1, table_->name.span());
+    while ((rc = query.Step()) == SQLITE_ROW) {
+      WithheldRow row;
+      row.identity.Append(query.ColumnBytes(0));
+      Reader patch(query.ColumnBytes(1));
+      patch.Varint();
+      const uint8_t* begin = patch.at();
+      for (Value& value : key_) ReadValue(&patch, &value);
+      row.encoded_key.Append(begin, static_cast<size_t>(patch.at() - begin));
+      rows->push_back(static_cast<WithheldRow&&>(row));
+    }
+    if (rc != SQLITE_OK) return connection_->Check(rc);
+    for (WithheldRow& row : *rows) {
+      rc = BirthOf(row.identity.span(), row.encoded_key.span(), &row.birth);
+      if (rc != SQLITE_OK) return rc;
+    }
+    std::sort(rows->begin(), rows->end(), [this](const WithheldRow& a, const WithheldRow& b) {
+      return BornBefore(peers_, a.birth, a.identity.span(), b.birth, b.identity.span());
+    });
+    return SQLITE_OK;
+  }
+
+  int BirthOf(Span identity, Span encoded_key, Stamp* birth) {
+    int rc = DecodeKey(connection_, encoded_key, &key_);
+    if (rc != SQLITE_OK) return rc;
+    rc = connection_->merge->clocks.LookUp(connection_, table_, identity, key_.data(), &clock_);
+    *birth = clock_.life;
+    return rc;
+  }
+
+  // First as things are; then, if that fails, with the younger rows in its way withheld.
+  int Try(const WithheldRow& row, bool* pushed) {
+    std::vector<Bytes> image;
+    int rc = ReadImage(row, &image);
+    bool shown = false;
+    if (rc == SQLITE_OK) rc = Show(row, image, &shown);
+    if (rc != SQLITE_OK || shown) return rc;
+    rc = connection_->Execute("SAVEPOINT _mergelite_push");
+    if (rc != SQLITE_OK) return rc;
+    bool any = false;
+    rc = PushYounger(row, image, &any);
+    if (rc == SQLITE_OK && any) rc = Show(row, image, &shown);
+    if (rc != SQLITE_OK) return rc;
+    if (!shown) rc = connection_->Execute("ROLLBACK TO _mergelite_push");
+    if (rc == SQLITE_OK) rc = connection_->Execute("RELEASE _mergelite_push");
+    *pushed = shown;
+    return rc;
+  }
+
+  // Writes the whole row at once, for only its final values count: columns nobody has set take their
+  // defaults. What the constraints refuse stays withheld.
+  int Show(const WithheldRow& row, const std::vector<Bytes>& image, bool* shown) {
+    const Shape& shape = *table_->shape;
+    Text sql("INSERT INTO "), values;
+    AppendTableName(&sql, *table_);
+    sql << " (";
+    AppendKeyNames(&sql, shape);
+    uint64_t parameters = 0;
+    for (; parameters < shape.keys.size(); parameters++) {
+      values << (parameters > 0 ? ", ?" : "?") << (parameters + 1);
+    }
+    for (size_t i = 0; i < image.size(); i++) {
+      if (image[i].empty()) continue;
+      (sql << ", ").Name(shape.columns[i].c_str());
+      values << ", ?" << ++parameters;
+    }
+    sql << ") VALUES (" << values << ")";
+    Statement insert;
+    int rc = connection_->Check(insert.Prepare(connection_->api, connection_->db, sql.c_str()));
+    if (rc == SQLITE_OK) rc = DecodeKey(connection_, row.encoded_key.span(), &key_);
+    if (rc != SQLITE_OK) return rc;
+    BindKey(&insert, key_.data(), key_.size());
+    int index = static_cast<int>(key_.size());
+    for (const Bytes& encoded : image) {
+      if (encoded.empty()) continue;
+      Reader in(encoded.span());
+      Value value;
+      ReadValue(&in, &value);
+      insert.Any(++index, value);
+    }
+    rc = insert.Run();
+    if (connection_->api->extended_errcode(connection_->db) == SQLITE_CONSTRAINT_CHECK) {
+      rc = connection_->Execute("PRAGMA ignore_check_constraints = ON");
+      if (rc == SQLITE_OK) rc = insert.Run();
+      connection_->Execute("PRAGMA ignore_check_constraints = OFF");
+    }
+    *shown = rc == SQLITE_OK;
+    if ((rc & 0xff) == SQLITE_CONSTRAINT) return SQLITE_OK;
+    if (rc == SQLITE_OK) rc = UnparkWithheld(connection_, *table_, row.identity.span());
+    return connection_->Check(rc);
+  }
+
+  // Withholds shown rows that hold a value of this one in some UNIQUE index and were born later. One
+  // that turns out not to be in the way comes back in the next pass.
+  int PushYounger(const WithheldRow& row, const std::vector<Bytes>& image, bool* any) {
+    TableInfo info;
+    int rc = DescribeTable(connection_, table_->name.c_str(), &info);
+    for (size_t i = 0; rc == SQLITE_OK && i < info.unique_indexes.size(); i++) {
+      rc = PushByIndex(row, info.unique_indexes[i], image, any);
+    }
+    return rc;
+  }
+
+  // The row's values by column, encoded, as its parked patches give them; empty for the default.
+  int ReadImage(const WithheldRow& row, std::vector<Bytes>* image) {
+    image->resize(table_->shape->columns.size());
+    Statement query;
+    int rc = connection_->Check(query.Prepare(
+        connection_->api, connection_->db,
+        "SELECT shape, patch FROM main._mergelite_parked WHERE table_name = ?1 AND key = ?2 AND "
+        "reason = 'unique' AND (timestamp, peer) >= (?3, ?4) ORDER BY timestamp, peer, id"));
+    if (rc != SQLITE_OK) return rc;
+    query.String(1, table_->name.span());
+    query.Bytes(2, row.identity.span());
+    query.Integer(3, static_cast<int64_t>(row.birth.timestamp));
+    query.Integer(4, static_cast<int64_t>(peers_.Of(row.birth.origin)));
+    while ((rc = query.Step()) == SQLITE_ROW) {
+      const Shape* shape;
+      rc = connection_->catalog.FindShape(
+          connection_, static_cast<uint64_t>(query.ColumnInteger(0)), &shape);
+      if (rc != SQLITE_OK) return rc;
+      if (shape == nullptr) continue;
+      Target* target;
+      rc = ResolveTarget(connection_, shape, &target);
+      if (rc != SQLITE_OK) return rc;
+      const Span bytes = query.ColumnBytes(1);
+      SinglePatch single(bytes, shape);
+      Patch patch;
+      if (!single.Read(&patch)) continue;
+      // An insert sets every column: those its shape lacks go back to their defaults.
+      for (Bytes& value : *image) {
+        if (patch.operation == Operation::kInsert) value.Clear();
+      }
+      for (size_t i = 0; i < shape->columns.size(); i++) {
+        if (!patch.Sets(i) || target->columns[i] < 0) continue;
+        Bytes& value = (*image)[static_cast<size_t>(target->columns[i])];
+        value.Clear();
+        AppendValue(&value, patch.values[i]);
+      }
+    }
+    return connection_->Check(rc);
+  }
+
+  // The encoded value of a column by name, from the image or the key; false when it is unknown.
+  bool ValueOf(const WithheldRow& row, const std::vector<Bytes>& image, const char* name,
+               Value* value) {
+    const Shape& shape = *table_->shape;
+    for (size_t i = 0; i < shape.columns.size(); i++) {
+      if (!SameName(shape.columns[i].c_str(), name)) continue;
+      Reader in(image[i].span());
+      return !image[i].empty() && ReadValue(&in, value);
+    }
+    Reader in(row.encoded_key.span());
+    for (const KeyColumn& key : shape.keys) {
+      if (!ReadValue(&in, value)) return false;
+      if (SameName(key.name.c_str(), name)) return true;
+    }
+    return false;
+  }
+
+  int PushByIndex(const WithheldRow& row, const TableInfo::UniqueIndex& index,
+                  const std::vector<Bytes>& image, bool* any) {
+    Text sql("SELECT ");
+    AppendKeyNames(&sql, *table_->shape);
+    sql << " FROM ";
+    AppendTableName(&sql, *table_);
+    std::vector<Value> values(index.columns.size());
+    for (size_t i = 0; i < index.columns.size(); i++) {
+      if (!ValueOf(row, image, index.columns[i].c_str(), &values[i])) return SQLITE_OK;
+      sql << (i == 0 ? " WHERE " : " AND ");
+      sql.Name(index.columns[i].c_str()) << " = ?" << (i + 1) << " COLLATE ";
+      sql.Name(index.collations[i].c_str());
+    }
+    Statement query;
+    int rc = connection_->Check(query.Prepare(connection_->api, connection_->db, sql.c_str()));
+    if (rc != SQLITE_OK) return rc;
+    for (size_t i = 0; i < values.size(); i++) query.Any(static_cast<int>(i) + 1, values[i]);
+    std::vector<Bytes> found;
+    while ((rc = query.Step()) == SQLITE_ROW) {
+      Bytes encoded;
+      for (size_t i = 0; i < key_.size(); i++) {
+        Value value;
+        query.ColumnAny(static_cast<int>(i), &value);
+        AppendValue(&encoded, value);
+      }
+      found.push_back(static_cast<Bytes&&>(encoded));
+    }
+    if (rc != SQLITE_OK) return connection_->Check(rc);
+    for (const Bytes& encoded : found) {
+      rc = PushIfYounger(row, encoded.span(), any);
+      if (rc != SQLITE_OK) return rc;
+    }
+    return SQLITE_OK;
+  }
+
+  int PushIfYounger(const WithheldRow& row, Span encoded_key, bool* any) {
+    int rc = DecodeKey(connection_, encoded_key, &key_);
+    if (rc != SQLITE_OK) return rc;
+    Bytes identity;
+    IdentityOf(*table_->shape, key_.data(), &identity);
+    Stamp birth;
+    rc = BirthOf(identity.span(), encoded_key, &birth);
+    if (rc != SQLITE_OK) return rc;
+    if (!BornBefore(peers_, row.birth, row.identity.span(), birth, identity.span())) {
+      return SQLITE_OK;
+    }
+    *any = true;
+    return WithholdRow(connection_, table_, identity.span(), key_.data(), encoded_key);
+  }
+
+  Connection* connection_;
+  Table* table_;
+  const PeerIds& peers_;
+  std::vector<Value> key_;
+  RowClock clock_;
+};
+
+int ParkValue(Connection* connection, Table* table, Span identity, Span encoded_key, size_t column,
+              const Value& value, const Stamp& stamp) {
+  Bytes patch;
+  patch.Varint(PatchHead(0, Operation::kUpdate));
+  patch.Append(encoded_key);
+  const size_t bytes = table->shape->bitmap_bytes();
+  memset(patch.Reserve(bytes), 0, bytes);
+  patch.data()[patch.size() + column / 8] = static_cast<uint8_t>(1u << (column % 8));
+  patch.Advance(bytes);
+  AppendValue(&patch, value);
+  Origin* origin = connection->log.FindOrigin(connection->log.peers().Of(stamp.origin));
+  return Park(connection, {origin, 0, stamp}, *table->shape, identity, "unique", "",
+              patch.span());
+}
+
+}  // namespace
+
+int IsWithheld(Connection* connection, const Table& table, Span identity, bool* withheld) {
+  *withheld = false;
+  if (!table.has_unique_indexes || !AnyParked(connection)) return SQLITE_OK;
+  Statement& query = connection->merge->withheld;
+  int rc = connection->Prepare(&query,
+                               "SELECT 1 FROM main._mergelite_parked WHERE table_name = ?1 AND "
+                               "key = ?2 AND reason = 'unique' LIMIT 1");
+  if (rc != SQLITE_OK) return rc;
+  query.String(1, table.name.span());
+  query.Bytes(2, identity);
+  rc = query.Step();
+  if (rc != SQLITE_ROW) return connection->Check(rc);
+  *withheld = true;
+  return connection->Check(query.Reset());
+}
+
+int WithholdRow(Connection* connection, Table* table, Span identity, const Value* key,
+                Span encoded_key) {
+  RowClock clock;
+  int rc = connection->merge->clocks.LookUp(connection, table, identity, key, &clock);
+  if (rc == SQLITE_OK) rc = PrepareReadRow(connection, table);
+  if (rc == SQLITE_OK) rc = PrepareRemove(connection, table);
+  if (rc != SQLITE_OK) return rc;
+  BindKey(&table->read_row, key, table->shape->keys.size());
+  rc = table->read_row.Step();
+  if (rc != SQLITE_ROW) return connection->Check(rc);
+  Bytes patch;
+  patch.Varint(PatchHead(0, Operation::kInsert));
+  patch.Append(encoded_key);
+  for (size_t i = 0; rc == SQLITE_ROW && i < table->shape->columns.size(); i++) {
+    Value value;
+    table->read_row.ColumnAny(static_cast<int>(i), &value);
+    AppendValue(&patch, value);
+    const Stamp stamp = clock.Of(table->column_ids[i]);
+    if (stamp == clock.life) continue;
+    const int parked = ParkValue(connection, table, identity, encoded_key, i, value, stamp);
+    if (parked != SQLITE_OK) return parked;
+  }
+  rc = connection->Check(table->read_row.Reset());
+  if (rc != SQLITE_OK) return rc;
+  Origin* origin = connection->log.FindOrigin(connection->log.peers().Of(clock.life.origin));
+  rc = Park(connection, {origin, 0, clock.life}, *table->shape, identity, "unique", "",
+            patch.span());
+  if (rc != SQLITE_OK) return rc;
+  BindKey(&table->remove, key, table->shape->keys.size());
+  return connection->Check(table->remove.Run());
+}
+
+int SettleWithheld(Connection* connection) {
+  for (const auto& table : connection->catalog.tables()) {
+    if (!table->settle) continue;
+    table->settle = false;
+    if (!table->active || !AnyParked(connection)) continue;
+    const int rc = TableSettler(connection, table.get()).Run();
+    if (rc != SQLITE_OK) return rc;
+    // Rows that were tried in vain ask for nothing more.
+    table->settle = false;
+  }
+  return SQLITE_OK;
+}
+
+}  // namespace mergelite
