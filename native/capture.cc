@@ -262,8 +262,9 @@ void Capture::Savepoint(int level) {
   const auto wanted = static_cast<size_t>(level);
   if (marks_.size() > wanted) marks_.resize(wanted);
   // Savepoints older than the first capture return to an empty buffer.
-  while (marks_.size() < wanted) marks_.push_back({0, 0, 0, 0, false});
-  marks_.push_back({body_.size(), parts_, patch_count_, candidates_.size(), poisoned_});
+  while (marks_.size() < wanted) marks_.push_back({0, 0, 0, 0, 0, false});
+  marks_.push_back(
+      {body_.size(), parts_, patch_count_, candidates_.size(), tables_.size(), poisoned_});
 }
 
 void Capture::Release(int level) {
@@ -277,7 +278,7 @@ void Capture::RollbackTo(int level) {
   last_update_.table = nullptr;
   const Mark mark = level >= 0 && static_cast<size_t>(level) < marks_.size()
                         ? marks_[static_cast<size_t>(level)]
-                        : Mark{0, 0, 0, 0, false};
+                        : Mark{0, 0, 0, 0, 0, false};
   if (mark.part < parts_) {
     // The log rows written since are undone by SQLite; what the first of them held from before the
     // savepoint comes back from memory.
@@ -297,6 +298,12 @@ void Capture::RollbackTo(int level) {
     parts_ = mark.part;
   }
   body_.Truncate(mark.size);
+  // Shapes that only undone patches have: they may be undone as well, and peers would ask for them.
+  while (tables_.size() > mark.table_count) {
+    tables_.back()->capture_epoch = 0;
+    tables_.pop_back();
+    hashes_.pop_back();
+  }
   candidates_.Truncate(mark.candidates_size);
   patch_count_ = mark.patch_count;
   poisoned_ = mark.poisoned;

@@ -56,6 +56,7 @@ class Capture {
     uint32_t part;
     uint64_t patch_count;
     size_t candidates_size;
+    size_t table_count;
     bool poisoned;
   };
   // What a part held that a savepoint may still return to, from before it was written to the log.

@@ -221,6 +221,7 @@ void Catalog::Forget() {
   for (auto& shape : shapes_) retired_shapes_.push_back(static_cast<StoredShape&&>(shape));
   for (auto& table : tables_) {
     table->FinalizeStatements();
+    table->active = false;
     retired_tables_.push_back(static_cast<std::unique_ptr<Table>&&>(table));
   }
   shapes_.clear();

@@ -112,11 +112,12 @@ export function dump(db: Database.Database, table: string): string[] {
   const shown = columns.map(({ name }) => {
     const column = quoted(name);
     const bytes = `hex(CAST(${column} AS BLOB))`;
-    return `coalesce(typeof(${column}) || ' ' || quote(${column}) || iif(typeof(${column}) = 'text', ' ' || ${bytes}, ''), 'NULL')`;
+    return `typeof(${column}) || ' ' || quote(${column}) || iif(typeof(${column}) = 'text', ' ' || ${bytes}, '')`;
   });
   const rows = db
-    .prepare(`SELECT ${shown.join(" || ' | ' || ")} FROM ${quoted(table)}`)
-    .pluck()
-    .all() as string[];
-  return rows.sort();
+    .prepare(`SELECT ${shown.join(", ")} FROM ${quoted(table)}`)
+    .raw()
+    .all() as string[][];
+  const texts = rows.map((row) => row.join(" | "));
+  return texts.sort();
 }

@@ -1,0 +1,117 @@
+/** Capture beside foreign keys and the user's own triggers, which may run before ours and after. */
+import { describe, expect, it } from "vitest";
+import { everyWay, pair } from "../support/pair.ts";
+
+describe("foreign keys and triggers", () => {
+  it("captures cascades, SET NULL and SET DEFAULT", () => {
+    const schema = `PRAGMA foreign_keys = ON;
+      CREATE TABLE parent (id INTEGER PRIMARY KEY, v);
+      CREATE TABLE cascading (id INTEGER PRIMARY KEY, p REFERENCES parent ON DELETE CASCADE ON UPDATE CASCADE);
+      CREATE TABLE nulled (id TEXT PRIMARY KEY, p REFERENCES parent ON DELETE SET NULL ON UPDATE SET NULL);
+      CREATE TABLE reset (id INTEGER PRIMARY KEY, p DEFAULT 1 REFERENCES parent ON DELETE SET DEFAULT)`;
+    everyWay(
+      schema,
+      ["parent", "cascading", "nulled", "reset"],
+      [
+        "INSERT INTO parent VALUES (1, 1), (2, 2), (3, 3)",
+        "INSERT INTO cascading VALUES (1, 1), (2, 2), (3, 3); INSERT INTO nulled VALUES ('a', 1), ('b', 2), ('c', 3); INSERT INTO reset VALUES (1, 1), (2, 2), (3, 3)",
+        "UPDATE parent SET id = 9 WHERE id = 2",
+        "DELETE FROM parent WHERE id = 3",
+        "INSERT INTO cascading VALUES (7, 77)",
+        "DELETE FROM parent WHERE id = 1",
+        "DELETE FROM reset; DELETE FROM parent",
+      ],
+    );
+  });
+
+  const touching = (when: string) =>
+    `CREATE TRIGGER touch_${when.split(" ")[0]} ${when} ON t WHEN NOT mergelite_merging()`;
+  it.each([
+    [
+      "after update",
+      `${touching("AFTER UPDATE OF a")} BEGIN UPDATE t SET n = n + 1 WHERE id = NEW.id; END`,
+    ],
+    [
+      "before update",
+      `${touching("BEFORE UPDATE OF a")} BEGIN UPDATE t SET n = n + 1, b = OLD.a WHERE id = NEW.id; END`,
+    ],
+    [
+      "after insert",
+      `${touching("AFTER INSERT")} BEGIN UPDATE t SET n = 5 WHERE id = NEW.id; INSERT OR IGNORE INTO t VALUES (NEW.id + 100, NEW.a, 0, 0); END`,
+    ],
+    ["before insert", `${touching("BEFORE INSERT")} BEGIN DELETE FROM t WHERE id = NEW.id; END`],
+    [
+      "before delete",
+      `${touching("BEFORE DELETE")} BEGIN UPDATE t SET a = 'going' WHERE id <> OLD.id; END`,
+    ],
+    [
+      "after delete",
+      `${touching("AFTER DELETE")} BEGIN INSERT INTO t VALUES (OLD.id, 'back', 1, 1); END`,
+    ],
+  ])("captures what a trigger %s makes of a row", (_, trigger) => {
+    const schema = "CREATE TABLE t (id INTEGER PRIMARY KEY, a, n DEFAULT 0, b)";
+    const steps = [
+      "INSERT INTO t (id, a) VALUES (1, 'x'), (2, 'y')",
+      "UPDATE t SET a = 'z' WHERE id = 1",
+      "UPDATE t SET a = 'z', n = 40, b = 'b'",
+      "INSERT OR REPLACE INTO t (id, a) VALUES (1, 'again')",
+      "UPDATE t SET id = 50 WHERE id = 2",
+      "DELETE FROM t WHERE id = 1",
+      "INSERT OR IGNORE INTO t (id, a) VALUES (3, 'w'); UPDATE t SET a = 'v' WHERE id = 3; DELETE FROM t WHERE id = 3",
+    ];
+    // Made before replication, so that it fires after our triggers.
+    everyWay(`${schema};${trigger}`, ["t"], steps);
+    // Made afterwards, and as a temporary one.
+    for (const late of [trigger, trigger.replace("CREATE TRIGGER", "CREATE TEMP TRIGGER")]) {
+      const both = pair(schema, ["t"]);
+      both.step("INSERT INTO t VALUES (77, 'before the trigger', 0, 0)");
+      both.step(late);
+      for (const sql of steps) both.step(sql);
+      both.step("BEGIN");
+      for (const sql of steps) both.step(sql);
+      both.step("COMMIT");
+    }
+  });
+
+  it("follows triggers that write other tables, with recursive_triggers ON as well", () => {
+    for (const recursive of ["ON", "OFF"]) {
+      everyWay(
+        `PRAGMA recursive_triggers = ${recursive};
+         CREATE TABLE t (id INTEGER PRIMARY KEY, u UNIQUE);
+         CREATE TABLE audit (id INTEGER PRIMARY KEY, what);
+         CREATE TRIGGER t_gone AFTER DELETE ON t WHEN NOT mergelite_merging() BEGIN INSERT INTO audit (what) VALUES ('gone ' || OLD.u); END;
+         CREATE TRIGGER t_new AFTER INSERT ON t WHEN NOT mergelite_merging() BEGIN INSERT INTO audit (what) VALUES ('new ' || NEW.u); END`,
+        ["t", "audit"],
+        [
+          "INSERT INTO t VALUES (1, 'a'), (2, 'b'), (3, 'c')",
+          "REPLACE INTO t VALUES (2, 'a')",
+          "UPDATE OR REPLACE t SET u = 'c' WHERE id = 2",
+          "DELETE FROM t",
+        ],
+      );
+    }
+  });
+
+  it("fails the statement, not the transaction, when a trigger raises", () => {
+    const both = pair(
+      `CREATE TABLE t (id INTEGER PRIMARY KEY, a);
+       CREATE TRIGGER no BEFORE UPDATE ON t WHEN NEW.a = 'no' AND NOT mergelite_merging() BEGIN SELECT raise(ABORT, 'no'); END;
+       CREATE TRIGGER halt AFTER UPDATE ON t WHEN NEW.a = 'halt' AND NOT mergelite_merging() BEGIN SELECT raise(FAIL, 'halt'); END`,
+      ["t"],
+    );
+    both.step("INSERT INTO t VALUES (1, 1), (2, 2), (3, 3)");
+    both.step("BEGIN; UPDATE t SET a = 'yes' WHERE id = 1");
+    expect(both.step("UPDATE t SET a = iif(id = 3, 'no', 'lost')")).toBe(
+      "SQLITE_CONSTRAINT_TRIGGER",
+    );
+    expect(both.step("UPDATE t SET a = iif(id = 2, 'halt', 'kept')")).toBe(
+      "SQLITE_CONSTRAINT_TRIGGER",
+    );
+    both.step("COMMIT");
+    expect(both.there.db.prepare("SELECT a FROM t ORDER BY id").pluck().all()).toEqual([
+      "kept",
+      "halt",
+      3,
+    ]);
+  });
+});
