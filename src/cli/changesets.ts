@@ -20,9 +20,10 @@ const changesetsSql = `
   FROM _mergelite_log AS l JOIN _mergelite_origins AS o ON o.ordinal = (l.id >> 40) & 0x3fffff`;
 
 /** An origin's rows are one range of ids; this peer's own (odd ordinals) come after all others. */
-const originBase = "((o.ordinal & 1) << 62 | o.ordinal << 40)";
-const afterSequence = `l.id > ${originBase} + ?2 AND l.id <= ${originBase} + 0xffffffffff`;
+const originBase = "(((o.ordinal & 1) << 62) | (o.ordinal << 40))";
+const afterSequence = `l.id > ${originBase} + ? AND l.id <= ${originBase} + 0xffffffffff`;
 
+// The sequence is bound as a bigint: added as a float, it would round a 64-bit id.
 /** In the order of their timestamps: the newest, or what follows `since`. */
 export function selectChangesets(
   db: Database.Database,
@@ -38,8 +39,8 @@ export function selectChangesets(
           .all(limit)
           .reverse()
       : db
-          .prepare(`${changesetsSql} WHERE o.peer = ?1 AND ${afterSequence} ${order("ASC")}`)
-          .all(since.peerId, since.sequence, limit);
+          .prepare(`${changesetsSql} WHERE o.peer = ? AND ${afterSequence} ${order("ASC")}`)
+          .all(since.peerId, BigInt(since.sequence), limit);
   return (rows as (Changeset & { head: Uint8Array })[]).map(({ head, ...changeset }) => ({
     ...changeset,
     patches: patchCount(head),

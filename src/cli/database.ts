@@ -28,7 +28,7 @@ export async function withDatabase<Result>(
   }
 }
 
-/** Like {@link withDatabase}, read-only, for a file that is replicated, with the extension loaded. */
+/** Like {@link withDatabase}, read-only and with the extension, for a file that is replicated. */
 export function withReplicatedFile<Result>(
   file: string,
   use: (db: Database.Database, handle: Handle, native: Binding) => Result | Promise<Result>,

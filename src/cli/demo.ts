@@ -68,6 +68,9 @@ async function runDemo({ values, output }: CommandInput): Promise<number> {
   const story = new Story({ output, clock: systemClock, isSilent });
   const peers: PeerProcess[] = [];
   const interrupted = interruptSignal();
+  const removeFolder = () => rmSync(folder, { recursive: true, force: true });
+  // Some ends do not come back here: a second signal, a closed pipe.
+  process.once("exit", removeFolder);
   try {
     const run: Run = { ...settings, folder, story, output, peers, interrupted };
     const outcome = await perform(run);
@@ -77,13 +80,14 @@ async function runDemo({ values, output }: CommandInput): Promise<number> {
     return outcome.differences === 0 ? exitCodes.done : exitCodes.failed;
   } finally {
     await Promise.all(peers.map((peer) => peer.kill()));
-    rmSync(folder, { recursive: true, force: true });
+    removeFolder();
   }
 }
 
 async function perform(run: Run): Promise<Outcome> {
   const { source, peerCount, seconds, seed, folder, story, output, peers, interrupted } = run;
   const prepared = await prepare({ folder, source, seed, output });
+  interrupted.throwIfAborted();
   introduce(story, prepared, source);
   const failed = new AbortController();
   const signal = AbortSignal.any([interrupted, failed.signal]);

@@ -57,6 +57,11 @@ export class ServeReport {
     this.#tell("listening", { url }, `listening on ${url}`);
   }
 
+  stopping(): void {
+    this.#tellMerged();
+    this.#tell("stopping", {}, "stopping");
+  }
+
   stopped(isDrained: boolean): void {
     this.#tellMerged();
     const detail = isDrained ? "" : ", and not every peer holds everything yet";

@@ -63,9 +63,11 @@ async function serveFile({ arguments: [file = ""], values, output }: CommandInpu
       }
       for (const url of urls) replica.connect(await dialerFor(url));
       await whenAborted(signal);
-      report.stopped(await drain(replica));
+      report.stopping();
+      const isDrained = await drain(replica);
       // Peers are told goodbye before their sockets go.
       await replica.close();
+      report.stopped(isDrained);
     } finally {
       await Promise.all(listeners.map((listener) => listener.close()));
     }

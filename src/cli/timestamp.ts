@@ -4,7 +4,7 @@
 const epochMs = 1_735_689_600_000;
 const counterValues = 2 ** 13;
 
-/** Undefined for rows that were there before replication began: nobody knows when they were made. */
+/** Undefined for rows from before replication began: nobody knows when they were made. */
 export function wallMsOf(timestamp: number): number | undefined {
   const ms = Math.floor(timestamp / counterValues);
   return ms === 0 ? undefined : ms + epochMs;

@@ -1,4 +1,4 @@
-/** A peer's view of the network, which can be cut: links are closed, and none is made or accepted. */
+/** A peer's network, which can be cut: links are closed, and none is made or accepted. */
 import { ReplicaError } from "../../errors.ts";
 import type { Replica } from "../../index.ts";
 import type { Listener, Transport } from "../../transport/transport.ts";

@@ -159,5 +159,6 @@ function describeKey(value: unknown): string {
 export function describeValue(value: unknown): string {
   if (value === undefined) return "no such row";
   if (value instanceof Uint8Array) return `x'${Buffer.from(value).toString("hex")}'`;
-  return typeof value === "string" ? `'${value}'` : String(value);
+  if (typeof value === "string") return `'${value}'`;
+  return typeof value === "number" || typeof value === "bigint" ? String(value) : "NULL";
 }

@@ -148,7 +148,7 @@ export class Writer {
     return variedValue(this.#random, { column, seen, mark });
   }
 
-  /** Values of the referring columns of a new row; undefined when a parent it needs is not there. */
+  /** Values of a new row's referring columns; undefined when a parent it needs is not there. */
   #parentValues(table: TableModel): Map<string, SqlValue> | undefined {
     const values = new Map<string, SqlValue>();
     for (const reference of table.references) {

@@ -1,0 +1,475 @@
+/** The commands of `mergelite` that work on files alone. */
+import { copyFileSync, mkdirSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { describe, expect, test, vi } from "vitest";
+import { execute, fail, patienceMs, query, Running, run, start, succeed } from "../support/cli.ts";
+import { temporaryFolder } from "../support/folder.ts";
+
+// Every test starts processes, and the machine may be busy.
+vi.setConfig({ testTimeout: patienceMs });
+
+const folder = temporaryFolder();
+const names = ["init", "serve", "sync", "status", "log", "verify", "detach", "demo"];
+
+const schema = `
+  CREATE TABLE note (id INTEGER PRIMARY KEY, body TEXT, size REAL);
+  CREATE TABLE tag (note_id INTEGER NOT NULL, name TEXT NOT NULL, PRIMARY KEY (note_id, name))
+    WITHOUT ROWID;
+  CREATE TABLE journal (line TEXT);
+  INSERT INTO note VALUES (1, 'one', 1.5), (2, 'two', NULL);
+  INSERT INTO tag VALUES (1, 'red');
+`;
+
+function database(sql = schema): string {
+  const file = folder.file();
+  execute(file, sql);
+  return file;
+}
+
+async function replicated(): Promise<string> {
+  const file = database();
+  await succeed("init", file);
+  return file;
+}
+
+function parse<Shape>(json: string): Shape {
+  return JSON.parse(json) as Shape;
+}
+
+describe("help and usage", () => {
+  test("--help names every command, --version the package's version", async () => {
+    const help = await succeed("--help");
+    for (const name of names) expect(help).toMatch(new RegExp(`^ {2}${name} +\\w`, "m"));
+    expect(await succeed("help")).toBe(help);
+    const manifest = readFileSync(new URL("../../package.json", import.meta.url), "utf8");
+    expect(await succeed("--version")).toBe(`${parse<{ version: string }>(manifest).version}\n`);
+  });
+
+  test.each(names)("%s --help shows usage and options", async (name) => {
+    const help = await succeed(name, "--help");
+    expect(help).toMatch(new RegExp(`^usage: mergelite ${name}`));
+    expect(help).toMatch(/^options:\n/m);
+    expect(await succeed("help", name)).toBe(help);
+  });
+
+  test("no command at all is wrong usage", async () => {
+    const { code, stdout, stderr } = await run();
+    expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
+    expect(stderr).toContain("usage: mergelite COMMAND");
+  });
+
+  test.each([
+    [["frobnicate"], 'unknown command "frobnicate"', "mergelite --help"],
+    [["--frobnicate"], 'unknown option "--frobnicate"', "mergelite --help"],
+    [["help", "frobnicate"], 'unknown command "frobnicate"', "mergelite --help"],
+    [["constructor"], 'unknown command "constructor"', "mergelite --help"],
+    [["status"], "too few arguments: mergelite status FILE", "mergelite status --help"],
+    [["status", "a", "b"], "too many arguments: mergelite status FILE", "mergelite status --help"],
+    [["status", "a", "--frobnicate"], "unknown option '--frobnicate'", "mergelite status --help"],
+    [["log", "a", "--limit", "many"], "--limit must be a whole number", "mergelite log --help"],
+    [["log", "a", "--since", "7"], "--since must be PEER.SEQUENCE", "mergelite log --help"],
+    [["serve", "a"], "--listen or --connect is needed", "mergelite serve --help"],
+    [
+      ["serve", "a", "--listen", "x:99999"],
+      "not an address to listen on",
+      "mergelite serve --help",
+    ],
+    [["serve", "a", "--connect", "http://x"], "not a peer's URL", "mergelite serve --help"],
+    [["sync", "a", "tcp://host"], "not a peer's URL", "mergelite sync --help"],
+    [
+      ["sync", "a", "ws://x", "--timeout", "0"],
+      "--timeout must be a number",
+      "mergelite sync --help",
+    ],
+    [["demo", "--peers", "1"], "--peers must be a whole number from 2", "mergelite demo --help"],
+  ])("%j is wrong usage", async (args, message, hint) => {
+    const stderr = await fail(2, ...args);
+    expect(stderr).toContain(`mergelite: ${message}`);
+    expect(stderr).toContain(`\nhint: ${hint}\n`);
+  });
+});
+
+describe("files that are not as they should be", () => {
+  const commands: [string, (file: string) => string[]][] = [
+    ["init", (file) => ["init", file]],
+    ["serve", (file) => ["serve", file, "--listen", "127.0.0.1:0"]],
+    ["sync", (file) => ["sync", file, "ws://127.0.0.1:1"]],
+    ["status", (file) => ["status", file]],
+    ["log", (file) => ["log", file]],
+    ["detach", (file) => ["detach", file]],
+    ["demo", (file) => ["demo", "--db", file]],
+  ];
+
+  test.each(commands)("%s: missing, a folder, no database", async (_, args) => {
+    const missing = join(folder.path, "missing.db");
+    expect(await fail(1, ...args(missing))).toBe(`mergelite: ${missing} does not exist\n`);
+    expect(await fail(1, ...args(folder.path))).toBe(`mergelite: ${folder.path} is not a file\n`);
+    const text = join(folder.path, "text.db");
+    writeFileSync(
+      text,
+      "this is not a database, though it has more than a hundred characters".repeat(9),
+    );
+    expect(await fail(1, ...args(text))).toBe(`mergelite: ${text} is not an SQLite database\n`);
+  });
+
+  test("a damaged file is named with what is wrong", async () => {
+    const file = await replicated();
+    truncateSync(file, 8192);
+    const { code, stderr } = await run("status", file);
+    expect(code).toBe(1);
+    expect(stderr).toContain(`mergelite: ${file} is damaged: `);
+  });
+
+  test("a file that is not replicated is not touched", async () => {
+    const file = database();
+    const other = await replicated();
+    for (const args of [
+      ["status", file],
+      ["log", file],
+      ["serve", file, "--listen", "127.0.0.1:0"],
+      ["sync", file, "ws://127.0.0.1:1"],
+      ["sync", other, file],
+      ["verify", file, other],
+      ["verify", other, file],
+    ]) {
+      const stderr = await fail(1, ...args);
+      expect(stderr).toBe(`mergelite: ${file} is not replicated\nhint: mergelite init ${file}\n`);
+    }
+    expect(query(file, "SELECT name FROM sqlite_schema WHERE name LIKE '%mergelite%'")).toEqual([]);
+  });
+
+  test("two names of one file are refused", async () => {
+    const file = await replicated();
+    const again = join(folder.path, ".", file.slice(folder.path.length));
+    for (const command of ["sync", "verify"]) {
+      expect(await fail(1, command, file, again)).toContain("are one file\n");
+    }
+  });
+});
+
+describe("init", () => {
+  test("takes all tables that have a key and names the others", async () => {
+    const file = database();
+    const stdout = await succeed("init", file);
+    expect(stdout).toBe(
+      "replicated  note     2 rows\n" +
+        "replicated  tag      1 row\n" +
+        "skipped     journal  no declared primary key\n",
+    );
+    const again = parse<{ tables: unknown }>(await succeed("init", file, "--json"));
+    expect(again.tables).toEqual([
+      { table: "note", rows: 2, isNew: false },
+      { table: "tag", rows: 1, isNew: false },
+    ]);
+  });
+
+  test("takes only the named tables", async () => {
+    const file = database();
+    const { tables, skipped } = parse<{ tables: { table: string }[]; skipped: unknown[] }>(
+      await succeed("init", file, "TAG", "--json"),
+    );
+    expect(tables.map(({ table }) => table)).toEqual(["tag"]);
+    expect(skipped).toEqual([]);
+    expect(query(file, "SELECT name FROM sqlite_schema WHERE name LIKE '%_patches'")).toEqual([
+      ["tag_patches"],
+    ]);
+  });
+
+  test("a named table that cannot be replicated leaves the others alone", async () => {
+    const file = database();
+    expect(await fail(1, "init", file, "note", "journal")).toContain(
+      'mergelite: table "journal" cannot be replicated: no declared primary key\n',
+    );
+    expect(query(file, "SELECT name FROM sqlite_schema WHERE name LIKE '%_patches'")).toEqual([]);
+    expect(await fail(1, "init", file, "nothing")).toBe('mergelite: there is no table "nothing"\n');
+  });
+
+  test("what only the native core refuses is skipped with its reason, too", async () => {
+    const file = database(
+      "CREATE TABLE t (id INTEGER PRIMARY KEY, _op TEXT); CREATE TABLE u (k PRIMARY KEY)",
+    );
+    expect(await succeed("init", file)).toMatch(
+      /^replicated {2}u +0 rows\nskipped +t +table "t" has/,
+    );
+  });
+
+  test("a file without a table to replicate", async () => {
+    const file = database("CREATE TABLE journal (line TEXT)");
+    expect(await fail(1, "init", file)).toContain("has no table that can be replicated\n");
+    expect(query(file, "SELECT name FROM sqlite_schema")).toEqual([["journal"]]);
+  });
+
+  test("AUTOINCREMENT is warned about, once", async () => {
+    const file = database("CREATE TABLE t (id INTEGER PRIMARY KEY AUTOINCREMENT)");
+    const { code, stderr } = await run("init", file);
+    expect(code).toBe(0);
+    expect(stderr).toMatch(/^warning: table t counts its ids with AUTOINCREMENT.*\n$/);
+  });
+});
+
+describe("status", () => {
+  test("shows peers, tables and the log", async () => {
+    const file = await replicated();
+    execute(file, "INSERT INTO note VALUES (3, 'three', 3)");
+    const status = parse<Record<string, unknown> & { peerId: number }>(
+      await succeed("status", file, "--json"),
+    );
+    const { peerId } = status;
+    expect(status).toMatchObject({
+      file,
+      tables: [
+        { table: "note", rows: 3 },
+        { table: "tag", rows: 1 },
+      ],
+      log: { changesets: 3 },
+      origins: [{ peerId, held: 3, merged: 3 }],
+      parked: [],
+      refused: 0,
+    });
+    const text = await succeed("status", file);
+    expect(text).toContain(`peer     ${peerId}\n`);
+    expect(text).toMatch(/^tables {3}note {2}3 {2}rows\n {9}tag {3}1 {2}row\n/m);
+    expect(text).toMatch(/^log {6}3 changesets, \d+ bytes, newest 20/m);
+    expect(text).toMatch(/^parked {3}none$/m);
+  });
+
+  test("does not write the file", async () => {
+    const file = await replicated();
+    const before = readFileSync(file);
+    await succeed("status", file);
+    await succeed("log", file);
+    expect(readFileSync(file).equals(before)).toBe(true);
+  });
+});
+
+describe("log", () => {
+  interface Line {
+    peerId: number;
+    sequence: number;
+    tables: unknown;
+    patches: number;
+  }
+
+  async function written(): Promise<string> {
+    const file = await replicated();
+    execute(
+      file,
+      `BEGIN; INSERT INTO note VALUES (3, 'it''s', x'00ff'); UPDATE note SET body = 'uno' WHERE id = 1;
+       INSERT INTO tag VALUES (3, 'blue'); COMMIT;
+       DELETE FROM note WHERE id = 2`,
+    );
+    return file;
+  }
+
+  test("one line for each changeset, oldest first", async () => {
+    const lines = (await succeed("log", await written())).trimEnd().split("\n");
+    expect(lines.map((line) => line.replace(/^.*?(\.\d+) /, "$1 "))).toEqual([
+      ".1  note +2",
+      ".2  tag +1",
+      ".3  note +1 ~1, tag +1",
+      ".4  note -1",
+    ]);
+    expect(lines[0]).toMatch(/^before replication {2}/);
+    expect(lines[3]).toMatch(/^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}Z {2}\d+\.4 /);
+  });
+
+  test("--limit takes the newest, --since what follows", async () => {
+    const file = await written();
+    const newest = parse<Line[]>(await succeed("log", file, "--json", "--limit", "2"));
+    expect(newest.map(({ sequence }) => sequence)).toEqual([3, 4]);
+    expect(newest[0]).toMatchObject({
+      patches: 3,
+      tables: [
+        { table: "note", insert: 1, update: 1, delete: 0 },
+        { table: "tag", insert: 1, update: 0, delete: 0 },
+      ],
+    });
+    const peerId = newest[0]?.peerId;
+    const since = ["log", file, "--json", "--since", `${peerId}.1`, "--limit", "2"];
+    const next = parse<Line[]>(await succeed(...since));
+    expect(next.map(({ sequence }) => sequence)).toEqual([2, 3]);
+    expect(parse(await succeed("log", file, "--json", "--since", "1.1"))).toEqual([]);
+  });
+
+  test("--table shows one line for each patch", async () => {
+    const file = await written();
+    const lines = (await succeed("log", file, "--table", "note")).trimEnd().split("\n");
+    expect(lines.map((line) => line.replace(/^.*?(\.\d+) /, "$1 "))).toEqual([
+      ".1  insert  id = 1  body = 'one', size = 1.5",
+      ".1  insert  id = 2  body = 'two', size = NULL",
+      ".3  insert  id = 3  body = 'it''s', size = x'00ff'",
+      ".3  update  id = 1  body = 'uno'",
+      ".4  delete  id = 2",
+    ]);
+    const patches = parse<unknown[]>(await succeed("log", file, "--table", "note", "--json"));
+    expect(patches[2]).toMatchObject({
+      sequence: 3,
+      operation: "insert",
+      key: { id: 3 },
+      values: { body: "it's", size: { blob: "00ff" } },
+    });
+    expect(await fail(1, "log", file, "--table", "journal")).toContain(
+      "does not replicate a table",
+    );
+  });
+
+  test("integers beyond 53 bits keep their digits", async () => {
+    const file = await replicated();
+    execute(file, "INSERT INTO note VALUES (9007199254740993, NULL, NULL)");
+    expect(await succeed("log", file, "--table", "note")).toContain("id = 9007199254740993");
+    const json = await succeed("log", file, "--table", "note", "--json");
+    expect(parse<{ key: unknown }[]>(json).at(-1)?.key).toEqual({
+      id: { integer: "9007199254740993" },
+    });
+  });
+
+  test("a reader that has seen enough ends it quietly", async () => {
+    const file = await written();
+    execute(
+      file,
+      `WITH RECURSIVE n (i) AS (SELECT 10 UNION ALL SELECT i + 1 FROM n WHERE i < 20000)
+       INSERT INTO note SELECT i, 'filler', i FROM n`,
+    );
+    const log = start("log", file, "--table", "note");
+    log.process.stdout?.once("data", () => log.process.stdout?.destroy());
+    const { code, stderr } = await log.finished;
+    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+  });
+});
+
+describe("sync and verify of two files", () => {
+  test("bring them together and find them equal", async () => {
+    const left = await replicated();
+    const right = folder.file();
+    copyFileSync(left, right);
+    await succeed("sync", left, right);
+    execute(
+      left,
+      "UPDATE note SET body = 'left' WHERE id = 1; INSERT INTO note VALUES (5, 'l', 5)",
+    );
+    execute(right, "UPDATE note SET size = 7 WHERE id = 1; DELETE FROM tag");
+
+    const different = await run("verify", left, right);
+    expect(different).toMatchObject({ code: 1, stderr: "" });
+    expect(different.stdout).toBe(
+      "note  3  here  2  there\n" +
+        "tag   1  here  0  there\n" +
+        "  note  1         differs\n" +
+        "  note  5         missing there\n" +
+        "  tag   1, 'red'  missing there\n" +
+        "different: 3 differences\n",
+    );
+    const limited = await run("verify", left, right, "--json", "--limit", "1");
+    expect(limited.code).toBe(1);
+    const { differences, tables } = parse<{
+      differences: number;
+      tables: { differences: object[] }[];
+    }>(limited.stdout);
+    expect(differences).toBe(3);
+    expect(tables.flatMap((table) => table.differences)).toHaveLength(1);
+
+    const synced = parse<object>(await succeed("sync", left, right, "--json"));
+    expect(synced).toMatchObject({
+      file: left,
+      other: right,
+      received: { changesets: 2, patches: 2, lost: 0, parked: 0 },
+      sent: { changesets: 2 },
+    });
+    expect(await succeed("verify", left, right)).toContain("identical: 2 tables, 3 rows\n");
+    expect(query(right, "SELECT body, size FROM note WHERE id = 1")).toEqual([["left", 7]]);
+    expect(await succeed("sync", left, right)).toMatch(
+      /^received {2}0 changesets, 0 patches\nsent {6}0 changesets\nin sync with peer \d+/,
+    );
+  });
+
+  test("verify tells types, case and bytes apart", async () => {
+    const sql = "CREATE TABLE t (id TEXT COLLATE NOCASE PRIMARY KEY, v COLLATE NOCASE)";
+    const left = database(
+      `${sql}; INSERT INTO t VALUES ('a', 1), ('b', 'x'), ('c', 'same'), ('d', NULL), ('e', 'f')`,
+    );
+    const right = database(
+      `${sql}; INSERT INTO t VALUES ('a', 1.0), ('b', 'X'), ('c', 'same'), ('d', ''), ('E', 'f')`,
+    );
+    for (const file of [left, right]) await succeed("init", file);
+    const { code, stdout } = await run("verify", left, right);
+    expect(code).toBe(1);
+    expect(stdout.match(/^ {2}t .*/gm)).toEqual([
+      "  t  'a'  differs",
+      "  t  'b'  differs",
+      "  t  'd'  differs",
+      "  t  'e'  differs",
+    ]);
+  });
+
+  test("verify reports tables and columns that one side lacks", async () => {
+    const left = database(
+      "CREATE TABLE t (id INTEGER PRIMARY KEY, a); CREATE TABLE u (id INTEGER PRIMARY KEY)",
+    );
+    const right = database(
+      "CREATE TABLE t (id INTEGER PRIMARY KEY, b); CREATE TABLE v (id INTEGER PRIMARY KEY)",
+    );
+    for (const file of [left, right]) await succeed("init", file);
+    const { code, stdout } = await run("verify", left, right);
+    expect(code).toBe(1);
+    expect(stdout.match(/^ {2}\S.*/gm)).toEqual([
+      '  t  (the column "a")   missing there',
+      '  t  (the column "b")   missing here',
+      "  u  (the whole table)  missing there",
+      "  v  (the whole table)  missing here",
+    ]);
+  });
+
+  test("sync refuses two copies that think they are one peer", async () => {
+    const left = await replicated();
+    const right = folder.file();
+    copyFileSync(left, right);
+    // What a copy takes its own id by: without it, nobody can tell.
+    execute(right, "DELETE FROM _mergelite_meta WHERE key = 'file_mark'");
+    const stderr = await fail(1, "sync", left, right);
+    expect(stderr).toContain("refused the link: ");
+    expect(stderr).toContain("PEER_ID_IN_USE");
+  });
+});
+
+describe("detach", () => {
+  test("leaves an ordinary database with the same rows", async () => {
+    const file = await replicated();
+    expect(await succeed("detach", file)).toContain("is an ordinary database again, 2 tables\n");
+    expect(query(file, "SELECT name FROM sqlite_schema ORDER BY name")).toEqual([
+      ["journal"],
+      ["note"],
+      ["tag"],
+    ]);
+    expect(query(file, "SELECT count(*) FROM note")).toEqual([[2]]);
+    expect(parse(await succeed("detach", file, "--json"))).toEqual({ file, tables: [] });
+    await succeed("init", file);
+  });
+});
+
+describe("errors", () => {
+  test("the stack is shown to those who ask for it", async () => {
+    const missing = join(folder.path, "missing.db");
+    const asked = new Running(["status", missing], { NODE_DEBUG: "mergelite" });
+    expect((await asked.finished).stderr).toMatch(/does not exist\n(.*\n)* {4}at /);
+  });
+
+  test("without better-sqlite3 the hint says how to get it", async () => {
+    // A copy of the compiled code where the package is not found.
+    const place = join(folder.path, "elsewhere");
+    mkdirSync(place);
+    const { cpSync } = await import("node:fs");
+    const { spawnSync } = await import("node:child_process");
+    const dist = new URL("../../dist/cli", import.meta.url);
+    cpSync(dist, join(place, "cli"), { recursive: true });
+    writeFileSync(join(place, "package.json"), '{ "type": "module" }');
+    const { status, stderr } = spawnSync(
+      process.execPath,
+      [join(place, "cli/main.js"), "status", await replicated()],
+      { encoding: "utf8" },
+    );
+    expect(stderr).toBe(
+      "mergelite: the package better-sqlite3 is missing\nhint: npm install better-sqlite3\n",
+    );
+    expect(status).toBe(1);
+  });
+});
