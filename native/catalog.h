@@ -17,6 +17,7 @@ struct TableInfo {
     std::vector<Text> columns;
     std::vector<Text> collations;
     bool has_expression = false;
+    bool partial = false;
   };
 
   Kind kind = Kind::kMissing;

@@ -75,7 +75,8 @@ int ReadColumns(Connection* connection, bool strict, TableInfo* info) {
   return connection->Check(rc);
 }
 
-int ReadIndexColumns(Connection* connection, const char* index, TableInfo* info, bool primary) {
+int ReadIndexColumns(Connection* connection, const char* index, TableInfo* info, bool primary,
+                     bool partial) {
   Statement query;
   int rc = connection->Check(query.Prepare(
       connection->api, connection->db,
@@ -83,6 +84,7 @@ int ReadIndexColumns(Connection* connection, const char* index, TableInfo* info,
   if (rc != SQLITE_OK) return rc;
   query.String(1, index);
   TableInfo::UniqueIndex unique;
+  unique.partial = partial;
   while ((rc = query.Step()) == SQLITE_ROW) {
     if (query.ColumnIsNull(0)) {
       unique.has_expression = true;
@@ -107,13 +109,14 @@ int ReadIndexes(Connection* connection, TableInfo* info) {
   Statement query;
   int rc = connection->Check(
       query.Prepare(connection->api, connection->db,
-                    "SELECT name, origin FROM pragma_index_list(?1, 'main') WHERE \"unique\""));
+                    "SELECT name, origin, partial FROM pragma_index_list(?1, 'main') WHERE \"unique\""));
   if (rc != SQLITE_OK) return rc;
   query.String(1, info->name.span());
   while ((rc = query.Step()) == SQLITE_ROW) {
     const bool primary = query.ColumnText(1)[0] == 'p';
     if (primary) info->integer_key = false;  // only the rowid's own key has no index
-    const int inner = ReadIndexColumns(connection, query.ColumnText(0), info, primary);
+    const int inner = ReadIndexColumns(connection, query.ColumnText(0), info, primary,
+                                       query.ColumnInteger(2) != 0);
     if (inner != SQLITE_OK) return inner;
   }
   return connection->Check(rc);

@@ -136,6 +136,11 @@ class RowMerge {
   // The row is alive but not in the table: what changes it joins the patches that wait for it.
   int Withhold() {
     Absorb();
+    if (patch_.operation == Operation::kInsert) {
+      const int rc =
+          DropParkedBefore(connection_, *table_, Identity(), incoming_.stamp, false);
+      if (rc != SQLITE_OK) return rc;
+    }
     return ParkWhole("unique");
   }
 

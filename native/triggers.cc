@@ -157,9 +157,10 @@ class TriggerWriter {
   int Candidates(size_t number, bool insert) const {
     const TableInfo::UniqueIndex& index = info_.unique_indexes[number];
     Text sql = Begin(insert ? "replace_insert" : "replace_update", number + 1);
-    sql << (insert ? " BEFORE INSERT" : " BEFORE UPDATE OF ");
-    for (size_t i = 0; !insert && i < index.columns.size(); i++) {
-      if (i > 0) sql << ", ";
+    sql << (insert ? " BEFORE INSERT" : " BEFORE UPDATE");
+    // A row enters a partial index when any column changes that its condition names.
+    for (size_t i = 0; !insert && !index.partial && i < index.columns.size(); i++) {
+      sql << (i > 0 ? ", " : " OF ");
       sql.Name(index.columns[i].c_str());
     }
     sql << " ON ";
