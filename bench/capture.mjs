@@ -1,6 +1,6 @@
 // What capturing costs a local write: the same statements on a plain file and on a replicated one.
 import { attach } from "../dist/index.js";
-import { columnsOf, compare, inFolder, open, shapes, table } from "./lib.mjs";
+import { columnsOf, compare, inFolder, open, shapes, table, time } from "./lib.mjs";
 
 const batch = 1000;
 
@@ -56,9 +56,7 @@ export function captureBench({ rounds = 15, names = Object.keys(shapes) } = {}) 
         const [, measured] = compare(
           contenders.map((side) => (round) => {
             const first = firstRow(workload, round);
-            const start = process.hrtime.bigint();
-            side[workload](first);
-            return Number(process.hrtime.bigint() - start) / 1e6;
+            return time(() => side[workload](first));
           }),
           rounds,
         );
