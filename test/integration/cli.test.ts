@@ -1,5 +1,13 @@
 /** The commands of `mergelite` that work on files alone. */
-import { copyFileSync, mkdirSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import {
+  copyFileSync,
+  cpSync,
+  mkdirSync,
+  readFileSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test, vi } from "vitest";
 import { execute, fail, patienceMs, query, Running, run, start, succeed } from "../support/cli.ts";
@@ -453,23 +461,39 @@ describe("errors", () => {
     expect((await asked.finished).stderr).toMatch(/does not exist\n(.*\n)* {4}at /);
   });
 
-  test("without better-sqlite3 the hint says how to get it", async () => {
-    // A copy of the compiled code where the package is not found.
-    const place = join(folder.path, "elsewhere");
-    mkdirSync(place);
-    const { cpSync } = await import("node:fs");
-    const { spawnSync } = await import("node:child_process");
+  /** The compiled command in a folder of its own, beside a better-sqlite3 that is said to be there. */
+  function elsewhere(version?: string): string {
+    const place = join(folder.path, `elsewhere-${version}`);
     const dist = new URL("../../dist/cli", import.meta.url);
     cpSync(dist, join(place, "cli"), { recursive: true });
     writeFileSync(join(place, "package.json"), '{ "type": "module" }');
-    const { status, stderr } = spawnSync(
-      process.execPath,
-      [join(place, "cli/main.js"), "status", await replicated()],
-      { encoding: "utf8" },
-    );
+    if (version === undefined) return join(place, "cli/main.js");
+    const stub = join(place, "node_modules/better-sqlite3");
+    mkdirSync(stub, { recursive: true });
+    writeFileSync(join(stub, "package.json"), JSON.stringify({ version, main: "index.js" }));
+    writeFileSync(join(stub, "index.js"), "process.abort();");
+    return join(place, "cli/main.js");
+  }
+
+  test("without better-sqlite3 the hint says how to get it", async () => {
+    const args = [elsewhere(), "status", await replicated()];
+    const { status, stderr } = spawnSync(process.execPath, args, { encoding: "utf8" });
     expect(stderr).toBe(
       "mergelite: the package better-sqlite3 is missing\nhint: npm install better-sqlite3\n",
     );
     expect(status).toBe(1);
   });
+
+  // Node.js 22 and newer have what better-sqlite3 13 needs.
+  test.skipIf(Number(process.versions.napi) >= 10)(
+    "a better-sqlite3 that this Node.js does not survive is not loaded",
+    async () => {
+      const args = [elsewhere("13.2.0"), "status", await replicated()];
+      const { status, stderr } = spawnSync(process.execPath, args, { encoding: "utf8" });
+      expect(stderr).toMatch(
+        /^mergelite: better-sqlite3 13\.2\.0 does not run on Node\.js .*\nhint: npm install better-sqlite3@\^12/,
+      );
+      expect(status).toBe(1);
+    },
+  );
 });

@@ -11,6 +11,7 @@ export class Network {
   #unreachable: ReadonlySet<number> = new Set();
   #wake: (() => void)[] = [];
   #listener: Listener | undefined;
+  #isClosed = false;
 
   constructor(index: number, replica: Replica) {
     this.#index = index;
@@ -22,7 +23,7 @@ export class Network {
     const host = "127.0.0.1";
     this.#listener = await listenWebSocket({ host, port: 0 }, (transport, request) => {
       const caller = Number(request.url?.slice(1));
-      if (this.#unreachable.has(caller)) void transport.close?.();
+      if (this.#isClosed || this.#unreachable.has(caller)) void transport.close?.();
       else this.#replica.connect(this.#track(caller, transport));
     });
     return `ws://${host}:${this.#listener.port}`;
@@ -54,7 +55,10 @@ export class Network {
     for (const one of wake) one();
   }
 
+  /** Ends the replica as well: a peer that calls meanwhile would find it closed. */
   async close(): Promise<void> {
+    this.#isClosed = true;
+    await this.#replica.close();
     await this.#listener?.close();
   }
 

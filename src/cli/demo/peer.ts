@@ -76,7 +76,6 @@ class Peer {
         return;
       case "close": {
         const report = this.#report();
-        await this.#replica.close();
         await this.#network.close();
         this.#db.close();
         folder = undefined;
