@@ -352,7 +352,7 @@ int AbsorbChangeset(Connection* connection, const Origin& origin, const Record& 
   const Stamp stamp{record.timestamp, origin.ordinal};
   while (reader.Next(&patch)) {
     const Target& target = *changeset.targets[patch.shape_index];
-    if (target.table == nullptr) continue;
+    if (target.table == nullptr || !KeyFits(*target.table, patch)) continue;
     IdentityOf(*target.table->shape, patch.key, &merge.identity);
     if (target.table->has_unique_indexes) target.table->settle = true;
     merge.clocks.Absorb(connection, target, patch, merge.identity.span(), stamp);

@@ -81,6 +81,9 @@ int ResolveTarget(Connection* connection, const Shape* shape, Target** target);
 int AbsorbChangeset(Connection* connection, const Origin& origin, const Record& record);
 int MergePatch(Connection* connection, const Incoming& incoming, Target* target,
                const Patch& patch);
+// A rowid is an integer and nothing else: SQLite would refuse the row and the row clock alike, and
+// shapes do not tell types.
+bool KeyFits(const Table& table, const Patch& patch);
 void IdentityOf(const Shape& shape, const Value* key, Bytes* out);
 
 // One patch outside its changeset, as it is parked.

@@ -31,6 +31,7 @@ class RowMerge {
   int Run() {
     IdentityOf(*patch_.shape, patch_.key, &merge_.identity);
     if (table_ == nullptr) return ParkWhole("table");
+    if (!KeyFits(*table_, patch_)) return ParkWhole("constraint", "datatype mismatch");
     int rc = merge_.clocks.LookUp(connection_, table_, Identity(), patch_.key, &merge_.clock);
     if (rc == SQLITE_OK) rc = IsWithheld(connection_, *table_, Identity(), &withheld_);
     if (rc != SQLITE_OK) return rc;
@@ -367,6 +368,10 @@ void IdentityOf(const Shape& shape, const Value* key, Bytes* out) {
   for (size_t i = 0; i < shape.keys.size(); i++) {
     AppendIdentity(out, key[i], shape.keys[i].collation);
   }
+}
+
+bool KeyFits(const Table& table, const Patch& patch) {
+  return !table.integer_key || patch.key[0].type == Type::kInteger;
 }
 
 int MergePatch(Connection* connection, const Incoming& incoming, Target* target,
