@@ -3,7 +3,7 @@ import { rm } from "node:fs/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { runProgram, type Snippet, snippetsOf, userFolder } from "./snippets.ts";
 
-const files = ["README.md", "docs/getting-started.md"];
+const files = ["README.md", "docs/getting-started.md", "docs/schema.md"];
 const snippets = files.flatMap(snippetsOf);
 const titleOf = ({ file, line }: Snippet) => `${file}:${line}`;
 
