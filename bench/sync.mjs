@@ -2,6 +2,7 @@
 // two servers would be. Reports the latency idle and under load, the rate, and bytes on the wire.
 import { fork } from "node:child_process";
 import { join } from "node:path";
+import { monitorEventLoopDelay } from "node:perf_hooks";
 import Database from "better-sqlite3";
 import { attach } from "../dist/index.js";
 import { listenWebSocket, webSocketTransport } from "../dist/transport/websocket.js";
@@ -23,9 +24,12 @@ function openReplica(file) {
 async function child(file, port) {
   const { db, replica } = openReplica(file);
   replica.connect(webSocketTransport(`ws://127.0.0.1:${port}`));
-  process.on("message", async ({ token }) => {
+  const delay = monitorEventLoopDelay({ resolution: 1 });
+  delay.enable();
+  process.on("message", async ({ token, resetDelay }) => {
+    if (resetDelay) delay.reset();
     await replica.wait(token);
-    process.send({ token, atNs: String(process.hrtime.bigint()), metrics: replica.metrics() });
+    process.send({ atNs: String(process.hrtime.bigint()), pauseMs: delay.max / 1e6 });
   });
   process.on("disconnect", async () => {
     await replica.close();
@@ -42,9 +46,9 @@ async function parent(folder, { latencies, changes }) {
   );
   const peer = fork(import.meta.filename, [join(folder, "reader.db"), String(server.port)]);
   await new Promise((resolve) => peer.once("message", resolve));
-  const visible = async (token) => {
+  const visible = async (token, resetDelay = false) => {
     const answer = new Promise((resolve) => peer.once("message", resolve));
-    peer.send({ token });
+    peer.send({ token, resetDelay });
     return answer;
   };
   const insert = db.prepare("INSERT INTO t VALUES (?, ?, ?, ?, ?)");
@@ -69,6 +73,7 @@ async function parent(folder, { latencies, changes }) {
   stop = true;
   await load;
 
+  await visible(replica.token(), true);
   const before = replica.metrics().sentBytes;
   const batch = db.transaction((first) => {
     for (let i = first; i < first + 1000; i++) write(i);
@@ -78,7 +83,8 @@ async function parent(folder, { latencies, changes }) {
     batch(10_000_000 + i);
     await new Promise((resolve) => setImmediate(resolve));
   }
-  const { atNs } = await visible(replica.token());
+  const { atNs, pauseMs } = await visible(replica.token());
+  result.pauseMs = pauseMs;
   result.changesPerSecond = Math.round((changes / Number(BigInt(atNs) - startNs)) * 1e9);
   result.bytesPerRow = (replica.metrics().sentBytes - before) / changes;
 
@@ -107,13 +113,14 @@ export function syncBench({ latencies = 1000, changes = 200_000 } = {}) {
   return inFolder((folder) => parent(folder, { latencies, changes }));
 }
 
-export function syncText({ idle, loaded, changesPerSecond, bytesPerRow }) {
+export function syncText({ idle, loaded, changesPerSecond, bytesPerRow, pauseMs }) {
   const latency = ({ median, p99 }) => `median ${median.toFixed(2)} ms, p99 ${p99.toFixed(2)} ms`;
   return [
     "\nSync: two processes, WebSocket on loopback\n",
     `commit to visible, idle:        ${latency(idle)}`,
     `commit to visible, under load:  ${latency(loaded)}`,
     `rows per second, 1,000 a transaction: ${changesPerSecond.toLocaleString("en")}`,
+    `longest pause of the receiver's event loop meanwhile: ${pauseMs.toFixed(1)} ms`,
     `bytes on the wire a row (5 columns):  ${bytesPerRow.toFixed(1)}`,
     "",
   ].join("\n");

@@ -89,7 +89,6 @@ export class Replica implements AsyncDisposable {
     duplicateChangesets: 0,
     refusedChangesets: 0,
     mergeErrors: 0,
-    mergeSliceMsMax: 0,
     linksOpened: 0,
   };
   readonly #totals = noTotals();
@@ -247,6 +246,7 @@ export class Replica implements AsyncDisposable {
       clockCacheEntries,
       clockCacheBytes,
       links: this.#hub.liveLinks.length,
+      mergeSliceMsMax: this.#scheduler.sliceMsMax,
       mergeQueueBytes: this.#scheduler.queuedBytes,
     };
   }

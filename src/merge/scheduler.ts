@@ -54,6 +54,7 @@ export class MergeScheduler {
   #scheduled = false;
   #closed = false;
   #maintain = false;
+  #sliceMsMax = 0;
   #busyMs = busyRetryMs.min;
   #errorMs = errorRetryMs.min;
   #cancelTimer: (() => void) | undefined;
@@ -66,6 +67,11 @@ export class MergeScheduler {
 
   get queuedBytes(): number {
     return this.#queuedBytes;
+  }
+
+  /** Longest that one slice has taken, in whole ms. */
+  get sliceMsMax(): number {
+    return this.#sliceMsMax;
   }
 
   get idle(): boolean {
@@ -139,6 +145,7 @@ export class MergeScheduler {
 
   #runSlice(): void {
     const next = this.#jobsBySource.entries().next();
+    const startMs = this.#options.clock.now();
     try {
       if (next.done !== true) this.#mergeSlice(...next.value);
       else if (this.#maintain) this.#maintainSlice();
@@ -146,6 +153,8 @@ export class MergeScheduler {
     } catch (error) {
       this.#onFailure(error, next.done === true ? undefined : next.value[0]);
       return;
+    } finally {
+      this.#sliceMsMax = Math.max(this.#sliceMsMax, this.#options.clock.now() - startMs);
     }
     if (!this.idle) this.#schedule();
   }
