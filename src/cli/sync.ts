@@ -1,6 +1,7 @@
 /** `mergelite sync`: brings two peers together once. */
 import type { Replica } from "../index.ts";
 import { memoryPair } from "../transport/memory.ts";
+import type { Dialer } from "../transport/transport.ts";
 import { dialerFor, isUrl, parseUrl } from "./addresses.ts";
 import { type Command, type CommandInput, clusterOption, jsonOption } from "./command.ts";
 import { requireTwoFiles } from "./database.ts";
@@ -70,10 +71,8 @@ async function syncWithFile(
   requireTwoFiles(file, other);
   return withReplica(file, options.cluster, (here) =>
     withReplica(other, options.cluster, async (there) => {
-      const [left, right] = memoryPair();
-      there.connect(right);
       const received = countReceived(here, options.output);
-      return withLink(here, left, options, async (otherPeerId, signal) => {
+      return withLink(here, dialerTo(there, other), options, async (otherPeerId, signal) => {
         const changesets = behind(here);
         await Promise.all([here.synced({ signal }), there.synced({ signal })]);
         const { peerId } = here;
@@ -81,6 +80,18 @@ async function syncWithFile(
       });
     }),
   );
+}
+
+/** Dialled again when a file finds that it was restored, takes a new peer id, and ends the link. */
+function dialerTo(there: Replica, name: string): Dialer {
+  return {
+    name,
+    dial: async () => {
+      const [left, right] = memoryPair();
+      there.connect(right);
+      return left;
+    },
+  };
 }
 
 /** Changesets that the other side does not have yet. */

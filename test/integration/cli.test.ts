@@ -427,6 +427,19 @@ describe("sync and verify of two files", () => {
     ]);
   });
 
+  test("a file restored to an older state gets back what it had written", async () => {
+    const [left, right] = [await replicated(), await replicated()];
+    const backup = readFileSync(left);
+    execute(left, "INSERT INTO note VALUES (6, 'after the backup', 6)");
+    await succeed("sync", left, right);
+    const { peerId } = parse<{ peerId: number }>(await succeed("status", left, "--json"));
+    writeFileSync(left, backup);
+    await succeed("sync", left, right);
+    expect(await succeed("verify", left, right)).toContain("identical: 2 tables, 4 rows\n");
+    const after = parse<{ peerId: number }>(await succeed("status", left, "--json"));
+    expect(after.peerId).not.toBe(peerId);
+  });
+
   test("sync refuses two copies that think they are one peer", async () => {
     const left = await replicated();
     const right = folder.file();

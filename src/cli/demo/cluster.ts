@@ -30,7 +30,7 @@ export class PeerProcess {
     });
     this.#child.on("message", (message: FromPeer) => {
       if (message.type === "failed") onFailure(new Failure(`peer ${name}: ${message.message}`));
-      if (message.type === "report" || message.type === "closed") this.report = message.report;
+      if ("report" in message) this.report = message.report;
       if (message.type === "closed") this.#isClosed = true;
       this.#waiters.get(message.type)?.(message);
     });
@@ -55,6 +55,13 @@ export class PeerProcess {
     const edited = this.#next("edited");
     this.tell({ type: "edit", cell });
     return (await edited).value;
+  }
+
+  /** Resolves when nothing more is written and the report says so. */
+  async pause(): Promise<void> {
+    const paused = this.#next("paused");
+    this.tell({ type: "pause" });
+    await paused;
   }
 
   async close(): Promise<void> {

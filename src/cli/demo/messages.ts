@@ -40,7 +40,8 @@ export type ToPeer =
     }
   /** The addresses of the peers this one dials. */
   | { type: "dial"; peers: readonly { index: number; url: string }[] }
-  | { type: "write"; isOn: boolean }
+  | { type: "write" }
+  | { type: "pause" }
   /** The peers this one cannot reach from now on. */
   | { type: "cut"; from: readonly number[] }
   | { type: "edit"; cell: Cell }
@@ -51,5 +52,7 @@ export type FromPeer =
   | { type: "report"; report: Report }
   /** What was written, or null when the row was not there or the schema did not allow it. */
   | { type: "edited"; value: SqlValue }
+  /** It writes no more: the sequence in this report is its last. */
+  | { type: "paused"; report: Report }
   | { type: "closed"; report: Report }
   | { type: "failed"; message: string };

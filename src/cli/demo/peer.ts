@@ -66,7 +66,11 @@ class Peer {
         for (const { index, url } of message.peers) this.#network.dial(index, url);
         return;
       case "write":
-        this.#isWriting = message.isOn;
+        this.#isWriting = true;
+        return;
+      case "pause":
+        this.#isWriting = false;
+        send({ type: "paused", report: this.#report() });
         return;
       case "cut":
         this.#network.cut(message.from);

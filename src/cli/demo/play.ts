@@ -38,7 +38,7 @@ export async function play(stage: Stage): Promise<Edit[]> {
   const share = (part: number) => part * seconds * 1000;
 
   story.say("all write at once: inserts, updates of the same rows, deletes");
-  for (const peer of peers) peer.tell({ type: "write", isOn: true });
+  for (const peer of peers) peer.tell({ type: "write" });
   await watch(stage, together, share(0.2));
 
   cutNetwork(peers, halves);
@@ -57,7 +57,7 @@ export async function play(stage: Stage): Promise<Edit[]> {
   story.say("the network heals; writing goes on", "bold");
   await watch(stage, together, share(0.3));
 
-  for (const peer of peers) peer.tell({ type: "write", isOn: false });
+  await Promise.all(peers.map((peer) => peer.pause()));
   await whenConverged(stage, together);
   return edits;
 }
@@ -110,8 +110,6 @@ async function whenConverged(stage: Stage, groups: Groups): Promise<void> {
   const { peers, story, signal } = stage;
   const clock: Clock = systemClock;
   const behind = () => peers.reduce((sum, peer) => sum + behindOf(peer, peers), 0);
-  // Two reports later, each has told what it wrote last.
-  await clock.sleep(4 * pollMs, { signal });
   const changes = peers.reduce((sum, peer) => sum + (peer.report?.changes ?? 0), 0);
   const transactions = peers.reduce((sum, peer) => sum + (peer.report?.transactions ?? 0), 0);
   const summary = `${formatCount(changes)} changes in ${plural(transactions, "transaction")}`;
