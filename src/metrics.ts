@@ -1,4 +1,6 @@
 /** Counters of one replica. Plain numbers since it was attached, and a few present readings. */
+import type { Store } from "./log/store.ts";
+import type { LinkHost } from "./sync/link-host.ts";
 
 export interface Metrics {
   /** Local transactions captured, and the patches in them. */
@@ -34,6 +36,32 @@ export type LinkTotals = Pick<
   "sentMessages" | "sentBytes" | "receivedMessages" | "receivedBytes" | "retransmissions"
 >;
 
+/** Counters that the replica keeps itself. */
+export type Counters = Pick<
+  Metrics,
+  | "mergedChangesets"
+  | "mergedPatches"
+  | "lostPatches"
+  | "parkedPatches"
+  | "duplicateChangesets"
+  | "refusedChangesets"
+  | "mergeErrors"
+  | "linksOpened"
+>;
+
+export function noCounters(): Counters {
+  return {
+    mergedChangesets: 0,
+    mergedPatches: 0,
+    lostPatches: 0,
+    parkedPatches: 0,
+    duplicateChangesets: 0,
+    refusedChangesets: 0,
+    mergeErrors: 0,
+    linksOpened: 0,
+  };
+}
+
 export function noTotals(): LinkTotals {
   return {
     sentMessages: 0,
@@ -47,4 +75,16 @@ export function noTotals(): LinkTotals {
 /** Adds a link's counters. */
 export function addTotals(into: LinkTotals, link: Readonly<LinkTotals>): void {
   for (const name of Object.keys(into) as (keyof LinkTotals)[]) into[name] += link[name];
+}
+
+/** Counters, the totals of links that have ended, and what the store and live links say now. */
+export function metricsOf(
+  store: Store,
+  links: readonly LinkHost[],
+  parts: Counters & Pick<Metrics, "mergeSliceMsMax" | "mergeQueueBytes"> & { ended: LinkTotals },
+): Metrics {
+  const { ended, ...counters } = parts;
+  const totals = { ...ended };
+  for (const link of links) addTotals(totals, link.metrics);
+  return { ...counters, ...totals, ...store.counters(), links: links.length };
 }

@@ -38,14 +38,18 @@ export interface NativeStatus {
   peerId: number;
   logRows: number;
   logBytes: number;
-  clockCacheEntries: number;
-  clockCacheBytes: number;
-  localCommits: number;
-  localPatches: number;
   /** Timestamp (HLC) of the newest changeset held. */
   timestamp: number;
   parked: { table: string; reason: string; count: number }[];
   refused: number;
+}
+
+export interface NativeCounters {
+  /** Row clocks in memory, not folded yet. */
+  clockCacheEntries: number;
+  clockCacheBytes: number;
+  localCommits: number;
+  localPatches: number;
 }
 
 /** What the addon exports. All calls are synchronous; errors have `code` and `hint`. */
@@ -85,7 +89,10 @@ export interface Binding {
   shapes(handle: Handle, since: number): { last: number; descriptors: Uint8Array[] };
   /** Stores descriptors another peer sent. */
   learnShapes(handle: Handle, descriptors: Uint8Array[]): void;
+  /** Reads the whole log's lengths: for operators, not for every second. */
   status(handle: Handle): NativeStatus;
+  /** From memory only. */
+  counters(handle: Handle): NativeCounters;
   /** Digests of a table's rows by bucket of the key's hash: see `docs/protocol.md`. */
   digestRows(
     handle: Handle,

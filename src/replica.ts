@@ -6,47 +6,18 @@ import { watchCommits } from "./log/file-watch.ts";
 import { heldOf, type OriginMarks, type SqliteDatabase, Store } from "./log/store.ts";
 import type { VersionVector } from "./log/vector.ts";
 import { MergeScheduler, type MergeSource } from "./merge/scheduler.ts";
-import { addTotals, type Metrics, noTotals } from "./metrics.ts";
+import { addTotals, type Metrics, metricsOf, noCounters, noTotals } from "./metrics.ts";
 import type { MergeResult } from "./native.ts";
 import { type AttachOptions, type Options, readOptions } from "./options.ts";
+import type { ReplicaEvents } from "./replica-events.ts";
 import { warnAboutTables } from "./schema/warnings.ts";
+import { type Status, statusOf } from "./status.ts";
 import { type Connection, Hub } from "./sync/hub.ts";
 import type { LinkEnd, LinkHost } from "./sync/link-host.ts";
 import { type Verification, verifyTables } from "./sync/verify.ts";
 import { formatToken, parseToken } from "./token.ts";
 import type { Dialer, Transport } from "./transport/transport.ts";
 import { Waiters } from "./waiters.ts";
-
-export interface ReplicaEvents {
-  /** A local transaction, of this connection or another one on the same file, is in the log. */
-  commit: { token: string };
-  /** A slice of remote changesets shows in the tables. */
-  merge: { changesets: number; patches: number; lost: number; parked: number };
-  /** A link went live or ended. */
-  link: { peerId: number; name: string; live: boolean; code?: string; text?: string };
-  /** A dialler could not connect; it tries again. */
-  dial: { name: string; error: unknown };
-  /** A changeset that makes no sense was kept aside. */
-  refused: { origin: number; sequence: number; reason: string };
-  /** This file turned out to be a copy or to have lost its last commits: it has a new peer id. */
-  identity: { peerId: number };
-  /** Something the operator should know; the replica goes on. */
-  error: { error: ReplicaError };
-}
-
-export interface Status {
-  readonly peerId: number;
-  readonly cluster: string;
-  readonly tables: string[];
-  /** This peer first. */
-  readonly origins: OriginMarks[];
-  /** `behind`: changesets held here that the peer has not acknowledged. */
-  readonly links: { peerId: number; name: string; behind: number }[];
-  readonly log: { rows: number; bytes: number };
-  readonly clockCache: { entries: number; bytes: number };
-  readonly parked: { table: string; reason: string; count: number }[];
-  readonly refused: number;
-}
 
 /** Records a link may have waiting before it is read no further. */
 const queueBytesMax = 4 * 1024 * 1024;
@@ -81,16 +52,7 @@ export class Replica implements AsyncDisposable {
   readonly #hub: Hub;
   readonly #sources = new Map<LinkHost, MergeSource>();
   readonly #onClosed: () => void;
-  readonly #counters = {
-    mergedChangesets: 0,
-    mergedPatches: 0,
-    lostPatches: 0,
-    parkedPatches: 0,
-    duplicateChangesets: 0,
-    refusedChangesets: 0,
-    mergeErrors: 0,
-    linksOpened: 0,
-  };
+  readonly #counters = noCounters();
   readonly #totals = noTotals();
   #marks: readonly OriginMarks[] = [];
   #announced: VersionVector = new Map();
@@ -212,43 +174,23 @@ export class Replica implements AsyncDisposable {
     return verifyTables(this.#store, this.tables(), { ask, limit });
   }
 
+  /** What an operator asks first. Reads the log's length: not for every second, see `metrics`. */
   status(): Status {
     this.#refreshMarks();
-    const { logRows, logBytes, clockCacheEntries, clockCacheBytes, parked, refused } =
-      this.#store.status();
-    return {
-      peerId: this.peerId,
+    return statusOf(this.#store, this.#hub.liveLinks, {
+      marks: this.#marks,
       cluster: this.cluster,
-      tables: this.tables(),
-      origins: [...this.#marks],
-      links: this.#hub.liveLinks.map((link) => ({
-        peerId: link.peerId,
-        name: link.name,
-        behind: this.#behind(link),
-      })),
-      log: { rows: logRows, bytes: logBytes },
-      clockCache: { entries: clockCacheEntries, bytes: clockCacheBytes },
-      parked,
-      refused,
-    };
+    });
   }
 
+  /** Counters since `attach`, from memory. */
   metrics(): Metrics {
-    const links = noTotals();
-    addTotals(links, this.#totals);
-    for (const link of this.#hub.liveLinks) addTotals(links, link.metrics);
-    const { localCommits, localPatches, clockCacheEntries, clockCacheBytes } = this.#store.status();
-    return {
+    return metricsOf(this.#store, this.#hub.liveLinks, {
       ...this.#counters,
-      ...links,
-      localCommits,
-      localPatches,
-      clockCacheEntries,
-      clockCacheBytes,
-      links: this.#hub.liveLinks.length,
+      ended: this.#totals,
       mergeSliceMsMax: this.#scheduler.sliceMsMax,
       mergeQueueBytes: this.#scheduler.queuedBytes,
-    };
+    });
   }
 
   on<Name extends keyof ReplicaEvents>(
@@ -451,14 +393,6 @@ export class Replica implements AsyncDisposable {
     this.#refreshMarks();
     this.#hub.restartLinks("this peer has taken a new id");
     this.#events.emit("identity", { peerId: this.peerId });
-  }
-
-  #behind(link: LinkHost): number {
-    let behind = 0;
-    for (const { peerId, held } of this.#marks) {
-      behind += Math.max(held - link.remoteHolds(peerId), 0);
-    }
-    return behind;
   }
 
   #refreshMarks(): void {

@@ -113,6 +113,10 @@ export class Store {
     return call(() => native.status(this.#handle));
   }
 
+  counters(): ReturnType<typeof native.counters> {
+    return call(() => native.counters(this.#handle));
+  }
+
   digestRows(
     table: string,
     afterKey: Uint8Array,
