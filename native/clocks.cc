@@ -218,9 +218,20 @@ void Clocks::Forget(Connection* connection) {
   for (auto& origin : connection->log.origins()) origin->absorbed = 0;
 }
 
+int Clocks::SettleDoubt(Connection* connection) {
+  if (!doubtful_) return SQLITE_OK;
+  doubtful_ = false;
+  Forget(connection);
+  connection->log.Invalidate();
+  return connection->log.Refresh(connection);
+}
+
 int FoldEverything(Connection* connection) {
   if (connection->merge == nullptr) connection->merge = std::make_unique<MergeState>();
   Clocks& clocks = connection->merge->clocks;
+  const int settled = clocks.SettleDoubt(connection);
+  if (settled != SQLITE_OK) return settled;
+  clocks.Doubt();
   const Deadline never(connection, 1e15);
   for (;;) {
     bool absorbed, folded;

@@ -48,6 +48,10 @@ class Clocks {
   // After a rollback memory may know more than the file, or less when a fold was undone: forget, and
   // read the log again from the marks that the next load of the origins finds.
   void Forget(Connection* connection);
+  // A fold within the user's transaction may still be undone, and SQLite tells nobody: the next look
+  // at clocks asks the file again.
+  void Doubt() { doubtful_ = true; }
+  int SettleDoubt(Connection* connection);
 
  private:
   struct FrozenMark {
@@ -61,6 +65,7 @@ class Clocks {
   ClockCache active_;
   ClockCache frozen_;  // being folded
   size_t fold_position_ = 0;
+  bool doubtful_ = false;
   std::vector<FrozenMark> frozen_marks_;
   Bytes scratch_;
   RowClock clock_, other_;

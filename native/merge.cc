@@ -267,7 +267,8 @@ int InMergeTransaction(Connection* connection, MergeStats* stats, bool many, Wor
   rc = merge.begin.Run();
   if (IsBusy(rc)) return stats->busy = true, SQLITE_OK;
   if (rc != SQLITE_OK) return connection->Check(rc);
-  rc = connection->log.Refresh(connection);
+  rc = merge.clocks.SettleDoubt(connection);
+  if (rc == SQLITE_OK) rc = connection->log.Refresh(connection);
   if (rc == SQLITE_OK) rc = connection->catalog.Refresh(connection);
   if (rc == SQLITE_OK) rc = work();
   if (rc == SQLITE_OK) rc = SettleWithheld(connection);

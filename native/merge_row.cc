@@ -121,8 +121,10 @@ class RowMerge {
   int Delete() {
     if (clock().has_life && peers_.Newer(clock().life, incoming_.stamp)) return Lost(), SQLITE_OK;
     int rc = SQLITE_OK;
-    if (clock().alive) {
-      rc = ParkSurvivors();
+    // A delete that waited for its table may stand in the clock, read from the log since, while the
+    // row is still there.
+    if (clock().alive || (clock().has_life && clock().life == incoming_.stamp)) {
+      if (clock().alive) rc = ParkSurvivors();
       if (rc == SQLITE_OK) rc = Remove();
       if (rc != SQLITE_OK) return rc;
     }

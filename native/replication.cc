@@ -1,6 +1,7 @@
 #include "replication.h"
 
 #include "bootstrap.h"
+#include "clocks.h"
 #include "connection.h"
 #include "merge.h"
 #include "table_sql.h"
@@ -185,6 +186,13 @@ int StartReplication(Connection* connection, const char* name) {
 
 int StopReplication(Connection* connection, const char* name) {
   int rc = DropTriggers(connection, name);
+  // Patches of a table that is not replicated leave no clocks when the log is read: fold those it
+  // has while it still is, for the day it returns.
+  if (rc == SQLITE_OK) rc = connection->catalog.Refresh(connection);
+  if (rc == SQLITE_OK && connection->catalog.present()) {
+    rc = connection->log.Refresh(connection);
+    if (rc == SQLITE_OK) rc = FoldEverything(connection);
+  }
   if (rc != SQLITE_OK) return rc;
   Statement statement;
   rc = connection->Check(

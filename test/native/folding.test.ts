@@ -137,4 +137,63 @@ describe("folding", () => {
     pull(older, here);
     expect(counts(here)).toEqual(expected);
   });
+
+  it("survives the rollback of a table's leaving", () => {
+    for (const undo of ["ROLLBACK", "ROLLBACK TO s; COMMIT"]) {
+      const here = replica();
+      native.setClock(here.handle, nowMs);
+      insertMany(here, 10, "newer");
+      maintainAll(here);
+      const expected = counts(here);
+      here.db.exec(`BEGIN; SAVEPOINT s; DROP TABLE note_patches; ${undo}`);
+      const older = replica();
+      native.setClock(older.handle, nowMs - 1000);
+      insertMany(older, 10, "older");
+      pull(older, here);
+      expect([undo, counts(here)]).toEqual([undo, expected]);
+    }
+  });
+
+  it("keeps the clocks of a table while it is not replicated", () => {
+    const file = folder.file();
+    const here = replica(file);
+    native.setClock(here.handle, nowMs);
+    insertMany(here, 10, "newer");
+    here.db.exec("DROP TABLE note_patches");
+    // Each of these reads the log's tail without the table.
+    maintainAll(here);
+    const other = again(file);
+    maintainAll(other);
+    here.db.exec(
+      "DELETE FROM note WHERE b = 3; CREATE VIRTUAL TABLE note_patches USING mergelite(note)",
+    );
+    const older = replica();
+    native.setClock(older.handle, nowMs - 1000);
+    insertMany(older, 10, "older");
+    pull(older, here);
+    expect(counts(here)).toEqual([{ a: "newer", rows: 9 }]);
+  });
+
+  it("merges a delete that waited for its table, read from the log in between", () => {
+    const there = replica();
+    const file = folder.file();
+    const here = openRaw(file, schema, []);
+    open.push(here.db);
+    native.setClock(there.handle, nowMs);
+    native.setClock(here.handle, nowMs);
+    there.db.exec(
+      "INSERT INTO note VALUES ('k', 1, 1), ('l', 1, 1); DELETE FROM note WHERE k = 'k'",
+    );
+    pull(there, here);
+    here.db.exec("INSERT INTO note VALUES ('k', 'from before', 0)");
+    native.replicate(here.handle, "note");
+    // A look at the clocks first, which reads the whole log, then what is parked.
+    const other = again(file);
+    const third = replica();
+    native.setClock(third.handle, nowMs - 5000);
+    third.db.exec("INSERT INTO note VALUES ('m', 1, 1)");
+    pull(third, other);
+    maintainAll(other);
+    expect(other.db.prepare("SELECT k FROM note ORDER BY k").pluck().all()).toEqual(["l", "m"]);
+  });
 });
