@@ -91,6 +91,15 @@ export const goldenCases: readonly GoldenCase[] = [
     statements: ["INSERT INTO nocase VALUES ('Word', 1)", "INSERT INTO blobs VALUES (x'0102')"],
   },
   {
+    name: "replace",
+    schema: "CREATE TABLE mail (id INTEGER PRIMARY KEY, address TEXT UNIQUE)",
+    tables: ["mail"],
+    statements: [
+      "INSERT INTO mail VALUES (1, 'a@example.org')",
+      "INSERT OR REPLACE INTO mail VALUES (2, 'a@example.org')",
+    ],
+  },
+  {
     name: "before replication",
     schema: "CREATE TABLE old (id INTEGER PRIMARY KEY, x)",
     tables: ["old"],
