@@ -100,8 +100,8 @@ class SinglePatch {
 
 int Park(Connection* connection, const Incoming& incoming, const Shape& shape, Span identity,
          const char* reason, const char* detail, Span patch);
-// Merges again what waits for this row to come alive.
-int MergeParked(Connection* connection, Table* table, Span identity);
+// Merges again what waits for this row to come alive, as far as it is newer than the insert.
+int MergeParked(Connection* connection, Table* table, Span identity, const Stamp& since);
 // A withheld row is in the table again: its patches wait no more.
 int UnparkWithheld(Connection* connection, const Table& table, Span identity);
 // Of a withheld row that was deleted, what is newer than the delete waits for the row.

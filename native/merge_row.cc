@@ -81,7 +81,7 @@ class RowMerge {
     if (rc == SQLITE_OK && !was_alive && AnyParked(connection_)) {
       Bytes identity;
       identity.Append(Identity());
-      rc = MergeParked(connection_, table_, identity.span());
+      rc = MergeParked(connection_, table_, identity.span(), incoming_.stamp);
     }
     return rc;
   }

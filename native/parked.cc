@@ -122,7 +122,7 @@ int Park(Connection* connection, const Incoming& incoming, const Shape& shape, S
   return connection->Check(merge.park.Run());
 }
 
-int MergeParked(Connection* connection, Table* table, Span identity) {
+int MergeParked(Connection* connection, Table* table, Span identity, const Stamp& since) {
   MergeState& merge = *connection->merge;
   int rc = connection->Prepare(&merge.parked_by_key,
                                "SELECT id, peer, sequence, timestamp, shape, patch FROM "
@@ -134,7 +134,12 @@ int MergeParked(Connection* connection, Table* table, Span identity) {
   std::vector<Waiting> waiting;
   rc = Collect(connection, &merge.parked_by_key, SIZE_MAX, &waiting);
   for (size_t i = 0; rc == SQLITE_OK && i < waiting.size(); i++) {
-    rc = MergeAgain(connection, waiting[i]);
+    const Waiting& one = waiting[i];
+    // What is not newer than the insert is void, also an earlier patch of its own changeset.
+    const bool newer = one.timestamp != since.timestamp
+                           ? one.timestamp > since.timestamp
+                           : one.peer > connection->log.peers().Of(since.origin);
+    rc = newer ? MergeAgain(connection, one) : Unpark(connection, one.id);
   }
   return rc;
 }

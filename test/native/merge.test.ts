@@ -224,6 +224,20 @@ describe("what is parked", () => {
     expect([rows(here), parked(here)]).toEqual([[[1, "old", "updated"]], []]);
   });
 
+  it("does not let an update overrule the insert that follows it in its own transaction", () => {
+    const [one, two, here] = [replica(), replica(), replica()];
+    one.db.exec("INSERT INTO t (id, a) VALUES (1, 'old')");
+    pull(one, two);
+    two.db.exec(
+      "BEGIN; UPDATE t SET b = 'void'; INSERT OR REPLACE INTO t VALUES (1, 'new', 'new'); UPDATE t SET a = 'last'; COMMIT",
+    );
+    // The row that the update was for has not come yet.
+    teachShapes(two, here);
+    mergeAll(here, recordsOf(two, two.peerId));
+    pull(one, here);
+    expect([rows(here), parked(here)]).toEqual([[[1, "last", "new"]], []]);
+  });
+
   it("voids what a newer delete overtook", () => {
     const [one, two, here] = [replica(), replica(), replica()];
     one.db.exec("INSERT INTO t (id, a) VALUES (1, 'old')");
