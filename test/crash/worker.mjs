@@ -44,7 +44,7 @@ for (let count = db.prepare("SELECT count(*) FROM note_patches").pluck().get(); 
   if (kind < 5) {
     const id = random(ids);
     put.run(id, count, "x".repeat(random(3000)));
-    writeSync(1, `${id} ${count}\n`);
+    writeSync(1, `${[id, count].join(" ")}\n`);
   } else if (kind === 5) {
     const id = random(ids);
     remove.run(id);
@@ -55,7 +55,7 @@ for (let count = db.prepare("SELECT count(*) FROM note_patches").pluck().get(); 
       for (let i = 0; i < (random(4) === 0 ? 1500 : 20); i++) {
         const id = random(ids);
         put.run(id, count, "y".repeat(1000));
-        lines.push(`${id} ${count}\n`);
+        lines.push(`${[id, count].join(" ")}\n`);
       }
     })();
     writeSync(1, lines.join(""));
