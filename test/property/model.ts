@@ -71,7 +71,8 @@ function readPatches({ db, peerId }: RawReplica, { name, keys, nocase }: TableSp
 }
 
 function identityPart(value: unknown, nocase: boolean): string {
-  const text = valueText(value);
+  const whole = typeof value === "number" && Number.isInteger(value);
+  const text = valueText(whole ? BigInt(value) : value);
   // SQLite folds ASCII only.
   return nocase ? text.replace(/[A-Z]/g, (letter) => letter.toLowerCase()) : text;
 }

@@ -61,6 +61,14 @@ export const tables: readonly TableSpec[] = [
     key: (n) => [String(n % 4)],
   },
   {
+    // No affinity: 5 and 5.0 are one key, '5' and x'35' are others.
+    name: "untyped",
+    create: "CREATE TABLE untyped (k PRIMARY KEY NOT NULL, a)",
+    keys: ["k"],
+    columns: ["a"],
+    key: (n) => [["5", "5.0", "'5'", "x'35'", "0", "-0.0"][n % 6] ?? "5"],
+  },
+  {
     name: "keysonly",
     create: "CREATE TABLE keysonly (x INTEGER, y TEXT, PRIMARY KEY (x, y))",
     keys: ["x", "y"],
