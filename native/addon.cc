@@ -234,17 +234,11 @@ napi_value Close(napi_env env, napi_callback_info info) {
   return Undefined(env);
 }
 
-napi_value Replicate(napi_env env, napi_callback_info info) {
+napi_value StartTable(napi_env env, napi_callback_info info) {
   Call call(env, info);
   Connection* connection = call.Find();
   if (connection == nullptr) return nullptr;
-  const Text table = call.String(1);
-  Text companion = table.Copy();
-  companion << "_patches";
-  Text sql("CREATE VIRTUAL TABLE IF NOT EXISTS main.");
-  sql.Name(companion.c_str()) << " USING mergelite(";
-  sql.Name(table.c_str()) << ")";
-  call.Failed(connection, connection->Execute(sql.c_str()));
+  call.Failed(connection, Replicate(connection, call.String(1)));
   return Undefined(env);
 }
 
@@ -541,7 +535,7 @@ NAPI_MODULE_INIT(/* napi_env env, napi_value exports */) {
   } const functions[] = {
       {"open", Open},
       {"close", Close},
-      {"replicate", Replicate},
+      {"replicate", StartTable},
       {"detach", DetachFile},
       {"renewIdentity", Renew},
       {"tables", Tables},

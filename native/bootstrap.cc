@@ -99,7 +99,75 @@ int LogVanishedRows(Connection* connection, Table* table, SliceWriter* writer) {
   return connection->Check(rc);
 }
 
+bool HasColumn(const Shape& shape, const char* name) {
+  for (const Text& column : shape.columns) {
+    if (SameName(column.c_str(), name)) return true;
+  }
+  return false;
+}
+
+// The text of a column's DEFAULT, NULL when it has none.
+int ReadDefault(Connection* connection, const Table& table, const Text& column, Text* expression) {
+  Statement query;
+  int rc = connection->Check(query.Prepare(
+      connection->api, connection->db,
+      "SELECT dflt_value FROM pragma_table_xinfo(?1, 'main') WHERE name = ?2 COLLATE NOCASE"));
+  if (rc != SQLITE_OK) return rc;
+  query.String(1, table.name.span());
+  query.String(2, column.span());
+  rc = query.Step();
+  if (rc != SQLITE_ROW) return connection->Check(rc);
+  *expression << (query.ColumnIsNull(0) ? "NULL" : query.ColumnText(0));
+  return SQLITE_OK;
+}
+
+int LogColumn(Connection* connection, Table* table, size_t column, SliceWriter* writer) {
+  const Shape& shape = *table->shape;
+  Text expression;
+  int rc = ReadDefault(connection, *table, shape.columns[column], &expression);
+  if (rc != SQLITE_OK) return rc;
+  Text sql("SELECT ");
+  sql.Name(shape.columns[column].c_str()) << ", ";
+  AppendKeyNames(&sql, shape);
+  sql << " FROM ";
+  AppendTableName(&sql, *table);
+  (sql << " WHERE ").Name(shape.columns[column].c_str()) << " IS NOT (" << expression << ")";
+  Statement query;
+  rc = connection->Check(query.Prepare(connection->api, connection->db, sql.c_str()));
+  while (rc == SQLITE_OK && (rc = query.Step()) == SQLITE_ROW) {
+    Bytes* body = writer->body();
+    body->Varint(PatchHead(0, Operation::kUpdate));
+    Value value;
+    for (size_t i = 0; i < shape.keys.size(); i++) {
+      query.ColumnAny(static_cast<int>(i) + 1, &value);
+      AppendValue(body, value);
+    }
+    const size_t bytes = shape.bitmap_bytes();
+    memset(body->Reserve(bytes), 0, bytes);
+    body->data()[body->size() + column / 8] = static_cast<uint8_t>(1u << (column % 8));
+    body->Advance(bytes);
+    query.ColumnAny(0, &value);
+    AppendValue(body, value);
+    rc = writer->Added();
+  }
+  return connection->Check(rc);
+}
+
 }  // namespace
+
+int LogNewColumns(Connection* connection, Table* table, const Shape& before) {
+  Log& log = connection->log;
+  const uint64_t timestamp = Tick(log.newest_timestamp(), connection->NowMs());
+  SliceWriter writer(connection, table, timestamp);
+  int rc = SQLITE_OK;
+  for (size_t i = 0; rc == SQLITE_OK && i < table->shape->columns.size(); i++) {
+    if (HasColumn(before, table->shape->columns[i].c_str())) continue;
+    rc = LogColumn(connection, table, i, &writer);
+  }
+  if (rc == SQLITE_OK) rc = writer.Write();
+  log.Observe(timestamp);
+  return rc;
+}
 
 int LogExistingRows(Connection* connection, Table* table, bool returning) {
   Log& log = connection->log;

@@ -1,6 +1,7 @@
 #include "catalog.h"
 
 #include "connection.h"
+#include "triggers.h"
 
 namespace mergelite {
 
@@ -87,15 +88,19 @@ int Catalog::LoadTables(Connection* connection) {
   }
   if (rc != SQLITE_OK) return rc;
   // Tables keep their place in memory: the capture of an open transaction points at them.
-  for (auto& table : tables_) table->active = false;
+  for (auto& table : tables_) table->active = table->listed = false;
   while ((rc = query.Step()) == SQLITE_ROW) {
     const int64_t id = query.ColumnInteger(0);
-    Table* table = TableById(id);
+    Table* table = nullptr;
+    for (auto& known : tables_) {
+      if (known->id == id) table = known.get();
+    }
     if (table == nullptr) {
       tables_.push_back(std::make_unique<Table>());
       table = tables_.back().get();
       table->id = id;
     }
+    table->listed = true;
     table->name = Text(query.ColumnText(1));
     if (table->shape_id != query.ColumnInteger(2)) table->capture_epoch = 0;
     table->shape_id = query.ColumnInteger(2);
@@ -134,7 +139,10 @@ int Catalog::Describe(Connection* connection, Table* table) {
   int rc = DescribeTable(connection, table->name.c_str(), &info);
   if (rc != SQLITE_OK) return rc;
   table->FinalizeStatements();
-  table->stale = info.kind != TableInfo::Kind::kTable || info.shape.hash != table->shape->hash;
+  table->lost_triggers = info.own_triggers == 0;
+  table->stale = info.kind != TableInfo::Kind::kTable ||
+                 info.shape.hash != table->shape->hash ||
+                 info.own_triggers != CountTriggers(info);
   table->integer_key = info.integer_key;
   table->has_user_triggers = info.has_user_triggers;
   table->has_unique_indexes = !info.unique_indexes.empty();
@@ -160,14 +168,14 @@ int Catalog::Describe(Connection* connection, Table* table) {
 
 Table* Catalog::FindTable(const char* name) const {
   for (const auto& table : tables_) {
-    if (SameName(table->name.c_str(), name)) return table.get();
+    if (table->listed && SameName(table->name.c_str(), name)) return table.get();
   }
   return nullptr;
 }
 
 Table* Catalog::TableById(int64_t id) const {
   for (const auto& table : tables_) {
-    if (table->id == id) return table.get();
+    if (table->listed && table->id == id) return table.get();
   }
   return nullptr;
 }
@@ -234,7 +242,9 @@ void Catalog::Forget() {
 void Catalog::Finalize() {
   for (auto& table : tables_) table->FinalizeStatements();
   for (auto& table : retired_tables_) table->FinalizeStatements();
-  for (Statement* statement : {&version_, &temp_version_, &load_shapes_, &add_shape_}) statement->Finalize();
+  for (Statement* statement : {&version_, &temp_version_, &load_shapes_, &add_shape_}) {
+    statement->Finalize();
+  }
 }
 
 }  // namespace mergelite

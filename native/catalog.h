@@ -28,6 +28,7 @@ struct TableInfo {
   bool integer_key = false;      // the key is the rowid
   bool autoincrement = false;
   bool has_user_triggers = false;
+  size_t own_triggers = 0;                  // those capture made
   std::vector<UniqueIndex> unique_indexes;  // besides the key
 };
 int DescribeTable(Connection* connection, const char* name, TableInfo* info);
@@ -39,10 +40,12 @@ struct Table {
   const Shape* shape = nullptr;      // the shape its triggers capture
   std::vector<uint32_t> column_ids;  // of the shape's columns, as row clocks name them
   bool active = false;
+  bool listed = false;  // in the file; a table whose key changed leaves its old self in memory only
 
   // Facts that a schema change may alter; see Catalog::Check.
   int64_t checked_version = -1;
   bool stale = false;  // the table has changed since its triggers were made
+  bool lost_triggers = false;  // it was made anew under its old name
   bool integer_key = false;
   bool has_user_triggers = false;
   bool has_unique_indexes = false;

@@ -25,8 +25,8 @@ uint32_t HashOf(uint32_t table, Span identity) {
 
 void ClockCache::Clear() {
   arena_.ClearAndTrim(0);
-  slots_.clear();
-  slots_.shrink_to_fit();
+  // shrink_to_fit() keeps the memory in code without exceptions.
+  std::vector<uint32_t>().swap(slots_);
   count_ = 0;
 }
 

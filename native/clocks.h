@@ -39,7 +39,8 @@ class Clocks {
   int AbsorbTail(Connection* connection, const Deadline& deadline, bool* done);
 
   bool WantsFold() const { return active_.bytes() >= kCacheBytesMax || !frozen_.empty(); }
-  bool Full() const { return active_.bytes() >= 2 * kCacheBytesMax && !frozen_.empty(); }
+  // Nothing more is absorbed until some has been folded.
+  bool Full() const { return active_.bytes() >= 2 * kCacheBytesMax; }
   bool empty() const { return active_.empty() && frozen_.empty(); }
   size_t count() const { return active_.count() + frozen_.count(); }
   size_t bytes() const { return active_.bytes() + frozen_.bytes(); }

@@ -126,14 +126,15 @@ int ReadTriggers(Connection* connection, TableInfo* info) {
   Statement query;
   int rc = connection->Check(query.Prepare(
       connection->api, connection->db,
-      "SELECT EXISTS (SELECT 1 FROM (SELECT * FROM main.sqlite_schema UNION ALL SELECT * FROM "
-      "temp.sqlite_schema) WHERE type = 'trigger' AND tbl_name = ?1 COLLATE NOCASE AND "
-      "substr(name, 1, 11) <> '_mergelite_')"));
+      "SELECT count(*) FILTER (WHERE NOT own), count(*) FILTER (WHERE own) FROM (SELECT substr("
+      "name, 1, 11) = '_mergelite_' AS own FROM (SELECT * FROM main.sqlite_schema UNION ALL SELECT "
+      "* FROM temp.sqlite_schema) WHERE type = 'trigger' AND tbl_name = ?1 COLLATE NOCASE)"));
   if (rc != SQLITE_OK) return rc;
   query.String(1, info->name.span());
   rc = query.Step();
   if (rc != SQLITE_ROW) return connection->Check(rc);
   info->has_user_triggers = query.ColumnInteger(0) != 0;
+  info->own_triggers = static_cast<size_t>(query.ColumnInteger(1));
   return connection->Check(query.Reset());
 }
 

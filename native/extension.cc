@@ -4,6 +4,7 @@
 #include "connection.h"
 #include "merge.h"
 #include "patches_table.h"
+#include "schema_watch.h"
 
 #if defined(_WIN32)
 #define MERGELITE_EXPORT extern "C" __declspec(dllexport)
@@ -54,6 +55,7 @@ class IdGenerator {
 
 struct Extension {
   Connection connection;
+  SchemaWatch schema_watch;
   IdGenerator ids;
 };
 
@@ -169,6 +171,8 @@ int RegisterAll(sqlite3* db, const Api* api, int slot) {
   if (rc == SQLITE_OK) rc = kRegister[slot](db, extension);
   if (rc == SQLITE_OK) rc = RegisterCaptureTables(&extension->connection);
   if (rc == SQLITE_OK) rc = RegisterPatchesTable(&extension->connection);
+  if (rc != SQLITE_OK) return rc;
+  rc = extension->schema_watch.Start(&extension->connection);
   if (rc != SQLITE_OK) return rc;
   Statement connect;  // compiling it connects the closer
   return connect.Prepare(api, db, "SELECT 1 FROM mergelite_closer");

@@ -10,6 +10,9 @@
 namespace mergelite {
 namespace {
 
+// SQLite allows 2,000 columns, of which companions and capture need a few.
+constexpr size_t kColumnsReplicatedMax = 1980;
+
 constexpr const char* kReservedColumns[] = {"_patchedAt", "_sequenceId", "_peerId", "_op",
                                             "_columns",   "_mergelite_clock"};
 
@@ -67,6 +70,10 @@ int Refuse(Connection* connection, const char* name, const TableInfo& info) {
                             About(info, name, " has a key with a collation of its own"),
                             "Peers without that collation could not tell its rows apart: use "
                             "BINARY, NOCASE or RTRIM for key columns.");
+  }
+  if (info.shape.keys.size() + info.shape.columns.size() > kColumnsReplicatedMax) {
+    return connection->Fail("TABLE_TOO_WIDE", About(info, name, " has more than 1,980 columns"),
+                            "Split the table.");
   }
   for (const TableInfo::UniqueIndex& index : info.unique_indexes) {
     if (!index.has_expression) continue;
@@ -136,8 +143,34 @@ int CreateClockTable(Connection* connection, const TableInfo& info) {
   return connection->Execute(sql.c_str());
 }
 
+bool SameKey(const Shape& a, const Shape& b) {
+  bool same = a.keys.size() == b.keys.size();
+  for (size_t i = 0; same && i < a.keys.size(); i++) {
+    same = SameName(a.keys[i].name.c_str(), b.keys[i].name.c_str()) &&
+           a.keys[i].collation == b.keys[i].collation;
+  }
+  return same;
+}
+
+// Under another key the rows are others: nothing remembered of the old ones is about them.
+int ForgetRows(Connection* connection, const Text& table) {
+  Text clocks("_mergelite_clock_");
+  clocks << table;
+  Text sql("DROP TABLE IF EXISTS main.");
+  // Its id is never given again: row clocks in memory still carry it.
+  sql.Name(clocks.c_str()) << "; UPDATE main._mergelite_tables SET name = '(' || id || ') ' || name, "
+                              "active = 0 WHERE name = ";
+  sql.Literal(table.c_str());
+  return connection->Execute(sql.c_str());
+}
+
 // Shape, columns and triggers as the table is now.
 int Adopt(Connection* connection, const TableInfo& info) {
+  const Table* known = connection->catalog.FindTable(info.name.c_str());
+  if (known != nullptr && known->shape != nullptr && !SameKey(*known->shape, info.shape)) {
+    return connection->Fail("SCHEMA_STALE", About(info, "", " has another key than before"),
+                            "Attach a replica to the file once: it forgets the rows of old.");
+  }
   Bytes descriptor;
   EncodeShape(info.shape, &descriptor);
   int64_t shape_id = 0;
@@ -184,6 +217,33 @@ int StartReplication(Connection* connection, const char* name) {
   return rc == SQLITE_OK ? LogExistingRows(connection, table, returning) : rc;
 }
 
+int Replicate(Connection* connection, const Text& table) {
+  int rc = connection->catalog.Refresh(connection);
+  if (rc != SQLITE_OK) return rc;
+  Text companion = table.Copy();
+  companion << "_patches";
+  TableInfo info;
+  rc = DescribeTable(connection, companion.c_str(), &info);
+  if (rc != SQLITE_OK) return rc;
+  if (info.kind == TableInfo::Kind::kTable || info.kind == TableInfo::Kind::kView) {
+    Text message("there is a table ");
+    message.Name(companion.c_str()) << ", which is not a companion mergelite made";
+    return connection->Fail("COMPANION_NAME", message,
+                            "Rename it: the companion of a replicated table needs this name.");
+  }
+  Table* known = connection->catalog.FindTable(table.c_str());
+  if (info.kind == TableInfo::Kind::kVirtual) {
+    if (known != nullptr && known->active) return SQLITE_OK;
+    // What is left of a table that meant other rows, or was dropped.
+    Text drop("DROP TABLE main.");
+    rc = connection->Execute(drop.Name(companion.c_str()).c_str());
+    if (rc != SQLITE_OK) return rc;
+  }
+  Text sql("CREATE VIRTUAL TABLE main.");
+  sql.Name(companion.c_str()) << " USING mergelite(";
+  return connection->Execute((sql.Name(table.c_str()) << ")").c_str());
+}
+
 int StopReplication(Connection* connection, const char* name) {
   int rc = DropTriggers(connection, name);
   // Patches of a table that is not replicated leave no clocks when the log is read: fold those it
@@ -206,6 +266,37 @@ int StopReplication(Connection* connection, const char* name) {
   return rc;
 }
 
+namespace {
+
+// Brings one table's capture up to date with what the table is now.
+int Renew(Connection* connection, const Text& name) {
+  Catalog& catalog = connection->catalog;
+  Table* table = catalog.FindTable(name.c_str());
+  TableInfo info;
+  int rc = DescribeTable(connection, name.c_str(), &info);
+  if (rc != SQLITE_OK) return rc;
+  const Shape& before = *table->shape;
+  const bool lost_triggers = table->lost_triggers;
+  // A table that is gone, or that means other rows now, is no longer replicated from here.
+  const bool other_rows = !SameKey(info.shape, before);
+  if (info.kind != TableInfo::Kind::kTable || other_rows) {
+    rc = StopReplication(connection, name.c_str());
+    return rc == SQLITE_OK && other_rows ? ForgetRows(connection, name) : rc;
+  }
+  rc = Adopt(connection, info);
+  if (rc != SQLITE_OK) return rc;
+  catalog.Invalidate();
+  rc = catalog.Refresh(connection);
+  if (rc == SQLITE_OK) rc = catalog.Check(connection, table);
+  if (rc == SQLITE_OK) rc = connection->log.Refresh(connection);
+  if (rc != SQLITE_OK) return rc;
+  // What was written while nobody captured is written again, as of now.
+  return lost_triggers ? LogExistingRows(connection, table, true)
+                       : LogNewColumns(connection, table, before);
+}
+
+}  // namespace
+
 int RenewStaleTables(Connection* connection) {
   Catalog& catalog = connection->catalog;
   std::vector<Text> stale;
@@ -218,23 +309,16 @@ int RenewStaleTables(Connection* connection) {
   if (stale.empty()) return SQLITE_OK;
   Transaction transaction(connection);
   int rc = transaction.Begin();
-  for (size_t i = 0; rc == SQLITE_OK && i < stale.size(); i++) {
-    TableInfo info;
-    rc = DescribeTable(connection, stale[i].c_str(), &info);
-    if (rc != SQLITE_OK) return rc;
-    const Shape& shape = *catalog.FindTable(stale[i].c_str())->shape;
-    bool same_key = info.shape.keys.size() == shape.keys.size();
-    for (size_t k = 0; same_key && k < shape.keys.size(); k++) {
-      same_key = SameName(info.shape.keys[k].name.c_str(), shape.keys[k].name.c_str());
-    }
-    // A table that is gone, or that means other rows now, is no longer replicated from here.
-    rc = info.kind == TableInfo::Kind::kTable && same_key
-             ? Adopt(connection, info)
-             : StopReplication(connection, stale[i].c_str());
-  }
+  for (size_t i = 0; rc == SQLITE_OK && i < stale.size(); i++) rc = Renew(connection, stale[i]);
   if (rc == SQLITE_OK) rc = transaction.Commit();
-  if (rc != SQLITE_OK) return rc;
-  catalog.Invalidate();
+  if (rc != SQLITE_OK) {
+    catalog.Forget();
+    connection->log.Invalidate();
+    if (connection->merge != nullptr) connection->merge->targets.clear();
+    return rc;
+  }
+  connection->log.Committed(connection);
+  if (connection->bell != nullptr) connection->bell(connection->bell_context);
   return catalog.Refresh(connection);
 }
 

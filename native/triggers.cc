@@ -11,6 +11,10 @@ constexpr size_t kFunctionParametersMax = 120;
 // that a row with many changed ones does not fire a trigger a column.
 constexpr size_t kColumnsPerTrigger = 4;
 
+size_t ColumnGroups(const Shape& shape) {
+  return (shape.columns.size() + kColumnsPerTrigger - 1) / kColumnsPerTrigger;
+}
+
 class TriggerWriter {
  public:
   TriggerWriter(Connection* connection, const TableInfo& info, int64_t shape_id, int64_t tag)
@@ -21,8 +25,7 @@ class TriggerWriter {
     if (rc == SQLITE_OK) rc = Delete();
     // SQLite fires the youngest trigger first: made from the last group to the first they run in
     // column order, and their patches join. The key's trigger is made last, to run before them.
-    const size_t groups = (shape_.columns.size() + kColumnsPerTrigger - 1) / kColumnsPerTrigger;
-    for (size_t group = groups; rc == SQLITE_OK && group-- > 0;) rc = Columns(group);
+    for (size_t group = ColumnGroups(shape_); rc == SQLITE_OK && group-- > 0;) rc = Columns(group);
     if (rc == SQLITE_OK) rc = Key();
     for (size_t i = 0; rc == SQLITE_OK && i < info_.unique_indexes.size(); i++) {
       rc = Candidates(i, true);
@@ -58,7 +61,7 @@ class TriggerWriter {
       return SQLITE_OK;
     }
     return connection_->Fail("TABLE_TOO_WIDE", "the table has more columns than capture can pass",
-                             "Tables of up to 990 columns can be replicated.");
+                             "Split the table.");
   }
 
   int Insert() const {
@@ -192,6 +195,11 @@ int CreateTriggers(Connection* connection, const TableInfo& info, int64_t shape_
   const int rc = DropTriggers(connection, info.name.c_str());
   if (rc != SQLITE_OK) return rc;
   return TriggerWriter(connection, info, shape_id, tag).Write();
+}
+
+size_t CountTriggers(const TableInfo& info) {
+  // Insert, delete and key; then the groups of columns; then two for each UNIQUE index.
+  return 3 + ColumnGroups(info.shape) + 2 * info.unique_indexes.size();
 }
 
 int DropTriggers(Connection* connection, const char* table) {

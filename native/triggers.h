@@ -6,6 +6,8 @@ namespace mergelite {
 
 // Inside a transaction. Replaces what triggers of ours the table has.
 int CreateTriggers(Connection* connection, const TableInfo& info, int64_t shape_id, int64_t tag);
+// How many triggers a table like this has when it is captured.
+size_t CountTriggers(const TableInfo& info);
 int DropTriggers(Connection* connection, const char* table);
 
 }  // namespace mergelite

@@ -58,8 +58,9 @@ export class WebSocketConnection implements Transport {
   opened(signal: AbortSignal): Promise<void> {
     return new Promise((resolve, reject) => {
       const onAbort = () => {
-        this.#socket.close();
+        // Some close at once and report it as a failed handshake: the abort comes first.
         reject(signal.reason);
+        this.#socket.close();
       };
       signal.addEventListener("abort", onAbort, { once: true });
       this.#socket.addEventListener("open", () => {

@@ -9,7 +9,11 @@ export type { WebSocketLike } from "./websocket-connection.ts";
 export { listenWebSocket, type WebSocketListenOptions } from "./websocket-server.ts";
 
 export interface WebSocketOptions {
-  /** @default `globalThis.WebSocket`, else the one of `ws`; always that of `ws` for `headers` */
+  /**
+   * Any WHATWG WebSocket. The one of `ws` can be told to pause, so a slow reader slows its sender
+   * down; with others the link ends when messages are not read.
+   * @default that of `ws`
+   */
   WebSocket?: WebSocketConstructor;
   /** Sent with the handshake, where the constructor knows them (`ws`, Bun, Node.js). @default none */
   headers?: Record<string, string>;
@@ -39,10 +43,8 @@ export function webSocketTransport(url: string, options: WebSocketOptions = {}):
 }
 
 function createSocket(url: string, { WebSocket, headers }: WebSocketOptions): WebSocketLike {
-  const Standard = headers === undefined ? globalThis.WebSocket : undefined;
-  const Constructor = WebSocket ?? (Standard as WebSocketConstructor | undefined);
-  if (Constructor !== undefined) {
-    return headers === undefined ? new Constructor(url) : new Constructor(url, { headers });
+  if (WebSocket !== undefined) {
+    return headers === undefined ? new WebSocket(url) : new WebSocket(url, { headers });
   }
   return new NodeWebSocket(url, {
     perMessageDeflate: false,
