@@ -63,7 +63,7 @@ export function captureBench({ rounds = 15, names = Object.keys(shapes) } = {}) 
         results[workload] ??= {};
         results[workload][name] = measured.ratio;
       }
-      replica.close();
+      void replica.close();
       plain.close();
       own.close();
     });

@@ -77,14 +77,11 @@ function insertRound(folder, shape, { round, count, fold, recorded, rows }) {
   const plain = open(folder, `plain-${round}.db`, shape);
   const own = open(folder, `own-${round}.db`, shape);
   const handle = withExtension(own);
-  const work = [
-    () => upsertAll(plain, shape, rows),
-    () => mergeAll(handle, recorded, fold),
-  ];
+  const work = [() => upsertAll(plain, shape, rows), () => mergeAll(handle, recorded, fold)];
   const ms = [];
   for (const index of round % 2 === 0 ? [0, 1] : [1, 0]) ms[index] = time(work[index]);
   const merged = own.prepare("SELECT count(*) FROM t").pluck().get();
-  if (merged !== count) throw new Error(`merged ${merged} rows of ${count}`);
+  if (merged !== count) throw new Error(`merged ${String(merged)} rows of ${count}`);
   plain.close();
   own.close();
   return ms[1] / ms[0];

@@ -67,7 +67,7 @@ export class Replica implements AsyncDisposable {
     this.#onClosed = onClosed;
     this.#store = new Store(db);
     const file = mainFile(db);
-    this.#store.open(fileMarks(file), () => this.#onBell());
+    const { renewed } = this.#store.open(fileMarks(file), () => this.#onBell());
     try {
       this.#store.setDriftMax(options.driftMaxMs);
       for (const table of options.tables) this.#store.replicate(table);
@@ -84,6 +84,8 @@ export class Replica implements AsyncDisposable {
       this.#unwatch = watchCommits(file, options.clock, () => this.#onBell());
     }
     this.#scheduler.requestMaintenance();
+    // Listeners are added after `attach` has returned.
+    if (renewed) queueMicrotask(() => this.#events.emit("identity", { peerId: this.peerId }));
   }
 
   get peerId(): number {
@@ -101,7 +103,7 @@ export class Replica implements AsyncDisposable {
 
   /** Talks to a peer: over one transport until it ends, or again and again with a dialler. */
   connect(to: Transport | Dialer): Connection {
-    this.#assertOpen();
+    if (this.#closing !== undefined) return refuse(to);
     return this.#hub.connect(to);
   }
 
@@ -119,7 +121,8 @@ export class Replica implements AsyncDisposable {
   async wait(token: string, { signal }: { signal?: AbortSignal } = {}): Promise<void> {
     this.#assertOpen();
     const { peerId, sequence } = parseToken(token);
-    // An unknown origin means waiting, never "yes".
+    // An unknown origin means waiting, never "yes"; unless nothing was written there at all.
+    if (sequence === 0) return;
     const isMerged = () =>
       this.#marks.some((mark) => mark.peerId === peerId && mark.merged >= sequence);
     await this.#waiters.until(isMerged, signal);
@@ -402,6 +405,13 @@ export class Replica implements AsyncDisposable {
   #assertOpen(): void {
     if (this.#closing !== undefined) throw closedError();
   }
+}
+
+/** A peer that dials while this replica shuts down is hung up on; dialling from here is a mistake. */
+function refuse(to: Transport | Dialer): Connection {
+  if ("dial" in to) throw closedError();
+  const closed = Promise.resolve(to.close?.());
+  return { name: to.name ?? "transport", closed, close: () => closed };
 }
 
 function closedError(): ReplicaError {

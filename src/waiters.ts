@@ -6,8 +6,13 @@ interface Waiter {
   readonly reject: (reason: unknown) => void;
 }
 
+/** The longest a timer runs; it only has to exist. */
+const timerMsMax = 0x7fff_ffff;
+
 export class Waiters {
   readonly #waiters = new Set<Waiter>();
+  /** Someone awaits: the process must not end for want of other work. */
+  #keepAlive: NodeJS.Timeout | undefined;
 
   /** Resolves once `isDone`, asked now and at every `check`; rejects with `signal.reason`. */
   until(isDone: () => boolean, signal?: AbortSignal): Promise<void> {
@@ -17,6 +22,7 @@ export class Waiters {
       const abort = () => settle(() => reject(signal?.reason));
       const settle = (then: () => void) => {
         this.#waiters.delete(waiter);
+        this.#holdProcess();
         signal?.removeEventListener("abort", abort);
         then();
       };
@@ -26,6 +32,7 @@ export class Waiters {
         reject: (reason) => settle(() => reject(reason)),
       };
       this.#waiters.add(waiter);
+      this.#holdProcess();
       signal?.addEventListener("abort", abort, { once: true });
     });
   }
@@ -36,5 +43,14 @@ export class Waiters {
 
   rejectAll(reason: unknown): void {
     for (const waiter of [...this.#waiters]) waiter.reject(reason);
+  }
+
+  #holdProcess(): void {
+    if (this.#waiters.size > 0) {
+      this.#keepAlive ??= setInterval(() => undefined, timerMsMax);
+      return;
+    }
+    clearInterval(this.#keepAlive);
+    this.#keepAlive = undefined;
   }
 }

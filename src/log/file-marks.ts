@@ -18,8 +18,10 @@ export function fileMarks(file: string): { fileMark: string; bootMark: string } 
 
 function fileMark(file: string): string {
   if (file === "") return "";
-  // The device is left out: its number may change with every boot.
-  return String(statSync(file, { bigint: true }).ino);
+  // The device is left out: its number may change with every boot. The birth time is there because
+  // a removed file's number is soon given to another.
+  const { ino, birthtimeNs } = statSync(file, { bigint: true });
+  return `${ino}.${birthtimeNs}`;
 }
 
 function bootMark(): string {
