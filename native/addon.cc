@@ -1,5 +1,5 @@
-// The Node door: unpacks arguments, packs results, and has no logic of its own. Plain Node-API in C,
-// so that nothing of the C++ library is needed.
+// The Node door: unpacks arguments, packs results, and has no logic of its own. Plain Node-API in
+// C, so that nothing of the C++ library is needed.
 #include <node_api.h>
 
 #include <atomic>
@@ -304,8 +304,8 @@ napi_value ReadLog(napi_env env, napi_callback_info info) {
   Connection* connection = call.Find();
   if (connection == nullptr || call.Failed(connection, RefreshIfIdle(connection))) return nullptr;
   Bytes records;
-  const int rc = connection->log.Read(connection, call.Integer(1), call.Integer(2),
-                                      call.Integer(3), call.Integer(4), &records);
+  const int rc = connection->log.Read(connection, call.Integer(1), call.Integer(2), call.Integer(3),
+                                      call.Integer(4), &records);
   return call.Failed(connection, rc) ? nullptr : Buffer(env, records.span());
 }
 
@@ -318,8 +318,10 @@ napi_value PackStats(napi_env env, const MergeStats& stats) {
   for (uint64_t hash : stats.unknown_shapes) Push(env, shapes, String(env, Hex(hash).span()));
   for (const MergeStats::Refused& one : stats.refused) {
     Push(env, refused,
-         Object(env).Set("origin", one.peer).Set("sequence", one.sequence).Set("reason",
-                                                                             String(env, one.reason)));
+         Object(env)
+             .Set("origin", one.peer)
+             .Set("sequence", one.sequence)
+             .Set("reason", String(env, one.reason)));
   }
   return Object(env)
       .Set("consumed", stats.consumed)
@@ -370,9 +372,9 @@ napi_value Shapes(napi_env env, napi_callback_info info) {
   Connection* connection = call.Find();
   if (connection == nullptr) return nullptr;
   Statement query;
-  int rc = connection->Check(query.Prepare(
-      connection->api, connection->db,
-      "SELECT id, descriptor FROM main._mergelite_shapes WHERE id > ?1 ORDER BY id"));
+  int rc = connection->Check(
+      query.Prepare(connection->api, connection->db,
+                    "SELECT id, descriptor FROM main._mergelite_shapes WHERE id > ?1 ORDER BY id"));
   if (call.Failed(connection, rc)) return nullptr;
   uint64_t last = call.Integer(1);
   query.Integer(1, static_cast<int64_t>(last));

@@ -25,8 +25,8 @@ class SliceWriter {
     payload_.Clear();
     EncodePayload({0, &table_->shape->hash, 1, count_, body_.span()}, &payload_);
     Origin* self = connection_->log.self();
-    const int rc = connection_->log.Write(connection_, self->held + 1, timestamp_,
-                                          payload_.span(), false);
+    const int rc =
+        connection_->log.Write(connection_, self->held + 1, timestamp_, payload_.span(), false);
     if (rc != SQLITE_OK) return rc;
     self->merged = ++self->held;
     body_.Clear();

@@ -8,8 +8,8 @@ namespace mergelite {
 // has to be told as well, and with a fresh stamp.
 int LogExistingRows(Connection* connection, Table* table, bool returning);
 
-// Columns that `before` did not have, where a row holds something besides the default: written after
-// the column was added and before capture knew of it.
+// Columns that `before` did not have, where a row holds something besides the default: written
+// after the column was added and before capture knew of it.
 int LogNewColumns(Connection* connection, Table* table, const Shape& before);
 
 }  // namespace mergelite

@@ -88,8 +88,7 @@ int Capture::Enlist(Connection* connection) {
   return SQLITE_OK;
 }
 
-int Capture::Resolve(Connection* connection, sqlite3_value* literal, CaptureOp* op,
-                     Table** table) {
+int Capture::Resolve(Connection* connection, sqlite3_value* literal, CaptureOp* op, Table** table) {
   const int64_t bits = connection->api->value_int64(literal);
   *op = static_cast<CaptureOp>(bits & ((1 << kCaptureOpBits) - 1));
   Catalog& catalog = connection->catalog;
@@ -240,8 +239,7 @@ int Capture::RecordKey(Connection* connection, Table* table, int argc, sqlite3_v
 }
 
 // The key of a row that REPLACE may delete through a UNIQUE index, without firing DELETE triggers.
-int Capture::RecordCandidate(Connection* connection, Table* table, int argc,
-                             sqlite3_value** argv) {
+int Capture::RecordCandidate(Connection* connection, Table* table, int argc, sqlite3_value** argv) {
   if (static_cast<size_t>(argc) != table->shape->keys.size()) {
     return connection->Fail("CAPTURE_MISUSE", "a capture call with the wrong number of values");
   }

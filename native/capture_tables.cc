@@ -29,8 +29,8 @@ int Report(sqlite3_vtab* table, int rc) {
   Connection* connection = ConnectionOf(table);
   if (rc == SQLITE_OK || connection->error.message.empty()) return rc;
   connection->api->free(table->zErrMsg);
-  table->zErrMsg = connection->api->mprintf("%s: %s", connection->error.code,
-                                            connection->error.message.c_str());
+  table->zErrMsg =
+      connection->api->mprintf("%s: %s", connection->error.code, connection->error.message.c_str());
   return rc;
 }
 

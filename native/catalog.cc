@@ -11,7 +11,8 @@ void Table::FinalizeStatements() {
   }
 }
 
-// Of both schemas that may hold triggers of a table: the file's and this connection's temporary one.
+// Of both schemas that may hold triggers of a table: the file's and this connection's temporary
+// one.
 int Catalog::ReadSchemaVersion(Connection* connection, int64_t* version) {
   int64_t versions[2] = {0, 0};
   Statement* statements[2] = {&version_, &temp_version_};
@@ -62,8 +63,7 @@ int Catalog::Load(Connection* connection) {
 
 int Catalog::LoadShapes(Connection* connection) {
   int rc = connection->Prepare(
-      &load_shapes_,
-      "SELECT id, descriptor FROM main._mergelite_shapes WHERE id > ?1 ORDER BY id");
+      &load_shapes_, "SELECT id, descriptor FROM main._mergelite_shapes WHERE id > ?1 ORDER BY id");
   if (rc != SQLITE_OK) return rc;
   load_shapes_.Integer(1, shapes_loaded_);
   while ((rc = load_shapes_.Step()) == SQLITE_ROW) {
@@ -140,8 +140,7 @@ int Catalog::Describe(Connection* connection, Table* table) {
   if (rc != SQLITE_OK) return rc;
   table->FinalizeStatements();
   table->lost_triggers = info.own_triggers == 0;
-  table->stale = info.kind != TableInfo::Kind::kTable ||
-                 info.shape.hash != table->shape->hash ||
+  table->stale = info.kind != TableInfo::Kind::kTable || info.shape.hash != table->shape->hash ||
                  info.own_triggers != CountTriggers(info);
   table->integer_key = info.integer_key;
   table->has_user_triggers = info.has_user_triggers;

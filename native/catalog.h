@@ -44,7 +44,7 @@ struct Table {
 
   // Facts that a schema change may alter; see Catalog::Check.
   int64_t checked_version = -1;
-  bool stale = false;  // the table has changed since its triggers were made
+  bool stale = false;          // the table has changed since its triggers were made
   bool lost_triggers = false;  // it was made anew under its old name
   bool integer_key = false;
   bool has_user_triggers = false;
@@ -115,7 +115,8 @@ class Catalog {
   std::vector<StoredShape> shapes_;
   std::vector<std::unique_ptr<Table>> tables_;
   std::vector<Table*> table_by_shape_id_;
-  // What the capture of an open transaction may still point at; rollbacks of schema changes are rare.
+  // What the capture of an open transaction may still point at; rollbacks of schema changes are
+  // rare.
   std::vector<StoredShape> retired_shapes_;
   std::vector<std::unique_ptr<Table>> retired_tables_;
   Statement version_, temp_version_, load_shapes_, add_shape_;

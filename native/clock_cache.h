@@ -1,5 +1,6 @@
 // Row clocks of changesets that are not folded yet, in memory: a hash table over one arena, so that
-// an entry costs its bytes and four for its slot. Entries are joined into, never removed one by one.
+// an entry costs its bytes and four for its slot. Entries are joined into, never removed one by
+// one.
 #pragma once
 #include "row_clock.h"
 
@@ -9,7 +10,7 @@ class ClockCache {
  public:
   struct Entry {
     uint32_t table = 0;
-    Span key;    // identity bytes, then the key as encoded in the patch
+    Span key;  // identity bytes, then the key as encoded in the patch
     size_t identity_size = 0;
     Span clock;
   };

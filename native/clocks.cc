@@ -71,8 +71,8 @@ int Clocks::LookUp(Connection* connection, Table* table, Span identity, const Va
   return SQLITE_OK;
 }
 
-void Clocks::Absorb(Connection* connection, const Target& target, const Patch& patch,
-                    Span identity, const Stamp& stamp) {
+void Clocks::Absorb(Connection* connection, const Target& target, const Patch& patch, Span identity,
+                    const Stamp& stamp) {
   const PeerIds& peers = connection->log.peers();
   const auto table_id = static_cast<uint32_t>(target.table->id);
   const Span found = active_.Find(table_id, identity);
@@ -100,14 +100,14 @@ int Clocks::AbsorbTail(Connection* connection, const Deadline& deadline, bool* d
     if (origin->absorbed >= origin->merged) continue;
     int failure = SQLITE_OK;
     int since_check = 0;
-    const int rc = connection->log.ForEach(
-        connection, *origin, origin->absorbed, origin->merged, [&](const Record& record) {
-          failure = AbsorbChangeset(connection, *origin, record);
-          if (failure != SQLITE_OK) return false;
-          origin->absorbed = record.sequence;
-          if (Full()) return false;
-          return ++since_check % 16 != 0 || !deadline.Passed();
-        });
+    const int rc = connection->log.ForEach(connection, *origin, origin->absorbed, origin->merged,
+                                           [&](const Record& record) {
+                                             failure = AbsorbChangeset(connection, *origin, record);
+                                             if (failure != SQLITE_OK) return false;
+                                             origin->absorbed = record.sequence;
+                                             if (Full()) return false;
+                                             return ++since_check % 16 != 0 || !deadline.Passed();
+                                           });
     if (failure != SQLITE_OK) return failure;
     if (rc != SQLITE_OK) return connection->Check(rc);
     if (origin->absorbed < origin->merged) *done = false;

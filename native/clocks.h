@@ -46,11 +46,11 @@ class Clocks {
   size_t bytes() const { return active_.bytes() + frozen_.bytes(); }
   // Folds for a while, within the caller's transaction. `all`: also what would still fit in memory.
   int Fold(Connection* connection, const Deadline& deadline, bool all, bool* done);
-  // After a rollback memory may know more than the file, or less when a fold was undone: forget, and
-  // read the log again from the marks that the next load of the origins finds.
+  // After a rollback memory may know more than the file, or less when a fold was undone: forget,
+  // and read the log again from the marks that the next load of the origins finds.
   void Forget(Connection* connection);
-  // A fold within the user's transaction may still be undone, and SQLite tells nobody: the next look
-  // at clocks asks the file again.
+  // A fold within the user's transaction may still be undone, and SQLite tells nobody: the next
+  // look at clocks asks the file again.
   void Doubt() { doubtful_ = true; }
   int SettleDoubt(Connection* connection);
 

@@ -46,7 +46,7 @@ struct Patch {
   uint32_t shape_index = 0;
   const Shape* shape = nullptr;
   Span encoded_key;
-  const Value* key = nullptr;     // shape->keys.size() values
+  const Value* key = nullptr;       // shape->keys.size() values
   const uint8_t* bitmap = nullptr;  // which columns an update sets; null for insert and delete
   // One value a column of the shape for an insert; for an update only those its bitmap names are
   // meaningful.

@@ -33,9 +33,9 @@ uint32_t Crc32c(Span span) {
   const uint8_t* at = span.data;
   size_t left = span.size;
   for (; left >= 8; left -= 8, at += 8) {
-    const uint32_t low = crc ^ (static_cast<uint32_t>(at[0]) | static_cast<uint32_t>(at[1]) << 8 |
-                                static_cast<uint32_t>(at[2]) << 16 |
-                                static_cast<uint32_t>(at[3]) << 24);
+    const uint32_t low =
+        crc ^ (static_cast<uint32_t>(at[0]) | static_cast<uint32_t>(at[1]) << 8 |
+               static_cast<uint32_t>(at[2]) << 16 | static_cast<uint32_t>(at[3]) << 24);
     crc = t[7][low & 0xff] ^ t[6][(low >> 8) & 0xff] ^ t[5][(low >> 16) & 0xff] ^ t[4][low >> 24] ^
           t[3][at[4]] ^ t[2][at[5]] ^ t[1][at[6]] ^ t[0][at[7]];
   }

@@ -107,9 +107,9 @@ int ReadIndexColumns(Connection* connection, const char* index, TableInfo* info,
 
 int ReadIndexes(Connection* connection, TableInfo* info) {
   Statement query;
-  int rc = connection->Check(
-      query.Prepare(connection->api, connection->db,
-                    "SELECT name, origin, partial FROM pragma_index_list(?1, 'main') WHERE \"unique\""));
+  int rc = connection->Check(query.Prepare(
+      connection->api, connection->db,
+      "SELECT name, origin, partial FROM pragma_index_list(?1, 'main') WHERE \"unique\""));
   if (rc != SQLITE_OK) return rc;
   query.String(1, info->name.span());
   while ((rc = query.Step()) == SQLITE_ROW) {

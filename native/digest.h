@@ -16,7 +16,8 @@ struct DigestRow {
   uint64_t hash = 0;
 };
 
-// Adds the hash of each row to the sum of its bucket. From after `after_key`, for about `budget_ms`.
+// Adds the hash of each row to the sum of its bucket. From after `after_key`, for about
+// `budget_ms`.
 int DigestRows(Connection* connection, const char* table, Span after_key, double budget_ms,
                uint64_t* sums, size_t buckets, DigestPage* page);
 // The rows of one bucket.

@@ -15,12 +15,14 @@
 namespace mergelite {
 namespace {
 
-// Up to 3.51.2 a checkpoint beside a writer can corrupt a WAL database (sqlite.org, "WAL-reset bug").
+// Up to 3.51.2 a checkpoint beside a writer can corrupt a WAL database (sqlite.org, "WAL-reset
+// bug").
 constexpr int kOldestSqlite = 3051003;
 constexpr const char* kClientData = "mergelite";
 
 // A scalar function is told nothing but a context, and even to read its user data it needs the
-// function table. So each SQLite library in the process has a slot, and each slot its own functions.
+// function table. So each SQLite library in the process has a slot, and each slot its own
+// functions.
 constexpr int kSlots = 8;
 std::atomic<const Api*> g_api[kSlots];
 
@@ -121,8 +123,7 @@ struct CloserTable {
   sqlite3_vtab base;
   Extension* extension;
 };
-int CloserConnect(sqlite3* db, void* context, int, const char* const*, sqlite3_vtab** out,
-                  char**) {
+int CloserConnect(sqlite3* db, void* context, int, const char* const*, sqlite3_vtab** out, char**) {
   auto* extension = static_cast<Extension*>(context);
   const int rc = extension->connection.api->declare_vtab(db, "CREATE TABLE x (x)");
   if (rc != SQLITE_OK) return rc;
@@ -164,8 +165,8 @@ int RegisterAll(sqlite3* db, const Api* api, int slot) {
   extension->connection.db = db;
   extension->connection.handle = RegisterConnection(&extension->connection);
   // From here on SQLite owns it. It frees modules last, when no statement can call us any more.
-  int rc = api->create_module_v2(db, "mergelite_closer", &kCloserModule, extension,
-                                 DestroyExtension);
+  int rc =
+      api->create_module_v2(db, "mergelite_closer", &kCloserModule, extension, DestroyExtension);
   if (rc != SQLITE_OK) return rc;
   rc = api->set_clientdata(db, kClientData, extension, nullptr);
   if (rc == SQLITE_OK) rc = kRegister[slot](db, extension);

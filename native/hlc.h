@@ -1,6 +1,6 @@
 // Hybrid logical clock readings of 53 bits (Kulkarni et al., "Logical Physical Clocks", 2014):
-// 40 bits of milliseconds since 2025-01-01, then 13 bits that count within one millisecond. 53 bits,
-// so that a reading is exact as a JavaScript number and as an SQLite integer.
+// 40 bits of milliseconds since 2025-01-01, then 13 bits that count within one millisecond. 53
+// bits, so that a reading is exact as a JavaScript number and as an SQLite integer.
 #pragma once
 #include <cstdint>
 

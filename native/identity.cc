@@ -9,8 +9,8 @@ namespace {
 
 int ReadMark(Connection* connection, const char* key, Text* mark) {
   Statement query;
-  int rc = connection->Check(query.Prepare(connection->api, connection->db,
-                                           "SELECT value FROM main._mergelite_meta WHERE key = ?1"));
+  int rc = connection->Check(query.Prepare(
+      connection->api, connection->db, "SELECT value FROM main._mergelite_meta WHERE key = ?1"));
   if (rc != SQLITE_OK) return rc;
   query.String(1, key);
   rc = query.Step();
@@ -62,8 +62,7 @@ int CheckMarks(Connection* connection, const Text& file_mark, const Text& boot_m
 
 }  // namespace
 
-int OpenFile(Connection* connection, const Text& file_mark, const Text& boot_mark,
-             bool* renewed) {
+int OpenFile(Connection* connection, const Text& file_mark, const Text& boot_mark, bool* renewed) {
   if (connection->InTransaction()) {
     return connection->Fail("IN_TRANSACTION", "attach needs to run outside a transaction",
                             "Commit or roll back first.");
@@ -97,7 +96,8 @@ int CloseFile(Connection* connection) {
 
 int RenewIdentity(Connection* connection) {
   if (connection->InTransaction()) {
-    return connection->Fail("IN_TRANSACTION", "a new peer id needs to be taken outside a transaction",
+    return connection->Fail("IN_TRANSACTION",
+                            "a new peer id needs to be taken outside a transaction",
                             "Commit or roll back first.");
   }
   Transaction transaction(connection);

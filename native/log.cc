@@ -66,11 +66,11 @@ int Log::CreateTables(Connection* connection) {
 int Log::RenewIdentity(Connection* connection) {
   // Own ordinals are odd: 1, 3, 5 ...
   Statement insert;
-  int rc = connection->Check(insert.Prepare(
-      connection->api, connection->db,
-      "INSERT INTO main._mergelite_origins (ordinal, peer, timestamp) SELECT "
-      "coalesce(max(ordinal) FILTER (WHERE ordinal % 2 = 1), -1) + 2, ?1, "
-      "coalesce(max(timestamp), 0) FROM main._mergelite_origins RETURNING ordinal"));
+  int rc = connection->Check(
+      insert.Prepare(connection->api, connection->db,
+                     "INSERT INTO main._mergelite_origins (ordinal, peer, timestamp) SELECT "
+                     "coalesce(max(ordinal) FILTER (WHERE ordinal % 2 = 1), -1) + 2, ?1, "
+                     "coalesce(max(timestamp), 0) FROM main._mergelite_origins RETURNING ordinal"));
   if (rc != SQLITE_OK) return rc;
   // What the old id wrote stays: its marks in the table are only as new as the last fold.
   if (self_ != nullptr && valid_) {
@@ -291,9 +291,9 @@ int Log::Read(Connection* connection, uint64_t peer, uint64_t first, uint64_t la
 
 int Log::Counts(Connection* connection, int64_t* rows, int64_t* bytes) {
   Statement query;
-  int rc = connection->Check(query.Prepare(
-      connection->api, connection->db,
-      "SELECT count(*), coalesce(sum(length(payload)), 0) FROM main._mergelite_log"));
+  int rc = connection->Check(
+      query.Prepare(connection->api, connection->db,
+                    "SELECT count(*), coalesce(sum(length(payload)), 0) FROM main._mergelite_log"));
   if (rc != SQLITE_OK) return rc;
   rc = query.Step();
   if (rc != SQLITE_ROW) return connection->Check(rc);
@@ -315,9 +315,9 @@ int Log::MetaInteger(Connection* connection, const char* key, int64_t* value) {
 
 int Log::SetMeta(Connection* connection, const char* key, const Value& value) {
   Statement statement;
-  const int rc = connection->Check(
-      statement.Prepare(connection->api, connection->db,
-                        "INSERT OR REPLACE INTO main._mergelite_meta (key, value) VALUES (?1, ?2)"));
+  const int rc = connection->Check(statement.Prepare(
+      connection->api, connection->db,
+      "INSERT OR REPLACE INTO main._mergelite_meta (key, value) VALUES (?1, ?2)"));
   if (rc != SQLITE_OK) return rc;
   statement.String(1, key);
   statement.Any(2, value);

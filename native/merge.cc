@@ -126,17 +126,15 @@ bool TooFarAhead(Connection* connection, uint64_t timestamp) {
 int NextWhole(Connection* connection, const Origin& origin, uint64_t* last) {
   *last = 0;
   Payload payload;
-  return connection->log.ForEach(connection, origin, origin.merged, origin.held,
-                                 [&](const Record& record) {
-                                   if (TooFarAhead(connection, record.timestamp)) return false;
-                                   if (DecodePayload(record.payload, &payload) !=
-                                           DecodeError::kNone ||
-                                       !payload.continues()) {
-                                     *last = record.sequence;
-                                     return false;
-                                   }
-                                   return true;
-                                 });
+  return connection->log.ForEach(
+      connection, origin, origin.merged, origin.held, [&](const Record& record) {
+        if (TooFarAhead(connection, record.timestamp)) return false;
+        if (DecodePayload(record.payload, &payload) != DecodeError::kNone || !payload.continues()) {
+          *last = record.sequence;
+          return false;
+        }
+        return true;
+      });
 }
 
 // Merges what is in the log but not in the tables: the parts of a large transaction once all are
@@ -289,9 +287,8 @@ int InMergeTransaction(Connection* connection, MergeStats* stats, bool many, Wor
 
 void MergeState::Finalize() {
   targets.clear();
-  for (Statement* statement : {&park, &parked_by_key, &unpark, &drop_older, &parked_known,
-                               &refuse, &begin, &commit, &temp_triggers, &withheld,
-                               &unpark_unique}) {
+  for (Statement* statement : {&park, &parked_by_key, &unpark, &drop_older, &parked_known, &refuse,
+                               &begin, &commit, &temp_triggers, &withheld, &unpark_unique}) {
     statement->Finalize();
   }
 }

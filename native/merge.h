@@ -106,10 +106,10 @@ int MergeParked(Connection* connection, Table* table, Span identity, const Stamp
 int UnparkWithheld(Connection* connection, const Table& table, Span identity);
 // Of a withheld row that was deleted, what is newer than the delete waits for the row.
 int ReleaseWithheld(Connection* connection, const Table& table, Span identity);
-// What an insert or delete at this stamp makes void. `inclusive`: also what the same changeset parked
-// before it.
-int DropParkedBefore(Connection* connection, const Table& table, Span identity,
-                     const Stamp& stamp, bool inclusive);
+// What an insert or delete at this stamp makes void. `inclusive`: also what the same changeset
+// parked before it.
+int DropParkedBefore(Connection* connection, const Table& table, Span identity, const Stamp& stamp,
+                     bool inclusive);
 // Merges again what waited for tables and columns that are here by now.
 int RetryParked(Connection* connection, const Deadline& deadline, bool* done);
 bool AnyParked(Connection* connection);

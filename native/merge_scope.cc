@@ -26,8 +26,8 @@ int MergeScope::StartWriting() {
   writing_ = true;
   const Api* api = connection_->api;
   sqlite3* db = connection_->db;
-  // A child may arrive before its parent. Each of these settings makes SQLite compile all statements
-  // again, so each is touched only where it matters.
+  // A child may arrive before its parent. Each of these settings makes SQLite compile all
+  // statements again, so each is touched only where it matters.
   if (connection_->catalog.has_foreign_keys()) {
     int enforced = 0;
     api->db_config(db, SQLITE_DBCONFIG_ENABLE_FKEY, -1, &enforced);

@@ -1,5 +1,5 @@
-// What a connection is like while merging writes: capture is off, foreign keys are not enforced, and
-// afterwards everything is as the user left it.
+// What a connection is like while merging writes: capture is off, foreign keys are not enforced,
+// and afterwards everything is as the user left it.
 #pragma once
 #include "sqlite_api.h"
 

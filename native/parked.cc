@@ -43,9 +43,8 @@ int Unpark(Connection* connection, int64_t id) {
 
 int LastParked(Connection* connection, int64_t* id) {
   Statement query;
-  int rc = connection->Check(
-      query.Prepare(connection->api, connection->db,
-                    "SELECT coalesce(max(id), 0) FROM main._mergelite_parked"));
+  int rc = connection->Check(query.Prepare(
+      connection->api, connection->db, "SELECT coalesce(max(id), 0) FROM main._mergelite_parked"));
   if (rc != SQLITE_OK) return rc;
   rc = query.Step();
   if (rc != SQLITE_ROW) return connection->Check(rc);
@@ -167,8 +166,8 @@ int ReleaseWithheld(Connection* connection, const Table& table, Span identity) {
   return connection->Check(statement.Run());
 }
 
-int DropParkedBefore(Connection* connection, const Table& table, Span identity,
-                     const Stamp& stamp, bool inclusive) {
+int DropParkedBefore(Connection* connection, const Table& table, Span identity, const Stamp& stamp,
+                     bool inclusive) {
   MergeState& merge = *connection->merge;
   int rc = connection->Prepare(&merge.drop_older,
                                "DELETE FROM main._mergelite_parked WHERE table_name = ?1 AND key "

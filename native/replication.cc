@@ -13,8 +13,8 @@ namespace {
 // SQLite allows 2,000 columns, of which companions and capture need a few.
 constexpr size_t kColumnsReplicatedMax = 1980;
 
-constexpr const char* kReservedColumns[] = {"_patchedAt", "_sequenceId", "_peerId", "_op",
-                                            "_columns",   "_mergelite_clock"};
+constexpr const char* kReservedColumns[] = {"_patchedAt", "_sequenceId", "_peerId",
+                                            "_op",        "_columns",    "_mergelite_clock"};
 
 bool HasPrefix(const char* text, const char* prefix) {
   for (; *prefix != 0; text++, prefix++) {
@@ -50,8 +50,7 @@ int Refuse(Connection* connection, const char* name, const TableInfo& info) {
                             "Create the table first; names are those of the main database.");
   }
   if (info.kind != TableInfo::Kind::kTable) {
-    return connection->Fail("TABLE_UNSUPPORTED",
-                            About(info, name, " is a view or a virtual table"),
+    return connection->Fail("TABLE_UNSUPPORTED", About(info, name, " is a view or a virtual table"),
                             "Replicate the ordinary tables it is made of.");
   }
   if (info.shape.keys.empty()) {
@@ -158,8 +157,9 @@ int ForgetRows(Connection* connection, const Text& table) {
   clocks << table;
   Text sql("DROP TABLE IF EXISTS main.");
   // Its id is never given again: row clocks in memory still carry it.
-  sql.Name(clocks.c_str()) << "; UPDATE main._mergelite_tables SET name = '(' || id || ') ' || name, "
-                              "active = 0 WHERE name = ";
+  sql.Name(clocks.c_str())
+      << "; UPDATE main._mergelite_tables SET name = '(' || id || ') ' || name, "
+         "active = 0 WHERE name = ";
   sql.Literal(table.c_str());
   return connection->Execute(sql.c_str());
 }

@@ -6,8 +6,8 @@
 namespace mergelite {
 
 // SQLite asks an authorizer about every statement it compiles, which tells schema changes from the
-// rest at no cost to statements that run. It tells of WAL commits when the lock is free again, which
-// is the first moment at which triggers can be made anew.
+// rest at no cost to statements that run. It tells of WAL commits when the lock is free again,
+// which is the first moment at which triggers can be made anew.
 int SchemaWatch::Start(Connection* connection) {
   connection_ = connection;
   const Api* api = connection->api;

@@ -1,5 +1,5 @@
-// Notices schema changes made through this connection, and brings capture up to date as soon as they
-// are committed, before the next statement can write.
+// Notices schema changes made through this connection, and brings capture up to date as soon as
+// they are committed, before the next statement can write.
 #pragma once
 #include "sqlite_api.h"
 

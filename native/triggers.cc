@@ -134,8 +134,7 @@ class TriggerWriter {
     }
     sql << " ON ";
     sql.Name(info_.name.c_str()) << " BEGIN ";
-    const int rc =
-        TableFunction(&sql, 1 + 2 * shape_.keys.size() + shape_.columns.size());
+    const int rc = TableFunction(&sql, 1 + 2 * shape_.keys.size() + shape_.columns.size());
     if (rc != SQLITE_OK) return rc;
     Literal(&sql, CaptureOp::kKey);
     Keys(&sql, "OLD");

@@ -115,8 +115,8 @@ class TableSettler {
     return rc;
   }
 
-  // Writes the whole row at once, for only its final values count: columns nobody has set take their
-  // defaults. What the constraints refuse stays withheld.
+  // Writes the whole row at once, for only its final values count: columns nobody has set take
+  // their defaults. What the constraints refuse stays withheld.
   int Show(const WithheldRow& row, const std::vector<Bytes>& image, bool* shown) {
     const Shape& shape = *table_->shape;
     Text sql("INSERT INTO "), values;
@@ -158,8 +158,8 @@ class TableSettler {
     return connection_->Check(rc);
   }
 
-  // Withholds shown rows that hold a value of this one in some UNIQUE index and were born later. One
-  // that turns out not to be in the way comes back in the next pass.
+  // Withholds shown rows that hold a value of this one in some UNIQUE index and were born later.
+  // One that turns out not to be in the way comes back in the next pass.
   int PushYounger(const WithheldRow& row, const std::vector<Bytes>& image, bool* any) {
     TableInfo info;
     int rc = DescribeTable(connection_, table_->name.c_str(), &info);
@@ -184,8 +184,8 @@ class TableSettler {
     query.Integer(4, static_cast<int64_t>(peers_.Of(row.birth.origin)));
     while ((rc = query.Step()) == SQLITE_ROW) {
       const Shape* shape;
-      rc = connection_->catalog.FindShape(
-          connection_, static_cast<uint64_t>(query.ColumnInteger(0)), &shape);
+      rc = connection_->catalog.FindShape(connection_,
+                                          static_cast<uint64_t>(query.ColumnInteger(0)), &shape);
       if (rc != SQLITE_OK) return rc;
       if (shape == nullptr) continue;
       Target* target;
@@ -294,8 +294,7 @@ int ParkValue(Connection* connection, Table* table, Span identity, Span encoded_
   patch.Advance(bytes);
   AppendValue(&patch, value);
   Origin* origin = connection->log.FindOrigin(connection->log.peers().Of(stamp.origin));
-  return Park(connection, {origin, 0, stamp}, *table->shape, identity, "unique", "",
-              patch.span());
+  return Park(connection, {origin, 0, stamp}, *table->shape, identity, "unique", "", patch.span());
 }
 
 }  // namespace

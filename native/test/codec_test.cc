@@ -255,12 +255,9 @@ TEST(records_round_trip_and_refuse_every_truncation) {
 
 TEST(records_outside_their_limits_are_refused) {
   const uint64_t peer_id_max = (uint64_t{1} << 53) - 1;
-  const Record outside[] = {{0, 1, 1, {}},
-                            {peer_id_max + 1, 1, 1, {}},
-                            {1, 0, 1, {}},
-                            {1, kSequenceMax + 1, 1, {}},
-                            {1, 1, 0, {}},
-                            {1, 1, kTimestampMax + 1, {}}};
+  const Record outside[] = {{0, 1, 1, {}}, {peer_id_max + 1, 1, 1, {}},
+                            {1, 0, 1, {}}, {1, kSequenceMax + 1, 1, {}},
+                            {1, 1, 0, {}}, {1, 1, kTimestampMax + 1, {}}};
   Record again;
   for (const Record& record : outside) {
     Bytes out;

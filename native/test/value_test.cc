@@ -143,8 +143,8 @@ TEST(collations_decide_which_texts_are_one_key) {
   // A collation is a rule for text: blobs compare by their bytes.
   const Span upper = SpanOf("A "), lower = SpanOf("a");
   CHECK(!SameKey(Content(Type::kBlob, upper), Content(Type::kBlob, lower), Collation::kNoCase));
-  CHECK(!SameKey(Content(Type::kBlob, SpanOf("a ")), Content(Type::kBlob, lower),
-                 Collation::kRtrim));
+  CHECK(
+      !SameKey(Content(Type::kBlob, SpanOf("a ")), Content(Type::kBlob, lower), Collation::kRtrim));
 }
 
 TEST(hashes_are_the_same_everywhere) {
