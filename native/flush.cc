@@ -209,7 +209,12 @@ int Capture::AppendFromTable(Connection* connection, Table* table, Span encoded_
   }
   if (rc != SQLITE_ROW) return connection->Check(rc);
   AppendHead(connection, table, bitmap == nullptr ? Operation::kInsert : Operation::kUpdate);
-  body_.Append(encoded_key);
+  // The key as the row spells it by now: under NOCASE a trigger may have changed that, too.
+  for (size_t i = 0; i < shape.keys.size(); i++) {
+    Value part;
+    table->read_row.ColumnAny(static_cast<int>(shape.columns.size() + i), &part);
+    AppendValue(&body_, part);
+  }
   if (bitmap != nullptr) body_.Append(bitmap, shape.bitmap_bytes());
   for (size_t i = 0; i < shape.columns.size(); i++) {
     if (bitmap != nullptr && (bitmap[i / 8] >> (i % 8) & 1) == 0) continue;

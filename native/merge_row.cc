@@ -235,6 +235,8 @@ class RowMerge {
       statement.Any(++index, patch_.values[i]);
     }
     rc = statement.Run();
+    // RAISE(ROLLBACK) has ended the transaction: what is written from here on would stay by itself.
+    if (rc != SQLITE_OK && !connection_->InTransaction()) return connection_->Check(rc);
     if ((rc & 0xff) == SQLITE_CONSTRAINT) rc = OnConstraint(&statement);
     if (rc == SQLITE_CONSTRAINT) return SQLITE_OK;  // parked
     // A row whose own insert waits for a constraint is alive but not there: its updates wait too.
@@ -297,7 +299,8 @@ class RowMerge {
 
   Text UpsertSql(const Bytes& columns) const {
     const Shape& shape = *table_->shape;
-    Text sql("INSERT INTO ");
+    // OR ABORT: what a table's own ON CONFLICT clauses say must not remove rows unseen.
+    Text sql("INSERT OR ABORT INTO ");
     AppendTableName(&sql, *table_);
     sql << " (";
     AppendKeyNames(&sql, shape);
@@ -337,7 +340,7 @@ class RowMerge {
 
   Text UpdateSql(const Bytes& columns) const {
     const Shape& shape = *table_->shape;
-    Text sql("UPDATE ");
+    Text sql("UPDATE OR ABORT ");
     AppendTableName(&sql, *table_);
     size_t parameter = shape.keys.size();
     const char* separator = " SET ";

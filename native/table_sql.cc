@@ -45,7 +45,8 @@ int PrepareReadRow(Connection* connection, Table* table) {
   for (const Text& column : table->shape->columns) {
     sql.Name(column.c_str()) << ", ";
   }
-  sql << "0 FROM ";
+  AppendKeyNames(&sql, *table->shape);
+  sql << " FROM ";
   AppendTableName(&sql, *table);
   sql << " WHERE ";
   AppendKeyCondition(&sql, *table->shape);

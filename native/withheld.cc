@@ -119,7 +119,7 @@ class TableSettler {
   // their defaults. What the constraints refuse stays withheld.
   int Show(const WithheldRow& row, const std::vector<Bytes>& image, bool* shown) {
     const Shape& shape = *table_->shape;
-    Text sql("INSERT INTO "), values;
+    Text sql("INSERT OR ABORT INTO "), values;
     AppendTableName(&sql, *table_);
     sql << " (";
     AppendKeyNames(&sql, shape);

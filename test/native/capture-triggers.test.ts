@@ -114,4 +114,17 @@ describe("foreign keys and triggers", () => {
       3,
     ]);
   });
+
+  it("keeps the spelling of a key that a trigger changes", () => {
+    everyWay(
+      `CREATE TABLE t (k TEXT COLLATE NOCASE PRIMARY KEY, v);
+       CREATE TRIGGER spell AFTER INSERT ON t WHEN NOT mergelite_merging() BEGIN UPDATE t SET k = upper(k) WHERE k = NEW.k; END`,
+      ["t"],
+      [
+        "INSERT INTO t VALUES ('a', 1), ('b', 1)",
+        "UPDATE t SET k = 'b', v = 2 WHERE k = 'b'",
+        "REPLACE INTO t VALUES ('a', 3)",
+      ],
+    );
+  });
 });

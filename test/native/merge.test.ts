@@ -162,6 +162,34 @@ describe("delivery", () => {
   });
 });
 
+describe("what tables and triggers say of conflicts", () => {
+  it.each(["REPLACE", "IGNORE", "ROLLBACK", "FAIL"])("does not heed ON CONFLICT %s", (clause) => {
+    const sql = `CREATE TABLE t (id INTEGER PRIMARY KEY, u UNIQUE ON CONFLICT ${clause})`;
+    const [one, two] = [replica(sql), replica(sql)];
+    one.db.exec("INSERT INTO t VALUES (1, 'x')");
+    two.db.exec("INSERT INTO t VALUES (2, 'x')");
+    pull(one, two);
+    pull(two, one);
+    expect(rows(two)).toEqual(rows(one));
+    expect(rows(one)).toHaveLength(1);
+  });
+
+  it("leaves nothing behind when a trigger rolls the merge back", () => {
+    const [there, here] = [replica(), replica()];
+    here.db.exec(
+      "CREATE TRIGGER no BEFORE INSERT ON t WHEN NEW.a = 'no' BEGIN SELECT raise(ROLLBACK, 'no'); END",
+    );
+    there.db.exec(
+      "INSERT INTO t (id) VALUES (1); INSERT INTO t (id, a) VALUES (2, 'no'), (3, 'yes')",
+    );
+    expect(() => pull(there, here)).toThrow("no");
+    expect([rows(here), parked(here), heldOf(here, there.peerId)]).toEqual([[], [], 0]);
+    here.db.exec("DROP TRIGGER no");
+    pull(there, here);
+    expect(rows(here)).toEqual(rows(there));
+  });
+});
+
 describe("what is parked", () => {
   it("merges when the table, the column, or the row appears", () => {
     const there = replica(
