@@ -1,5 +1,5 @@
-// How a transaction's buffer becomes log rows: the part of Capture that runs when SQLite is about to
-// commit, or when the buffer has grown to a part's size.
+// How a transaction's buffer becomes log rows: the part of Capture that runs when SQLite is about
+// to commit, or when the buffer has grown to a part's size.
 #include <algorithm>
 
 #include "connection.h"
@@ -72,8 +72,8 @@ int Capture::CheckStale(Connection* connection) {
   return SQLITE_OK;
 }
 
-// Writes what there is as a part of the transaction, and keeps in memory only what an open savepoint
-// may still return to.
+// Writes what there is as a part of the transaction, and keeps in memory only what an open
+// savepoint may still return to.
 int Capture::Spill(Connection* connection) {
   int rc = SettleTouchedTwice(connection);
   if (rc == SQLITE_OK) rc = WritePart(connection, true);

@@ -1,4 +1,5 @@
 /** Multi-writer SQLite: attach a database, connect it to peers, and write plain SQL. */
+export { attach } from "./attach.ts";
 export type { Clock, Random } from "./clock.ts";
 export { ReplicaError, type ReplicaErrorCode, type ReplicaErrorOptions } from "./errors.ts";
 export type { Listener } from "./events.ts";
@@ -6,7 +7,7 @@ export type { OriginMarks, SqliteDatabase } from "./log/store.ts";
 export type { Metrics } from "./metrics.ts";
 export { extensionPath } from "./native.ts";
 export type { AttachOptions } from "./options.ts";
-export { attach, type Replica } from "./replica.ts";
+export type { Replica } from "./replica.ts";
 export type { ReplicaEvents } from "./replica-events.ts";
 export type { Status } from "./status.ts";
 export type { Connection } from "./sync/hub.ts";

@@ -20,7 +20,9 @@ export interface MergeResult {
   parked: number;
   /** Records that were held already. */
   duplicates: number;
-  /** Another connection holds the write lock, or the user is inside a transaction: call again later. */
+  /**
+   * Another connection holds the write lock, or the user is inside a transaction: call again later.
+   */
   busy: boolean;
   /** Time ran out before the work did: call again. */
   more: boolean;
@@ -30,7 +32,10 @@ export interface MergeResult {
   unknownShapes: string[];
   /** Records that decode but make no sense, kept in `_mergelite_refused`. */
   refused: { origin: number; sequence: number; reason: string }[];
-  /** Earliest wall time in ms at which a changeset held back for its future clock may be merged; 0 if none. */
+  /**
+   * Earliest wall time in ms at which a changeset held back for its future clock may be merged; 0
+   * if none.
+   */
   resumeAtMs: number;
 }
 
@@ -83,7 +88,9 @@ export interface Binding {
   ): Uint8Array;
   /** Merges whole records from `offset` on, for about `budgetMs`, in one transaction. */
   merge(handle: Handle, records: Uint8Array, offset: number, budgetMs: number): MergeResult;
-  /** Absorbs local changesets, merges what was held back, folds row clocks, for about `budgetMs`. */
+  /**
+   * Absorbs local changesets, merges what was held back, folds row clocks, for about `budgetMs`.
+   */
   maintain(handle: Handle, budgetMs: number): MergeResult;
   /** Descriptors of shapes with id above `since`: `{ last, descriptors }`. */
   shapes(handle: Handle, since: number): { last: number; descriptors: Uint8Array[] };
@@ -110,7 +117,10 @@ export interface Binding {
     buckets: number,
     bucket: number,
   ): { rows: { key: string; hash: bigint }[]; lastKey: Uint8Array; done: boolean };
-  /** Replaces the wall clock of a connection by a fixed reading in ms; 0 puts it back. For simulations. */
+  /**
+   * Replaces the wall clock of a connection by a fixed reading in ms; 0 puts it back. For
+   * simulations.
+   */
   setClock(handle: Handle, nowMs: number): void;
   /** How far ahead of the wall clock a changeset may be before it has to wait, in ms. */
   setDriftMax(handle: Handle, driftMaxMs: number): void;

@@ -8,9 +8,13 @@ export interface AttachOptions {
   readonly tables?: readonly string[];
   /** Only replicas of one cluster talk to each other; at most 255 bytes. @default "" */
   readonly cluster?: string;
-  /** Longest time merging holds the event loop and the write lock at a stretch, in ms. @default 4 */
+  /**
+   * Longest time merging holds the event loop and the write lock at a stretch, in ms. @default 4
+   */
   readonly mergeSliceMs?: number;
-  /** A changeset stamped further ahead of the local clock waits until its time comes. @default 60000 */
+  /**
+   * A changeset stamped further ahead of the local clock waits until its time comes. @default 60000
+   */
   readonly driftMaxMs?: number;
   /** A quiet link says this often that it lives, in ms. @default 5000 */
   readonly heartbeatMs?: number;

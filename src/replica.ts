@@ -1,4 +1,5 @@
-/** `attach` and the `Replica`: a database file that converges with those of its peers. */
+/** The `Replica`: what keeps a database file converging with those of its peers. */
+import { closedError, refuse } from "./closed.ts";
 import { ReplicaError } from "./errors.ts";
 import { Emitter, type Listener } from "./events.ts";
 import { fileMarks, mainFile } from "./log/file-marks.ts";
@@ -8,7 +9,7 @@ import type { VersionVector } from "./log/vector.ts";
 import { MergeScheduler, type MergeSource } from "./merge/scheduler.ts";
 import { addTotals, type Metrics, metricsOf, noCounters, noTotals } from "./metrics.ts";
 import type { MergeResult } from "./native.ts";
-import { type AttachOptions, type Options, readOptions } from "./options.ts";
+import type { Options } from "./options.ts";
 import type { ReplicaEvents } from "./replica-events.ts";
 import { warnAboutTables } from "./schema/warnings.ts";
 import { type Status, statusOf } from "./status.ts";
@@ -24,24 +25,6 @@ const queueBytesMax = 4 * 1024 * 1024;
 /** Local changesets whose row clocks are read from the log when so many wait, or after a while. */
 const maintainCommits = 512;
 const maintainMs = 1000;
-
-const attached = new WeakMap<object, Replica>();
-
-/**
- * Makes a database converge with its peers from here on. Synchronous: no write can slip past.
- * @throws ALREADY_ATTACHED, INVALID_OPTION, IN_TRANSACTION, TABLE_MISSING, TABLE_NO_KEY and the other
- * TABLE_… codes, FILE_DAMAGED
- */
-export function attach(db: SqliteDatabase, options: AttachOptions = {}): Replica {
-  if (attached.has(db)) {
-    throw new ReplicaError("ALREADY_ATTACHED", "this database connection has a replica already", {
-      hint: "Use the one `attach` returned first, or close it.",
-    });
-  }
-  const replica = new Replica(db, readOptions(options), () => attached.delete(db));
-  attached.set(db, replica);
-  return replica;
-}
 
 export class Replica implements AsyncDisposable {
   readonly #store: Store;
@@ -405,17 +388,4 @@ export class Replica implements AsyncDisposable {
   #assertOpen(): void {
     if (this.#closing !== undefined) throw closedError();
   }
-}
-
-/** A peer that dials while this replica shuts down is hung up on; dialling from here is a mistake. */
-function refuse(to: Transport | Dialer): Connection {
-  if ("dial" in to) throw closedError();
-  const closed = Promise.resolve(to.close?.());
-  return { name: to.name ?? "transport", closed, close: () => closed };
-}
-
-function closedError(): ReplicaError {
-  return new ReplicaError("CLOSED", "the replica is closed", {
-    hint: "Call `attach` again to go on.",
-  });
 }

@@ -1,4 +1,6 @@
-/** `mergelite demo`: several processes write one database each, lose the network, and agree again. */
+/**
+ * `mergelite demo`: several processes write one database each, lose the network, and agree again.
+ */
 import { copyFileSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";

@@ -1,5 +1,7 @@
 #!/usr/bin/env node
-/** The command `mergelite`: finds the subcommand, runs it, and turns what happens into an exit code. */
+/**
+ * The command `mergelite`: finds the subcommand, runs it, and turns what happens into an exit code.
+ */
 import { readFileSync } from "node:fs";
 import { type Command, helpOf, parseArguments } from "./command.ts";
 import { commandNames, loadCommand } from "./commands.ts";

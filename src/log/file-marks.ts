@@ -9,8 +9,8 @@ export function mainFile(db: SqliteDatabase): string {
 }
 
 /**
- * Marks are compared at attach: a file with another number is a copy and takes a peer id of its own.
- * An empty mark is unknown and compares with nothing.
+ * Marks are compared at attach: a file with another number is a copy and takes a peer id of its
+ * own. An empty mark is unknown and compares with nothing.
  */
 export function fileMarks(file: string): { fileMark: string; bootMark: string } {
   return { fileMark: fileMark(file), bootMark: bootMark() };

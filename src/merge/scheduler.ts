@@ -1,7 +1,7 @@
 /**
- * Merging in slices: records wait here, and are merged a few milliseconds at a time, so that neither
- * the event loop nor local writers are held up. Links are served in turn. When nothing waits, row
- * clocks are folded and what was held back is looked at again.
+ * Merging in slices: records wait here, and are merged a few milliseconds at a time, so that
+ * neither the event loop nor local writers are held up. Links are served in turn. When nothing
+ * waits, row clocks are folded and what was held back is looked at again.
  */
 import type { Clock } from "../clock.ts";
 import { ReplicaError } from "../errors.ts";

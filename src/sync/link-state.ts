@@ -11,7 +11,10 @@ export interface LinkOptions {
   readBytes: number;
   /** How long an acknowledgement may wait for more to acknowledge. @default 20 */
   ackDelayMs: number;
-  /** Something is sent at least this often; three without hearing anything end the link. @default 5000 */
+  /**
+   * Something is sent at least this often; three without hearing anything end the link. @default
+   * 5000
+   */
   heartbeatMs: number;
   /** First wait before asking again; doubles. @default 500 */
   retryMs: number;
@@ -35,14 +38,18 @@ export interface LinkConfig extends Partial<LinkOptions> {
   readonly shapes: Iterable<ShapeHash>;
 }
 
-/** `nowMs` is any clock; one that steps back, or jumps ahead by more than a heartbeat, does no harm. */
+/**
+ * `nowMs` is any clock; one that steps back, or jumps ahead by more than a heartbeat, does no harm.
+ */
 export type LinkInput =
   | { type: "open"; nowMs: number }
   | { type: "message"; message: Message; bytes: number; nowMs: number }
   | { type: "tick"; nowMs: number }
   /** The log grew. Entries that did not rise may be left out. */
   | { type: "grew"; vector: ReadonlyVersionVector; nowMs: number }
-  /** A `read` was done and its CHANGES sent, up to `last`; below the first asked if none was there. */
+  /**
+   * A `read` was done and its CHANGES sent, up to `last`; below the first asked if none was there.
+   */
   | { type: "read"; origin: number; last: number; bytes: number; nowMs: number }
   /** Merging records of this link found `first` missing and dropped what comes after it. */
   | { type: "gap"; origin: number; first: number; nowMs: number }
@@ -78,7 +85,9 @@ export interface Chunk {
   readonly bytes: number;
 }
 
-/** One origin's changesets, seen from this link. All numbers are sequences unless named otherwise. */
+/**
+ * One origin's changesets, seen from this link. All numbers are sequences unless named otherwise.
+ */
 export interface OriginProgress {
   readonly origin: number;
   /** Held here. */

@@ -1,6 +1,6 @@
 /**
- * `verify`: two peers compare digests of a table's rows and list what differs, without sending rows.
- * Both sides walk their table in slices, so neither holds up its event loop.
+ * `verify`: two peers compare digests of a table's rows and list what differs, without sending
+ * rows. Both sides walk their table in slices, so neither holds up its event loop.
  */
 import { ReplicaError } from "../errors.ts";
 import type { Bucket, BucketRow, Digest, VerifyMessage } from "./protocol-verify.ts";
@@ -74,7 +74,9 @@ export async function answerVerify(
   return undefined;
 }
 
-/** Compares every table with a peer's. Stops listing, not counting tables, at `limit` differences. */
+/**
+ * Compares every table with a peer's. Stops listing, not counting tables, at `limit` differences.
+ */
 export async function verifyTables(
   store: Digestible,
   tables: readonly string[],

@@ -1,4 +1,7 @@
-/** The listening side of WebSockets, on `ws`: with a port of its own, or on the application's server. */
+/**
+ * The listening side of WebSockets, on `ws`: with a port of its own, or on the application's
+ * server.
+ */
 import type { IncomingMessage, Server } from "node:http";
 import type { Duplex } from "node:stream";
 import { type WebSocket, WebSocketServer } from "ws";

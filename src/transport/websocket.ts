@@ -15,7 +15,9 @@ export interface WebSocketOptions {
    * @default that of `ws`
    */
   WebSocket?: WebSocketConstructor;
-  /** Sent with the handshake, where the constructor knows them (`ws`, Bun, Node.js). @default none */
+  /**
+   * Sent with the handshake, where the constructor knows them (`ws`, Bun, Node.js). @default none
+   */
   headers?: Record<string, string>;
   /** @default the system's clock */
   clock?: Clock;

@@ -1,0 +1,154 @@
+// Between JavaScript values and ours: the arguments of a call, its results and its errors.
+#pragma once
+#include <node_api.h>
+
+#include "connection.h"
+
+namespace mergelite {
+
+inline napi_value Undefined(napi_env env) {
+  napi_value value;
+  napi_get_undefined(env, &value);
+  return value;
+}
+inline napi_value Number(napi_env env, double number) {
+  napi_value value;
+  napi_create_double(env, number, &value);
+  return value;
+}
+inline napi_value Number(napi_env env, uint64_t number) {
+  return Number(env, static_cast<double>(number));
+}
+inline napi_value Boolean(napi_env env, bool flag) {
+  napi_value value;
+  napi_get_boolean(env, flag, &value);
+  return value;
+}
+inline napi_value String(napi_env env, Span text) {
+  napi_value value;
+  napi_create_string_utf8(env, reinterpret_cast<const char*>(text.data), text.size, &value);
+  return value;
+}
+inline napi_value String(napi_env env, const char* text) {
+  napi_value value;
+  napi_create_string_utf8(env, text, NAPI_AUTO_LENGTH, &value);
+  return value;
+}
+inline napi_value Array(napi_env env) {
+  napi_value value;
+  napi_create_array(env, &value);
+  return value;
+}
+inline void Push(napi_env env, napi_value array, napi_value value) {
+  uint32_t length;
+  napi_get_array_length(env, array, &length);
+  napi_set_element(env, array, length, value);
+}
+inline napi_value Buffer(napi_env env, Span bytes) {
+  void* data;
+  napi_value buffer, array;
+  if (napi_create_arraybuffer(env, bytes.size, &data, &buffer) != napi_ok) return Undefined(env);
+  if (bytes.size > 0) memcpy(data, bytes.data, bytes.size);
+  napi_create_typedarray(env, napi_uint8_array, bytes.size, buffer, 0, &array);
+  return array;
+}
+inline Text Hex(uint64_t number) {
+  Text text;
+  for (int shift = 60; shift >= 0; shift -= 4) {
+    const char digit[2] = {"0123456789abcdef"[number >> shift & 15], 0};
+    text << digit;
+  }
+  return text;
+}
+
+class Object {
+ public:
+  explicit Object(napi_env env) : env_(env) { napi_create_object(env, &value_); }
+  Object& Set(const char* name, napi_value value) {
+    napi_set_named_property(env_, value_, name, value);
+    return *this;
+  }
+  Object& Set(const char* name, uint64_t number) { return Set(name, Number(env_, number)); }
+  Object& Flag(const char* name, bool flag) { return Set(name, Boolean(env_, flag)); }
+  operator napi_value() const { return value_; }
+
+ private:
+  napi_env env_;
+  napi_value value_;
+};
+
+inline void Throw(napi_env env, const char* code, const char* message, const char* hint) {
+  napi_value error;
+  napi_create_error(env, String(env, code), String(env, message), &error);
+  napi_set_named_property(env, error, "hint", String(env, hint));
+  napi_throw(env, error);
+}
+
+// The arguments of one call. The first is a handle, except where there is none.
+class Call {
+ public:
+  Call(napi_env env, napi_callback_info info) : env(env) {
+    size_t count = kMax;
+    napi_get_cb_info(env, info, &count, argv_, nullptr, nullptr);
+  }
+
+  // Null, with an exception pending, when the connection is closed.
+  Connection* Find() {
+    Connection* connection = FindConnection(static_cast<int>(Integer(0)));
+    if (connection == nullptr || connection->finalized) {
+      Throw(env, "CLOSED", "the database connection is closed", "Open it again and attach anew.");
+      return nullptr;
+    }
+    connection->error.Clear();
+    return connection;
+  }
+  double Real(size_t index) {
+    double value = 0;
+    napi_get_value_double(env, argv_[index], &value);
+    return value;
+  }
+  uint64_t Integer(size_t index) {
+    const double value = Real(index);
+    return value > 0 && value < 9007199254740992.0 ? static_cast<uint64_t>(value) : 0;
+  }
+  Text String(size_t index) {
+    size_t size = 0;
+    Text text;
+    if (napi_get_value_string_utf8(env, argv_[index], nullptr, 0, &size) != napi_ok) return text;
+    Bytes bytes;
+    auto* data = reinterpret_cast<char*>(bytes.Reserve(size + 1));
+    napi_get_value_string_utf8(env, argv_[index], data, size + 1, &size);
+    text.Add({bytes.data(), size});
+    return text;
+  }
+  Span View(size_t index) { return ViewOf(argv_[index]); }
+  Span ViewOf(napi_value value) {
+    void* data = nullptr;
+    size_t length = 0;
+    napi_typedarray_type type;
+    if (napi_get_typedarray_info(env, value, &type, &length, &data, nullptr, nullptr) != napi_ok) {
+      return {};
+    }
+    if (type == napi_biguint64_array) length *= 8;
+    return {static_cast<const uint8_t*>(data), length};
+  }
+  napi_value at(size_t index) const { return argv_[index]; }
+
+  // Throws the connection's error unless all went well.
+  bool Failed(Connection* connection, int rc) {
+    if (rc == SQLITE_OK) return false;
+    const Error& error = connection->error;
+    Throw(env, error.code[0] != 0 ? error.code : "SQLITE",
+          error.message.empty() ? "the operation failed" : error.message.c_str(),
+          error.hint.c_str());
+    return true;
+  }
+
+  napi_env env;
+
+ private:
+  static constexpr size_t kMax = 6;
+  napi_value argv_[kMax];
+};
+
+}  // namespace mergelite

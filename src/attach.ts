@@ -1,0 +1,23 @@
+/** `attach`: where an application begins. */
+import { ReplicaError } from "./errors.ts";
+import type { SqliteDatabase } from "./log/store.ts";
+import { type AttachOptions, readOptions } from "./options.ts";
+import { Replica } from "./replica.ts";
+
+const attached = new WeakMap<object, Replica>();
+
+/**
+ * Makes a database converge with its peers from here on. Synchronous: no write can slip past.
+ * @throws ALREADY_ATTACHED, INVALID_OPTION, IN_TRANSACTION, TABLE_MISSING, TABLE_NO_KEY and the
+ * other TABLE_… codes, FILE_DAMAGED
+ */
+export function attach(db: SqliteDatabase, options: AttachOptions = {}): Replica {
+  if (attached.has(db)) {
+    throw new ReplicaError("ALREADY_ATTACHED", "this database connection has a replica already", {
+      hint: "Use the one `attach` returned first, or close it.",
+    });
+  }
+  const replica = new Replica(db, readOptions(options), () => attached.delete(db));
+  attached.set(db, replica);
+  return replica;
+}
