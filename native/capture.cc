@@ -112,8 +112,8 @@ int Capture::Resolve(Connection* connection, sqlite3_value* literal, CaptureOp* 
     Text message("the columns of table ");
     message.Name(found->name.c_str()) << " have changed since its triggers were made";
     return connection->Fail("SCHEMA_STALE", message,
-                            "Commit the schema change alone; attached replicas then renew the "
-                            "triggers, or run `mergelite init` on the file.");
+                            "Commit the schema change alone, in WAL mode; or attach once, which "
+                            "renews the triggers.");
   }
   *table = found;
   return SQLITE_OK;

@@ -66,8 +66,7 @@ int Capture::CheckStale(Connection* connection) {
     if (!table->stale) continue;
     Text message("table ");
     message.Name(table->name.c_str()) << " was altered and written in one transaction";
-    return connection->Fail("SCHEMA_STALE", message,
-                            "Commit the ALTER TABLE first, then write.");
+    return connection->Fail("SCHEMA_STALE", message, "Commit the ALTER TABLE first, then write.");
   }
   return SQLITE_OK;
 }
@@ -148,8 +147,7 @@ int Capture::SettleTouchedTwice(Connection* connection) {
   Patch patch;
   while (reader.Next(&patch)) {
     if (!tables_[patch.shape_index]->has_user_triggers) continue;
-    touches.push_back({patch.shape_index,
-                       static_cast<size_t>(patch.bytes.data - body_.data()),
+    touches.push_back({patch.shape_index, static_cast<size_t>(patch.bytes.data - body_.data()),
                        static_cast<size_t>(patch.encoded_key.data - body_.data()),
                        patch.encoded_key.size});
   }

@@ -218,7 +218,10 @@ int MergeRecord(Connection* connection, const Record& record, const Deadline& de
   if (!sensible) {
     rc = Refuse(connection, record, "patches make no sense");
     if (rc != SQLITE_OK) return rc;
-    EncodePayload({}, &empty);
+    // Of a large transaction's part, what is left is that the transaction goes on.
+    PayloadParts parts;
+    parts.flags = changeset.payload.flags;
+    EncodePayload(parts, &empty);
     stored.payload = empty.span();
   }
   rc = log.Append(connection, *origin, stored);
@@ -227,6 +230,8 @@ int MergeRecord(Connection* connection, const Record& record, const Deadline& de
                      TooFarAhead(connection, record.timestamp);
   origin->held = record.sequence;
   origin->dirty = true;
+  // A part that another one follows completes nothing.
+  if (waits && changeset.payload.continues()) return SQLITE_OK;
   if (waits) return MergePending(connection, origin, deadline);
   if (sensible) {
     rc = MergePatches(connection, origin, record, &changeset);

@@ -53,9 +53,7 @@ class RowMerge {
  private:
   Span Identity() const { return merge_.identity.span(); }
   RowClock& clock() { return merge_.clock; }
-  void Absorb() {
-    merge_.clocks.Absorb(connection_, target_, patch_, Identity(), incoming_.stamp);
-  }
+  void Absorb() { merge_.clocks.Absorb(connection_, target_, patch_, Identity(), incoming_.stamp); }
   void Lost() { merge_.stats->lost++; }
   int ParkWhole(const char* reason, const char* detail = "") {
     return Park(connection_, incoming_, *patch_.shape, Identity(), reason, detail, patch_.bytes);
@@ -140,8 +138,7 @@ class RowMerge {
   int Withhold() {
     Absorb();
     if (patch_.operation == Operation::kInsert) {
-      const int rc =
-          DropParkedBefore(connection_, *table_, Identity(), incoming_.stamp, false);
+      const int rc = DropParkedBefore(connection_, *table_, Identity(), incoming_.stamp, false);
       if (rc != SQLITE_OK) return rc;
     }
     return ParkWhole("unique");

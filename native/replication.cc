@@ -263,7 +263,8 @@ int StopReplication(Connection* connection, const char* name) {
   statement.String(1, name);
   rc = connection->Check(statement.Run());
   connection->catalog.Invalidate();
-  return rc;
+  // A table that was renamed has taken its triggers along.
+  return rc == SQLITE_OK ? DropStrayTriggers(connection) : rc;
 }
 
 namespace {
@@ -280,7 +281,10 @@ int Renew(Connection* connection, const Text& name) {
   // A table that is gone, or that means other rows now, is no longer replicated from here.
   const bool other_rows = !SameKey(info.shape, before);
   if (info.kind != TableInfo::Kind::kTable || other_rows) {
-    rc = StopReplication(connection, name.c_str());
+    Text companion = name.Copy();
+    companion << "_patches";
+    Text sql("DROP TABLE IF EXISTS main.");
+    rc = connection->Execute(sql.Name(companion.c_str()).c_str());
     return rc == SQLITE_OK && other_rows ? ForgetRows(connection, name) : rc;
   }
   rc = Adopt(connection, info);

@@ -188,6 +188,23 @@ class TriggerWriter {
   int64_t tag_;
 };
 
+// Drops the triggers that a query names.
+int DropSelected(Connection* connection, Statement* query) {
+  std::vector<Text> statements;
+  int rc;
+  while ((rc = query->Step()) == SQLITE_ROW) {
+    Text sql("DROP TRIGGER main.");
+    sql.Name(query->ColumnText(0));
+    statements.push_back(static_cast<Text&&>(sql));
+  }
+  if (rc != SQLITE_OK) return connection->Check(rc);
+  for (const Text& sql : statements) {
+    rc = connection->Execute(sql.c_str());
+    if (rc != SQLITE_OK) return rc;
+  }
+  return SQLITE_OK;
+}
+
 }  // namespace
 
 int CreateTriggers(Connection* connection, const TableInfo& info, int64_t shape_id, int64_t tag) {
@@ -203,24 +220,23 @@ size_t CountTriggers(const TableInfo& info) {
 
 int DropTriggers(Connection* connection, const char* table) {
   Statement query;
-  int rc = connection->Check(query.Prepare(
+  const int rc = connection->Check(query.Prepare(
       connection->api, connection->db,
       "SELECT name FROM main.sqlite_schema WHERE type = 'trigger' AND tbl_name = ?1 COLLATE "
       "NOCASE AND substr(name, 1, 11) = '_mergelite_'"));
   if (rc != SQLITE_OK) return rc;
   query.String(1, table);
-  std::vector<Text> statements;
-  while ((rc = query.Step()) == SQLITE_ROW) {
-    Text sql("DROP TRIGGER main.");
-    sql.Name(query.ColumnText(0));
-    statements.push_back(static_cast<Text&&>(sql));
-  }
-  if (rc != SQLITE_OK) return connection->Check(rc);
-  for (const Text& sql : statements) {
-    rc = connection->Execute(sql.c_str());
-    if (rc != SQLITE_OK) return rc;
-  }
-  return SQLITE_OK;
+  return DropSelected(connection, &query);
+}
+
+int DropStrayTriggers(Connection* connection) {
+  Statement query;
+  const int rc = connection->Check(query.Prepare(
+      connection->api, connection->db,
+      "SELECT name FROM main.sqlite_schema AS s WHERE type = 'trigger' AND substr(name, 1, 11) = "
+      "'_mergelite_' AND NOT EXISTS (SELECT 1 FROM main._mergelite_tables AS t WHERE t.active AND "
+      "t.name = s.tbl_name)"));
+  return rc == SQLITE_OK ? DropSelected(connection, &query) : rc;
 }
 
 }  // namespace mergelite

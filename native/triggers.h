@@ -9,5 +9,7 @@ int CreateTriggers(Connection* connection, const TableInfo& info, int64_t shape_
 // How many triggers a table like this has when it is captured.
 size_t CountTriggers(const TableInfo& info);
 int DropTriggers(Connection* connection, const char* table);
+// Those of tables that are not replicated.
+int DropStrayTriggers(Connection* connection);
 
 }  // namespace mergelite
