@@ -5,6 +5,7 @@ import { columnsOf, inFolder, median, open, shapes, table, time } from "./lib.mj
 
 const batch = 1000;
 const sliceMs = 4;
+const changesetsPerMessage = 10;
 
 function withExtension(db) {
   db.loadExtension(extensionPath);
@@ -14,19 +15,32 @@ function withExtension(db) {
   return handle;
 }
 
-/** The messages a peer would send: what `write` did on a database of its own. */
-function recordWrites(folder, name, shape, write) {
-  const db = open(folder, name, shape);
-  const handle = withExtension(db);
-  write(db);
-  const [peer, held] = native.vector(handle);
+/** The messages a peer would send for its changesets `first` to `last`. */
+function messagesOf(handle, first, last) {
+  const [peer] = native.vector(handle);
   const messages = [];
-  for (let first = 1; first <= held; first += batch / 100) {
-    messages.push(native.readLog(handle, peer, first, first + batch / 100 - 1, 1 << 30));
+  for (let at = first; at <= last; at += changesetsPerMessage) {
+    const end = Math.min(at + changesetsPerMessage - 1, last);
+    messages.push(native.readLog(handle, peer, at, end, 1 << 30));
   }
+  return messages;
+}
+
+/** What a peer sends that inserts all rows, and later updates one column of each. */
+function record(folder, shape, count) {
+  const db = open(folder, "writer.db", shape);
+  const handle = withExtension(db);
+  // A second behind, so that writes of the receiving peer are newer.
+  native.setClock(handle, Date.now() - 1000);
+  insertRows(db, shape, 0, count);
+  const inserted = native.vector(handle)[1];
+  updateRows(db, shape, count, 7_000_000);
+  const held = native.vector(handle)[1];
   const { descriptors } = native.shapes(handle, 0);
+  const inserts = { descriptors, messages: messagesOf(handle, 1, inserted) };
+  const updates = { descriptors, messages: messagesOf(handle, inserted + 1, held) };
   db.close();
-  return { messages, descriptors };
+  return { inserts, updates };
 }
 
 function insertRows(db, shape, from, count) {
@@ -124,9 +138,7 @@ export function mergeBench({ rounds = 5, count = 100_000, names = Object.keys(sh
     const shape = shapes[name];
     inFolder((folder) => {
       const rows = Array.from({ length: count }, (_, i) => shape.row(i));
-      const inserts = recordWrites(folder, "writer-1.db", shape, (db) =>
-        insertRows(db, shape, 0, count),
-      );
+      const { inserts, updates } = record(folder, shape, count);
       const everyRound = (run) => Array.from({ length: rounds }, (_, round) => run(round));
       for (const fold of [false, true]) {
         note(
@@ -143,18 +155,6 @@ export function mergeBench({ rounds = 5, count = 100_000, names = Object.keys(sh
           ),
         );
       }
-      const ahead = open(folder, "writer-2.db", shape);
-      insertRows(ahead, shape, 0, count);
-      const handle = withExtension(ahead);
-      native.setClock(handle, Date.now() - 1000);
-      updateRows(ahead, shape, count, 7_000_000);
-      const [peer, held] = native.vector(handle);
-      const messages = [];
-      for (let first = 1; first <= held; first += 10) {
-        messages.push(native.readLog(handle, peer, first, first + 9, 1 << 30));
-      }
-      const updates = { messages, descriptors: native.shapes(handle, 0).descriptors };
-      ahead.close();
       note(
         "merge one-column updates, half lose",
         name,
