@@ -68,7 +68,8 @@ if (!Number.isInteger(seconds) || seconds < 1) fail("seconds is a whole number a
 const clang = findClang();
 for (const target of targets) mkdirSync(join(work, target), { recursive: true });
 const seeds = compile(clang, "seeds", "address,undefined");
-if (spawnSync(seeds, [work], { stdio: "inherit" }).status !== 0) fail("the seeds cannot be written");
+if (spawnSync(seeds, [work], { stdio: "inherit" }).status !== 0)
+  fail("the seeds cannot be written");
 let failures = 0;
 for (const target of only === undefined ? targets : [only]) {
   const binary = compile(clang, `${target}_fuzz`, "fuzzer,address,undefined");

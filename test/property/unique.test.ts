@@ -19,7 +19,8 @@ const columns = "id INTEGER PRIMARY KEY, a TEXT COLLATE NOCASE, b INTEGER, c INT
 const constrained =
   `CREATE TABLE t (${columns}, UNIQUE (a), UNIQUE (b, c));` +
   "CREATE UNIQUE INDEX partly ON t (v) WHERE v IS NOT NULL AND b > 1";
-const histories = Number(process.env["UNIQUE_HISTORIES"] ?? 250);
+const { UNIQUE_HISTORIES = "250" } = process.env;
+const histories = Number(UNIQUE_HISTORIES);
 
 interface Row {
   id: number;
