@@ -95,6 +95,7 @@ class Catalog {
 
   // The shape of a hash, null when it is unknown.
   int FindShape(Connection* connection, uint64_t hash, const Shape** shape);
+  int64_t last_shape_id() const { return shapes_loaded_; }
   // Stores a shape unless it is known, and tells its id.
   int AddShape(Connection* connection, Span descriptor, int64_t* id);
 

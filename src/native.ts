@@ -92,8 +92,11 @@ export interface Binding {
    * Absorbs local changesets, merges what was held back, folds row clocks, for about `budgetMs`.
    */
   maintain(handle: Handle, budgetMs: number): MergeResult;
-  /** Descriptors of shapes with id above `since`: `{ last, descriptors }`. */
-  shapes(handle: Handle, since: number): { last: number; descriptors: Uint8Array[] };
+  /**
+   * Descriptors of shapes with id above `since`. With `look` 1 the file is asked, else only what
+   * this connection has seen.
+   */
+  shapes(handle: Handle, since: number, look?: 0 | 1): { last: number; descriptors: Uint8Array[] };
   /** Stores descriptors another peer sent. */
   learnShapes(handle: Handle, descriptors: Uint8Array[]): void;
   /** Reads the whole log's lengths: for operators, not for every second. */

@@ -269,9 +269,13 @@ export class Replica implements AsyncDisposable {
     );
     if (!gained) return;
     const [self] = this.#marks;
-    const before = this.#announced.get(self?.peerId ?? 0) ?? 0;
+    const told = this.#announced;
+    const before = told.get(self?.peerId ?? 0) ?? 0;
     this.#announced = heldOf(this.#marks);
-    this.#hub.grew();
+    const foreign = this.#marks.slice(1);
+    this.#hub.grew({
+      look: foreign.some(({ peerId, held }) => held > (told.get(peerId) ?? 0)),
+    });
     if (self === undefined || self.held === before) return;
     this.#commitsSinceMaintenance += self.held - before;
     this.#scheduleMaintenance();

@@ -86,9 +86,14 @@ export class Store {
     return call(() => native.maintain(this.#handle, budgetMs));
   }
 
-  /** Hashes of the shapes that this store did not know at the last call. */
-  newShapes(): string[] {
-    const { last, descriptors } = call(() => native.shapes(this.#handle, this.#lastShape));
+  /**
+   * Hashes of the shapes that this store did not know at the last call. Cheap, unless the file has
+   * to be looked into for shapes another process has stored.
+   */
+  newShapes({ look = false }: { look?: boolean } = {}): string[] {
+    const { last, descriptors } = call(() =>
+      native.shapes(this.#handle, this.#lastShape, look ? 1 : 0),
+    );
     this.#lastShape = last;
     return descriptors.map((descriptor) => {
       const hash = native.shapeHash(descriptor);
@@ -102,6 +107,7 @@ export class Store {
   }
 
   descriptors(hashes: readonly string[]): Uint8Array[] {
+    if (hashes.some((hash) => !this.#descriptorsByHash.has(hash))) this.newShapes({ look: true });
     return hashes.flatMap((hash) => this.#descriptorsByHash.get(hash) ?? []);
   }
 

@@ -73,11 +73,14 @@ export class Hub {
     return connection;
   }
 
-  /** The log has more than the links were told. */
-  grew(): void {
+  /**
+   * The log has more than the links were told. `look`: changesets came that this connection has not
+   * merged itself, perhaps with shapes it has not seen.
+   */
+  grew({ look }: { look: boolean }): void {
     const vector = heldOf(this.#owner.marks());
     const nowMs = this.#options.clock.now();
-    this.#announceShapes(undefined);
+    this.#announceShapes(undefined, look);
     for (const link of this.#links) link.input({ type: "grew", vector, nowMs });
   }
 
@@ -152,7 +155,7 @@ export class Hub {
   async #converse(transport: Transport, signal: AbortSignal): Promise<void> {
     const marks = this.#owner.marks();
     const [self] = marks;
-    this.#store.newShapes();
+    this.#store.newShapes({ look: true });
     const link = new LinkHost(
       transport,
       {
@@ -204,8 +207,8 @@ export class Hub {
     this.#announceShapes(link);
   }
 
-  #announceShapes(from: LinkHost | undefined): void {
-    const hashes = this.#store.newShapes();
+  #announceShapes(from: LinkHost | undefined, look = false): void {
+    const hashes = this.#store.newShapes({ look });
     if (hashes.length === 0) return;
     const nowMs = this.#options.clock.now();
     for (const link of this.#links) {
