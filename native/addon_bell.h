@@ -19,9 +19,11 @@ inline void Ring(void* context) {
 }
 
 inline void HearBell(napi_env env, napi_value callback, void* context, void*) {
+  // What was still queued when the environment went down: the bell is freed by then.
+  if (env == nullptr) return;
   auto* bell = static_cast<Bell*>(context);
   bell->rung.store(false);
-  if (env == nullptr || FindConnection(bell->handle) == nullptr) return;
+  if (FindConnection(bell->handle) == nullptr) return;
   napi_value result;
   napi_call_function(env, Undefined(env), callback, 0, nullptr, &result);
 }
