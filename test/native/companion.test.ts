@@ -189,7 +189,7 @@ describe("closing", () => {
       () => native.vector(handle),
       () => native.status(handle),
       () => native.readLog(handle, 1, 1, 1, 1),
-      () => native.shapes(handle, 0),
+      () => native.shapes(handle, 0, 1),
     ]) {
       expect(call).toThrow(/no such table/);
     }

@@ -27,7 +27,6 @@ parentPort.postMessage("ready");
   if (!stop) return setImmediate(read);
   db.close();
   parentPort.postMessage({ seen: [...seen], reads });
-  parentPort.close();
 })();
 `;
 
@@ -66,7 +65,7 @@ test("a reader sees whole changesets only", async () => {
     }
     worker.postMessage("stop");
     const [result] = (await once(worker, "message")) as [{ seen: number[]; reads: number }];
-    await once(worker, "exit");
+    await worker.terminate();
     expect(result.reads).toBeGreaterThan(0);
     expect(result.seen).toEqual([accounts * 100]);
   } finally {
