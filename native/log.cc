@@ -108,6 +108,7 @@ int Log::Refresh(Connection* connection) {
   if (valid_ && version == data_version_) return SQLITE_OK;
   tag_ = tag;
   valid_ = false;
+  loads_++;
   rc = LoadOrigins(connection);
   if (rc != SQLITE_OK) return rc;
   valid_ = true;

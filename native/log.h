@@ -37,6 +37,8 @@ class Log {
   // After the system tables were dropped.
   void Forget();
   bool loaded() const { return valid_; }
+  // Grows whenever another connection may have changed the file.
+  uint64_t loads() const { return loads_; }
 
   int64_t tag() const { return tag_; }
   uint64_t peer_id() const { return self_ == nullptr ? 0 : self_->peer; }
@@ -95,6 +97,7 @@ class Log {
 
   bool valid_ = false;
   uint32_t data_version_ = 0;
+  uint64_t loads_ = 0;
   int64_t tag_ = 0;
   uint64_t newest_timestamp_ = 0;
   Origin* self_ = nullptr;

@@ -49,6 +49,7 @@ struct MergeState {
   std::vector<std::unique_ptr<Target>> targets;
   // Whether any patch is parked; -1 not known yet.
   int any_parked = -1;
+  uint64_t parked_loads = 0;     // another connection may have parked something since this many
   int64_t retried_version = -1;  // the schema under which everything parked was tried again
   int64_t retried_id = 0;
   int64_t retried_last = 0;  // what is parked anew while retrying waits for the next schema

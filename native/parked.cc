@@ -86,7 +86,9 @@ SinglePatch::SinglePatch(Span bytes, const Shape* shape) {
 
 bool AnyParked(Connection* connection) {
   MergeState& merge = *connection->merge;
-  if (merge.any_parked >= 0) return merge.any_parked != 0;
+  if (merge.any_parked >= 0 && merge.parked_loads == connection->log.loads()) {
+    return merge.any_parked != 0;
+  }
   Statement query;
   if (query.Prepare(connection->api, connection->db,
                     "SELECT EXISTS (SELECT 1 FROM main._mergelite_parked)") != SQLITE_OK ||
@@ -94,6 +96,7 @@ bool AnyParked(Connection* connection) {
     return true;
   }
   merge.any_parked = query.ColumnInteger(0) != 0 ? 1 : 0;
+  merge.parked_loads = connection->log.loads();
   return merge.any_parked != 0;
 }
 
