@@ -1,7 +1,6 @@
 {
   "variables": {
     "mergelite_asan%": 0,
-    "mergelite_faults%": 0,
     "sqlite_headers%": "<!(node -p \"require('path').relative('.',require.resolve('better-sqlite3/package.json')+'/../deps/sqlite3')\")",
   },
   "targets": [

@@ -119,7 +119,7 @@ int Capture::Resolve(Connection* connection, sqlite3_value* literal, CaptureOp* 
   return SQLITE_OK;
 }
 
-int Capture::AppendHead(Connection*, Table* table, Operation operation) {
+void Capture::AppendHead(Table* table, Operation operation) {
   if (table->capture_epoch != epoch_) {
     table->capture_epoch = epoch_;
     table->capture_index = static_cast<uint32_t>(tables_.size());
@@ -130,7 +130,6 @@ int Capture::AppendHead(Connection*, Table* table, Operation operation) {
   if (table->has_user_triggers) settle_rows_ = true;
   body_.Varint(PatchHead(table->capture_index, operation));
   patch_count_++;
-  return SQLITE_OK;
 }
 
 int Capture::AppendKey(Connection* connection, const Table& table, sqlite3_value** values) {
@@ -154,7 +153,7 @@ int Capture::RecordInsert(Connection* connection, Table* table, int argc, sqlite
     return connection->Fail("CAPTURE_MISUSE", "a capture call with the wrong number of values");
   }
   const size_t start = body_.size();
-  AppendHead(connection, table, Operation::kInsert);
+  AppendHead(table, Operation::kInsert);
   const int rc = AppendKey(connection, *table, argv);
   if (rc != SQLITE_OK) {
     body_.Truncate(start);
@@ -175,7 +174,7 @@ int Capture::RecordDelete(Connection* connection, Table* table, int argc, sqlite
     // A row from before replication may have no key; it was never replicated.
     if (connection->api->value_type(argv[i]) == SQLITE_NULL) return SQLITE_OK;
   }
-  AppendHead(connection, table, Operation::kDelete);
+  AppendHead(table, Operation::kDelete);
   return AppendKey(connection, *table, argv);
 }
 
@@ -196,7 +195,7 @@ int Capture::RecordColumns(Connection* connection, Table* table, int argc, sqlit
     if (bitmap == 0) {
       const LastUpdate last = last_update_;
       const size_t start = body_.size();
-      AppendHead(connection, table, Operation::kUpdate);
+      AppendHead(table, Operation::kUpdate);
       const int rc = AppendKey(connection, *table, argv);
       if (rc != SQLITE_OK) return rc;
       const size_t key_end = body_.size();

@@ -69,7 +69,7 @@ class Capture {
 
   int Enlist(Connection* connection);
   int Resolve(Connection* connection, sqlite3_value* literal, CaptureOp* op, Table** table);
-  int AppendHead(Connection* connection, Table* table, Operation operation);
+  void AppendHead(Table* table, Operation operation);
   int AppendKey(Connection* connection, const Table& table, sqlite3_value** values);
   int RecordInsert(Connection* connection, Table* table, int argc, sqlite3_value** argv);
   int RecordDelete(Connection* connection, Table* table, int argc, sqlite3_value** argv);

@@ -120,7 +120,7 @@ int Capture::SettleCandidates(Connection* connection) {
       continue;
     }
     if (rc != SQLITE_OK) return connection->Check(rc);
-    AppendHead(connection, table, Operation::kDelete);
+    AppendHead(table, Operation::kDelete);
     body_.Append(begin, static_cast<size_t>(in.at() - begin));
   }
   candidates_.Clear();
@@ -201,12 +201,12 @@ int Capture::AppendFromTable(Connection* connection, Table* table, Span encoded_
   BindKey(&table->read_row, key.data(), key.size());
   rc = table->read_row.Step();
   if (rc == SQLITE_OK) {
-    AppendHead(connection, table, Operation::kDelete);
+    AppendHead(table, Operation::kDelete);
     body_.Append(encoded_key);
     return SQLITE_OK;
   }
   if (rc != SQLITE_ROW) return connection->Check(rc);
-  AppendHead(connection, table, bitmap == nullptr ? Operation::kInsert : Operation::kUpdate);
+  AppendHead(table, bitmap == nullptr ? Operation::kInsert : Operation::kUpdate);
   // The key as the row spells it by now: under NOCASE a trigger may have changed that, too.
   for (size_t i = 0; i < shape.keys.size(); i++) {
     Value part;

@@ -240,7 +240,7 @@ export class Replica implements AsyncDisposable {
         room: (link) => this.#scheduler.room(this.#sourceOf(link), queueBytesMax),
         onLinkLive: (link) => this.#onLinkLive(link),
         onLinkEnded: (link, end) => this.#onLinkEnded(link, end),
-        onDial: (event) => this.#events.emit("dial", { name: event.name, error: event.error }),
+        onDial: (event) => this.#events.emit("dial", event),
         onProgress: () => this.#waiters.check(),
         onError: (error) => this.#events.emit("error", { error }),
       },

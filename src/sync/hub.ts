@@ -26,7 +26,7 @@ export interface HubOwner {
   room(link: LinkHost): Promise<void>;
   onLinkLive(link: LinkHost): void;
   onLinkEnded(link: LinkHost, end: LinkEnd): void;
-  onDial(event: { name: string; error?: unknown; delayMs?: number }): void;
+  onDial(event: { name: string; error: unknown }): void;
   onProgress(): void;
   onError(error: ReplicaError): void;
 }
