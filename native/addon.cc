@@ -320,6 +320,14 @@ napi_value SetClock(napi_env env, napi_callback_info info) {
   return Undefined(env);
 }
 
+napi_value SetSeed(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  Connection* connection = call.Find();
+  if (connection == nullptr) return nullptr;
+  connection->seed = call.Integer(1);
+  return Undefined(env);
+}
+
 napi_value SetDrift(napi_env env, napi_callback_info info) {
   Call call(env, info);
   Connection* connection = call.Find();
@@ -356,6 +364,7 @@ NAPI_MODULE_INIT(/* napi_env env, napi_value exports */) {
       {"digestRows", Digest},
       {"digestBucket", Bucket},
       {"setClock", SetClock},
+      {"setSeed", SetSeed},
       {"setDriftMax", SetDrift},
   };
   for (const auto& entry : functions) {

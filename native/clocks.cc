@@ -38,6 +38,7 @@ Deadline::Deadline(const Connection* connection, double budget_ms) : connection_
 }
 
 int64_t Deadline::Now() const {
+  if (connection_->fixed_clock_ms != 0) return looks_++;
   sqlite3_vfs* vfs = connection_->api->vfs_find(nullptr);
   sqlite3_int64 now = 0;
   vfs->xCurrentTimeInt64(vfs, &now);

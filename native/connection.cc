@@ -48,6 +48,20 @@ int64_t Connection::NowMs() const {
   return now - kJulianToUnixMs;
 }
 
+uint64_t Connection::Randomness() {
+  uint64_t bits = 0;
+  if (seed == 0) {
+    api->randomness(sizeof bits, &bits);
+    return bits;
+  }
+  // SplitMix64.
+  seed += 0x9e3779b97f4a7c15;
+  bits = seed;
+  bits = (bits ^ (bits >> 30)) * 0xbf58476d1ce4e5b9;
+  bits = (bits ^ (bits >> 27)) * 0x94d049bb133111eb;
+  return bits ^ (bits >> 31);
+}
+
 int Connection::Check(int rc) {
   if (rc == SQLITE_OK || rc == SQLITE_ROW || rc == SQLITE_DONE) return rc;
   // A virtual table of ours has already said more than SQLite's message does.

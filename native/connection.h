@@ -40,6 +40,8 @@ struct Connection {
   // Merging writes rows that need no capture; `merging` is also what mergelite_merging() tells.
   bool merging = false;
   int64_t fixed_clock_ms = 0;
+  // Not 0: chance follows from it, see Randomness.
+  uint64_t seed = 0;
 
   Error error;
   Catalog catalog;
@@ -56,6 +58,8 @@ struct Connection {
   ~Connection();
 
   int64_t NowMs() const;
+  // 64 bits by chance: SQLite's, or the next number of the seed a simulation has set.
+  uint64_t Randomness();
   bool InTransaction() const { return api->get_autocommit(db) == 0; }
   int Execute(const char* sql) { return Check(api->exec(db, sql, nullptr, nullptr, nullptr)); }
   // Prepares unless that was done before.

@@ -31,12 +31,10 @@ std::atomic<const Api*> g_api[kSlots];
 // clock is left for a new one.
 class IdGenerator {
  public:
-  int64_t Next(const Connection& connection) {
-    const int64_t now = (connection.NowMs() - kEpochMs) / 1000;
+  int64_t Next(Connection* connection) {
+    const int64_t now = (connection->NowMs() - kEpochMs) / 1000;
     if (lane_ < 0 || second_ > now + kSecondsAheadMax) {
-      uint32_t random;
-      connection.api->randomness(sizeof random, &random);
-      lane_ = random & ((1 << kLaneBits) - 1);
+      lane_ = static_cast<int64_t>(connection->Randomness() & ((1 << kLaneBits) - 1));
       second_ = 0;
     }
     if (now > second_) {
@@ -86,7 +84,7 @@ struct Functions {
   }
   static void Id(sqlite3_context* context, int, sqlite3_value**) {
     Extension* extension = Of(context);
-    api()->result_int64(context, extension->ids.Next(extension->connection));
+    api()->result_int64(context, extension->ids.Next(&extension->connection));
   }
 
   static int Register(sqlite3* db, Extension* extension) {

@@ -36,10 +36,7 @@ constexpr uint64_t kPeerIdMask = (uint64_t{1} << 53) - 1;
 
 uint64_t RandomPeerId(Connection* connection) {
   uint64_t id = 0;
-  while (id == 0) {
-    connection->api->randomness(sizeof id, &id);
-    id &= kPeerIdMask;
-  }
+  while (id == 0) id = connection->Randomness() & kPeerIdMask;
   return id;
 }
 
@@ -56,8 +53,7 @@ int Log::CreateTables(Connection* connection) {
   value.integer = 1;
   rc = SetMeta(connection, "format", value);
   if (rc != SQLITE_OK) return rc;
-  connection->api->randomness(sizeof value.integer, &value.integer);
-  value.integer = (value.integer & 0xffffffffff) | 1;
+  value.integer = static_cast<int64_t>(connection->Randomness() & 0xffffffffff) | 1;
   rc = SetMeta(connection, "tag", value);
   if (rc != SQLITE_OK) return rc;
   return RenewIdentity(connection);

@@ -10,6 +10,8 @@ export interface Clock {
   sleep(ms: number, options?: { signal?: AbortSignal | undefined }): Promise<void>;
   /** Calls `fn` once after `ms` unless the returned function is called first. */
   setTimer(ms: number, fn: () => void): () => void;
+  /** Calls `fn` in a later turn, when what is ready now has been handled. */
+  nextTurn(fn: () => void): void;
 }
 
 /** A number in [0, 1), as `Math.random` gives. */
@@ -27,6 +29,8 @@ export const systemClock: Clock = {
     timer.unref();
     return () => clearTimeout(timer);
   },
+  // After the poll phase: messages that arrived together are handled together.
+  nextTurn: (fn) => void setImmediate(fn),
 };
 
 /**

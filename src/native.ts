@@ -121,10 +121,16 @@ export interface Binding {
     bucket: number,
   ): { rows: { key: string; hash: bigint }[]; lastKey: Uint8Array; done: boolean };
   /**
-   * Replaces the wall clock of a connection by a fixed reading in ms; 0 puts it back. For
+   * Replaces the wall clock of a connection by a fixed reading in ms; 0 puts it back. Budgets then
+   * count a millisecond for every look at the clock, so that slices are the same in every run. For
    * simulations.
    */
   setClock(handle: Handle, nowMs: number): void;
+  /**
+   * Draws peer ids and the like of a connection from a seed of 53 bits; 0 puts chance back. For
+   * simulations.
+   */
+  setSeed(handle: Handle, seed: number): void;
   /** How far ahead of the wall clock a changeset may be before it has to wait, in ms. */
   setDriftMax(handle: Handle, driftMaxMs: number): void;
   /** Hash of a shape descriptor, 16 hex digits. */

@@ -160,6 +160,11 @@ export class Replica implements AsyncDisposable {
     return verifyTables(this.#store, this.tables(), { ask, limit });
   }
 
+  /** Looks now for commits of other connections to the file, for where `watchFile` cannot. */
+  poll(): void {
+    this.#onBell();
+  }
+
   /** What an operator asks first. Reads the log's length: not for every second, see `metrics`. */
   status(): Status {
     this.#refreshMarks();

@@ -138,8 +138,8 @@ export class MergeScheduler {
       this.#cancelTimer = undefined;
       if (!this.#closed) this.#runSlice();
     };
-    // After the poll phase: messages that arrived together are merged together.
-    if (delayMs === 0) setImmediate(run);
+    // Not at once: messages that arrive together are merged together.
+    if (delayMs === 0) this.#options.clock.nextTurn(run);
     else this.#cancelTimer = this.#options.clock.setTimer(delayMs, run);
   }
 

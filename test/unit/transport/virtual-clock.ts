@@ -21,6 +21,10 @@ export class VirtualClock implements Clock {
     };
   }
 
+  nextTurn(fn: () => void): void {
+    this.setTimer(0, fn);
+  }
+
   sleep(ms: number, { signal }: { signal?: AbortSignal | undefined } = {}): Promise<void> {
     return new Promise((resolve, reject) => {
       const abort = () => {
