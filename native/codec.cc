@@ -23,14 +23,16 @@ void EncodePayload(const PayloadParts& parts, Bytes* out) {
 }
 
 DecodeError DecodePayload(Span bytes, Payload* payload) {
-  if (bytes.size < 4 + kChecksumBytes) return DecodeError::kTruncated;
+  payload->flags = 0;
+  if (bytes.size < kChecksumBytes) return DecodeError::kTruncated;
   const Span checked{bytes.data, bytes.size - kChecksumBytes};
   Reader tail(checked.end(), bytes.end());
   if (tail.Little(kChecksumBytes) != Crc32c(checked)) return DecodeError::kChecksum;
   Reader in(checked);
   if (in.Byte() != kPayloadFormat) return DecodeError::kFormat;
-  payload->flags = in.Byte();
-  if ((payload->flags & ~kFlagsKnown) != 0) return DecodeError::kFormat;
+  const uint8_t flags = in.Byte();
+  if ((flags & ~kFlagsKnown) != 0) return DecodeError::kFormat;
+  payload->flags = flags;
   const uint64_t shapes = in.Varint();
   if (shapes > in.left() / 8) return DecodeError::kMalformed;
   payload->shape_hashes.clear();

@@ -38,7 +38,8 @@ struct Payload {
 };
 
 enum class DecodeError : uint8_t { kNone, kTruncated, kFormat, kChecksum, kMalformed };
-// The header and the checksum. The patches need the shapes: see PatchReader.
+// The header and the checksum. The patches need the shapes: see PatchReader. Flags that are known
+// are told even where what follows them is malformed, and are 0 otherwise.
 DecodeError DecodePayload(Span bytes, Payload* payload);
 
 struct Patch {

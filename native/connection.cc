@@ -83,6 +83,7 @@ void Connection::Finalize() {
   finalized = true;
   capture.Finalize();
   log.Finalize();
+  refusals.Finalize();
   catalog.Finalize();
   if (merge != nullptr) merge->Finalize();
 }

@@ -7,6 +7,7 @@
 #include "catalog.h"
 #include "clock_cache.h"
 #include "log.h"
+#include "refused.h"
 #include "sqlite_api.h"
 
 namespace mergelite {
@@ -46,6 +47,7 @@ struct Connection {
   Error error;
   Catalog catalog;
   Log log;
+  Refusals refusals;
   Capture capture;
   std::unique_ptr<MergeState> merge;
   Counters counters;

@@ -26,6 +26,13 @@ const char* DecodeErrorText(DecodeError error) {
   }
 }
 
+constexpr const char* kPartRefused = "another part of its transaction makes no sense";
+
+// Bytes that are not what their origin wrote: whoever has them right is asked for them again.
+bool IsDamage(DecodeError error) {
+  return error == DecodeError::kTruncated || error == DecodeError::kChecksum;
+}
+
 struct Changeset {
   Payload payload;
   std::vector<const Shape*> shapes;
@@ -85,21 +92,11 @@ int MergePatches(Connection* connection, Origin* origin, const Record& record,
   return SQLITE_OK;
 }
 
-// A changeset that passes its checksum but makes no sense was made so: it is kept for inspection,
-// and the sequence counts as held, so that the origin's next ones still merge.
+// A changeset that passes its checksum but makes no sense was made so: nothing of it is merged, and
+// its sequence counts as held, so that the origin's next ones are.
 int Refuse(Connection* connection, const Record& record, const char* reason) {
-  MergeState& merge = *connection->merge;
-  int rc = connection->Prepare(&merge.refuse,
-                               "INSERT OR REPLACE INTO main._mergelite_refused (peer, sequence, "
-                               "timestamp, reason, payload) VALUES (?1, ?2, ?3, ?4, ?5)");
-  if (rc != SQLITE_OK) return rc;
-  merge.refuse.Integer(1, static_cast<int64_t>(record.origin));
-  merge.refuse.Integer(2, static_cast<int64_t>(record.sequence));
-  merge.refuse.Integer(3, static_cast<int64_t>(record.timestamp));
-  merge.refuse.String(4, reason);
-  merge.refuse.Bytes(5, record.payload);
-  merge.stats->refused.push_back({record.origin, record.sequence, reason});
-  return connection->Check(merge.refuse.Run());
+  connection->merge->stats->refused.push_back({record.origin, record.sequence, reason});
+  return connection->refusals.Add(connection, record, reason);
 }
 
 void Advance(Connection* connection, Origin* origin, const Record& record) {
@@ -126,15 +123,43 @@ bool TooFarAhead(Connection* connection, uint64_t timestamp) {
 int NextWhole(Connection* connection, const Origin& origin, uint64_t* last) {
   *last = 0;
   Payload payload;
-  return connection->log.ForEach(
-      connection, origin, origin.merged, origin.held, [&](const Record& record) {
-        if (TooFarAhead(connection, record.timestamp)) return false;
-        if (DecodePayload(record.payload, &payload) != DecodeError::kNone || !payload.continues()) {
-          *last = record.sequence;
-          return false;
-        }
-        return true;
-      });
+  return connection->log.ForEach(connection, origin, origin.merged, origin.held,
+                                 [&](const Record& record) {
+                                   if (TooFarAhead(connection, record.timestamp)) return false;
+                                   // What is refused says as much as its flags say; a transaction
+                                   // that ends in nonsense ends.
+                                   (void)DecodePayload(record.payload, &payload);
+                                   if (!payload.continues()) {
+                                     *last = record.sequence;
+                                     return false;
+                                   }
+                                   return true;
+                                 });
+}
+
+// One changeset from the log. `refuse`: another part of its transaction makes no sense.
+int MergeLogged(Connection* connection, Origin* origin, uint64_t sequence, bool refuse) {
+  // Read one at a time: merging reads the log for other purposes too.
+  Bytes records;
+  int rc = connection->log.Read(connection, origin->peer, sequence, sequence, 0, &records);
+  if (rc != SQLITE_OK) return rc;
+  Reader in(records.span());
+  Record record;
+  if (!ReadRecord(&in, &record)) return connection->Fail("FILE_DAMAGED", "the log has a hole");
+  if (refuse) {
+    rc = connection->refusals.Add(connection, record, kPartRefused);
+  } else {
+    Changeset changeset;
+    uint64_t unknown = 1;
+    if (DecodePayload(record.payload, &changeset.payload) == DecodeError::kNone) {
+      rc = ResolveShapes(connection, &changeset, &unknown);
+    }
+    if (rc == SQLITE_OK && unknown == 0) {
+      rc = MergePatches(connection, origin, record, &changeset);
+    }
+  }
+  if (rc == SQLITE_OK) Advance(connection, origin, record);
+  return rc;
 }
 
 // Merges what is in the log but not in the tables: the parts of a large transaction once all are
@@ -145,25 +170,12 @@ int MergePending(Connection* connection, Origin* origin, const Deadline& deadlin
     int rc = NextWhole(connection, *origin, &last);
     if (rc != SQLITE_OK) return connection->Check(rc);
     if (last == 0) return SQLITE_OK;
-    for (uint64_t sequence = origin->merged + 1; sequence <= last; sequence++) {
-      // Read one at a time: merging reads the log for other purposes too.
-      Bytes records;
-      rc = connection->log.Read(connection, origin->peer, sequence, sequence, 0, &records);
-      if (rc != SQLITE_OK) return rc;
-      Reader in(records.span());
-      Record record;
-      if (!ReadRecord(&in, &record)) return connection->Fail("FILE_DAMAGED", "the log has a hole");
-      Changeset changeset;
-      if (DecodePayload(record.payload, &changeset.payload) == DecodeError::kNone) {
-        uint64_t unknown;
-        rc = ResolveShapes(connection, &changeset, &unknown);
-        if (rc == SQLITE_OK && unknown == 0) {
-          rc = MergePatches(connection, origin, record, &changeset);
-        }
-        if (rc != SQLITE_OK) return rc;
-      }
-      Advance(connection, origin, record);
+    bool refuse;
+    rc = connection->refusals.Any(connection, origin->peer, origin->merged + 1, last, &refuse);
+    for (uint64_t next = origin->merged + 1; rc == SQLITE_OK && next <= last; next++) {
+      rc = MergeLogged(connection, origin, next, refuse);
     }
+    if (rc != SQLITE_OK) return rc;
     if (deadline.Passed()) {
       connection->merge->stats->more = true;
       return SQLITE_OK;
@@ -195,13 +207,14 @@ int MergeRecord(Connection* connection, const Record& record, const Deadline& de
   }
   Changeset changeset;
   const DecodeError error = DecodePayload(record.payload, &changeset.payload);
-  if (error != DecodeError::kNone) {
+  if (IsDamage(error)) {
     return connection->Fail("PAYLOAD_CORRUPT", DecodeErrorText(error),
-                            "The message was damaged on its way or its sender is: it is asked for "
-                            "again over the next link.");
+                            "The message was damaged on its way: it is asked for again over the "
+                            "next link.");
   }
-  uint64_t unknown;
-  int rc = ResolveShapes(connection, &changeset, &unknown);
+  uint64_t unknown = 0;
+  int rc =
+      error == DecodeError::kNone ? ResolveShapes(connection, &changeset, &unknown) : SQLITE_OK;
   if (rc != SQLITE_OK) return rc;
   if (unknown != 0) {
     merge.stats->unknown_shapes.push_back(unknown);
@@ -211,20 +224,14 @@ int MergeRecord(Connection* connection, const Record& record, const Deadline& de
     rc = log.AddOrigin(connection, record.origin, &origin);
     if (rc != SQLITE_OK) return rc;
   }
-  const bool sensible = PatchesMakeSense(changeset);
-  // A refused changeset goes no further: peers get an empty one in its place.
-  Bytes empty;
-  Record stored = record;
-  if (!sensible) {
-    rc = Refuse(connection, record, "patches make no sense");
+  const char* reason = error != DecodeError::kNone    ? DecodeErrorText(error)
+                       : !PatchesMakeSense(changeset) ? "patches make no sense"
+                                                      : nullptr;
+  if (reason != nullptr) {
+    rc = Refuse(connection, record, reason);
     if (rc != SQLITE_OK) return rc;
-    // Of a large transaction's part, what is left is that the transaction goes on.
-    PayloadParts parts;
-    parts.flags = changeset.payload.flags;
-    EncodePayload(parts, &empty);
-    stored.payload = empty.span();
   }
-  rc = log.Append(connection, *origin, stored);
+  rc = log.Append(connection, *origin, record);
   if (rc != SQLITE_OK) return rc;
   const bool waits = origin->merged != origin->held || changeset.payload.continues() ||
                      TooFarAhead(connection, record.timestamp);
@@ -233,7 +240,7 @@ int MergeRecord(Connection* connection, const Record& record, const Deadline& de
   // A part that another one follows completes nothing.
   if (waits && changeset.payload.continues()) return SQLITE_OK;
   if (waits) return MergePending(connection, origin, deadline);
-  if (sensible) {
+  if (reason == nullptr) {
     rc = MergePatches(connection, origin, record, &changeset);
     if (rc != SQLITE_OK) return rc;
   }
@@ -292,20 +299,24 @@ int InMergeTransaction(Connection* connection, MergeStats* stats, bool many, Wor
 
 void MergeState::Finalize() {
   targets.clear();
-  for (Statement* statement : {&park, &parked_by_key, &unpark, &drop_older, &parked_known, &refuse,
-                               &begin, &commit, &temp_triggers, &withheld, &unpark_unique}) {
+  for (Statement* statement : {&park, &parked_by_key, &unpark, &drop_older, &parked_known, &begin,
+                               &commit, &temp_triggers, &withheld, &unpark_unique}) {
     statement->Finalize();
   }
 }
 
 int AbsorbChangeset(Connection* connection, const Origin& origin, const Record& record) {
+  bool refused;
+  int rc = connection->refusals.Any(connection, record.origin, record.sequence, record.sequence,
+                                    &refused);
+  if (rc != SQLITE_OK || refused) return rc;
   Changeset changeset;
   if (DecodePayload(record.payload, &changeset.payload) != DecodeError::kNone) {
     return connection->Fail("FILE_DAMAGED", "a changeset in the log does not decode",
                             "Run `PRAGMA integrity_check`; restore the file from a backup.");
   }
   uint64_t unknown;
-  int rc = ResolveShapes(connection, &changeset, &unknown);
+  rc = ResolveShapes(connection, &changeset, &unknown);
   if (rc == SQLITE_OK && unknown == 0) rc = ResolveTargets(connection, &changeset);
   if (rc != SQLITE_OK || unknown != 0) return rc;
   MergeState& merge = *connection->merge;

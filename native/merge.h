@@ -61,7 +61,7 @@ struct MergeState {
   MergeStats* stats = nullptr;
   MergeScope* scope = nullptr;  // of the call that is running
 
-  Statement park, parked_by_key, unpark, drop_older, parked_known, refuse, begin, commit,
+  Statement park, parked_by_key, unpark, drop_older, parked_known, begin, commit,
       temp_triggers, withheld, unpark_unique;
   void Finalize();
 };

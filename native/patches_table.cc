@@ -204,6 +204,12 @@ int NextRow(Connection* connection, Cursor* cursor) {
   }
   cursor->log_id = cursor->rows.ColumnInteger(0);
   cursor->timestamp = cursor->rows.ColumnInteger(1);
+  const uint64_t sequence = SequenceOf(cursor->log_id);
+  bool refused;
+  const int asked =
+      connection->refusals.Any(connection, connection->log.peers().Of(OrdinalOf(cursor->log_id)),
+                               sequence, sequence, &refused);
+  if (asked != SQLITE_OK || refused) return asked;
   cursor->payload_bytes.Clear();
   cursor->payload_bytes.Append(cursor->rows.ColumnBytes(2));
   if (DecodePayload(cursor->payload_bytes.span(), &cursor->payload) != DecodeError::kNone) {

@@ -1,5 +1,7 @@
 #include "shape.h"
 
+#include <algorithm>
+
 namespace mergelite {
 namespace {
 
@@ -24,6 +26,28 @@ size_t ReadCount(Reader* in, size_t bytes_each) {
   const uint64_t count = in->Varint();
   if (count > kColumnsMax || count * bytes_each > in->left()) return in->Fail(), 0;
   return static_cast<size_t>(count);
+}
+
+// One name twice would be one column with two values.
+bool NamesDiffer(const Shape& shape) {
+  std::vector<Text> folded;
+  auto add = [&](const Text& name) {
+    Text lower;
+    const Span span = name.span();
+    for (size_t i = 0; i < span.size; i++) {
+      const char letter[2] = {Fold(static_cast<char>(span.data[i])), 0};
+      lower << letter;
+    }
+    folded.push_back(static_cast<Text&&>(lower));
+  };
+  for (const KeyColumn& key : shape.keys) add(key.name);
+  for (const Text& column : shape.columns) add(column);
+  auto less = [](const Text& a, const Text& b) { return strcmp(a.c_str(), b.c_str()) < 0; };
+  std::sort(folded.begin(), folded.end(), less);
+  for (size_t i = 1; i < folded.size(); i++) {
+    if (strcmp(folded[i - 1].c_str(), folded[i].c_str()) == 0) return false;
+  }
+  return true;
 }
 
 }  // namespace
@@ -62,7 +86,7 @@ std::unique_ptr<Shape> DecodeShape(Span descriptor) {
     if (!ReadName(&in, &name)) return nullptr;
     shape->columns.push_back(static_cast<Text&&>(name));
   }
-  if (!in.ok() || !in.AtEnd() || keys == 0) return nullptr;
+  if (!in.ok() || !in.AtEnd() || keys == 0 || !NamesDiffer(*shape)) return nullptr;
   return shape;
 }
 

@@ -181,10 +181,10 @@ function makeRefusals(one: GoldenCase): Refusal[] {
   const shape = Buffer.from(hash, "hex").reverse().toString("hex");
   const good = `0100 01 ${shape} 01 01 0105 0909`;
   const made: [name: string, content: string, outcome: string][] = [
-    ["format: unknown", `0200 01 ${shape} 01 01 0105 0909`, "PAYLOAD_CORRUPT"],
-    ["flags: an unknown one", `0102 01 ${shape} 01 01 0105 0909`, "PAYLOAD_CORRUPT"],
-    ["shapes: more than there are bytes", "0100 7f 01", "PAYLOAD_CORRUPT"],
-    ["patches: more than there are bytes", `0100 01 ${shape} 7f 01 0105 0909`, "PAYLOAD_CORRUPT"],
+    ["format: unknown", `0200 01 ${shape} 01 01 0105 0909`, "refused"],
+    ["flags: an unknown one", `0102 01 ${shape} 01 01 0105 0909`, "refused"],
+    ["shapes: more than there are bytes", "0100 7f 01", "refused"],
+    ["patches: more than there are bytes", `0100 01 ${shape} 7f 01 0105 0909`, "refused"],
     ["patches: fewer than counted", `0100 01 ${shape} 02 01 0105 0909`, "refused"],
     ["patches: bytes after the last", `0100 01 ${shape} 01 01 0105 0909 00`, "refused"],
     ["head: operation 0", `0100 01 ${shape} 01 00 0105 0909`, "refused"],
@@ -197,6 +197,8 @@ function makeRefusals(one: GoldenCase): Refusal[] {
     ["value: a text beyond the end", `0100 01 ${shape} 01 01 0105 09 7f61`, "refused"],
     ["varint: not in its shortest form", `0100 01 ${shape} 01 8100 0105 0909`, "refused"],
     ["bitmap: a bit beyond the last column", `0100 01 ${shape} 01 02 0105 05 09 09`, "refused"],
+    ["payload: nothing but a checksum", "", "refused"],
+    ["payload: a format alone", "01", "refused"],
   ];
   const refusals = made.map(([name, content, outcome]) => ({
     name,

@@ -2,11 +2,12 @@
  * What a damaged or forged message does to merging: an error with a code, or a changeset set aside,
  * and tables that are what they were.
  */
-import type Database from "better-sqlite3";
+import Database from "better-sqlite3";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { native } from "../../src/native.ts";
 import { encode, type Forged, forge, forgePayload, varint } from "../support/forge.ts";
 import {
+  attachRaw,
   dump,
   heldOf,
   maintainAll,
@@ -127,9 +128,7 @@ describe("forged payloads with a right checksum", () => {
     ["bits beyond the last column", [2, 1, 5, 0x04, 0]],
     ["fewer patches than it says", insert([1, 5], 0, 0), { patchCount: 2 }],
     ["more patches than it says", insert([1, 5], 0, 0), { patchCount: 0 }],
-  ];
-  const refusedAtOnce: [string, number[], object][] = [
-    ["less than two bytes a patch", [1], {}],
+    ["less than two bytes a patch", [1]],
     ["2^63 patches", insert([1, 5], 0, 0), { patchCount: 2n ** 63n }],
     ["2^60 shapes", insert([1, 5], 0, 0), { shapeCount: 2n ** 60n }],
     ["an unknown format", insert([1, 5], 0, 0), { format: 9 }],
@@ -146,19 +145,37 @@ describe("forged payloads with a right checksum", () => {
     mergeAll(here, record(good, { sequence: 2 }));
     expect(here.db.prepare("SELECT count(*) FROM t WHERE id = 50").pluck().get()).toBe(1);
     expect(native.status(here.handle).refused).toBe(1);
-    // Peers get an empty changeset in its place, and are not troubled by it.
+    // It is passed on as it came, and every peer comes to the same verdict.
     const next = openRaw(":memory:", schema, tables);
     open.push(next.db);
     teachShapes(here, next);
-    expect(mergeAll(next, recordsOf(here, forgedPeer)).refused).toEqual([]);
+    const passedOn = mergeAll(next, recordsOf(here, forgedPeer));
+    expect(passedOn.refused).toEqual(result.refused);
+    expect(next.db.prepare("SELECT count(*) FROM t").pluck().get()).toBe(1);
+    expect(recordsOf(next, forgedPeer)).toEqual(recordsOf(here, forgedPeer));
+    reopen();
+    foldEverything();
+    expect(here.db.prepare("SELECT count(*) FROM t_patches WHERE _peerId = 77").pluck().get()).toBe(
+      1,
+    );
     expectSound();
   });
 
-  it.each(refusedAtOnce)("does not take %s", (_, patches, options) => {
-    expect(attempt(record(forgePayload(patches, { shapes: [shapeOf("t")], ...options })))).toBe(
-      "PAYLOAD_CORRUPT",
-    );
+  it("refuses all parts of a transaction one of whose parts makes no sense", () => {
+    const part = (patches: number[], flags: number) =>
+      forgePayload(patches, { shapes: [shapeOf("t")], flags });
+    mergeAll(here, record(part(insert([1, 60], 0, 0), 1)));
+    expect(mergeAll(here, record(part([0, 1, 61], 1), { sequence: 2 })).refused).toHaveLength(1);
+    mergeAll(here, record(part(insert([1, 62], 0, 0), 0), { sequence: 3 }));
     expect(content()).toEqual(before);
+    expect(native.status(here.handle).refused).toBe(3);
+    mergeAll(here, record(part(insert([1, 63], 0, 0), 0), { sequence: 4 }));
+    expect(here.db.prepare("SELECT id FROM t WHERE id > 9").pluck().all()).toEqual([63]);
+    reopen();
+    foldEverything();
+    // What was refused has left no row clock: an older insert of the row is still news.
+    mergeAll(here, record(part(insert([1, 60], 0, 0), 0), { sequence: 5, timestamp: 999 }));
+    expect(here.db.prepare("SELECT id FROM t WHERE id > 9").pluck().all()).toEqual([60, 63]);
     expectSound();
   });
 
@@ -227,6 +244,8 @@ describe("forged payloads with a right checksum", () => {
       [1, 1, 65, 0, 0],
       [1, 1, 65, ...varint(2n ** 62n)],
       [1, 1, 65, 1, 7, 1, 66, 0],
+      [1, 1, 65, 1, 0, 1, 66, 2, 1, 67, 1, 99],
+      [1, 1, 65, 1, 0, 1, 66, 1, 1, 98],
     ]) {
       const learn = () => native.learnShapes(here.handle, [Uint8Array.from(bytes)]);
       expect(learn).toThrow(expect.objectContaining({ code: "SHAPE_MALFORMED" }));
@@ -248,6 +267,15 @@ function foldEverything(): void {
   here.db.exec(
     "DROP TABLE spare_patches; CREATE VIRTUAL TABLE spare_patches USING mergelite(spare)",
   );
+}
+
+/** What memory has comes from the file again. */
+function reopen(): void {
+  const content = here.db.serialize();
+  here.db.close();
+  open.splice(open.indexOf(here.db), 1);
+  here = attachRaw(new Database(content));
+  open.push(here.db);
 }
 
 /** A replica with the content of before, for the next probe. */
