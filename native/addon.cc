@@ -1,6 +1,7 @@
 // The Node door: unpacks arguments, packs results, and has no logic of its own. Plain Node-API in
 // C, so that nothing of the C++ library is needed.
 #include "addon_bell.h"
+#include "addon_state.h"
 #include "addon_values.h"
 #include "connection.h"
 #include "digest.h"
@@ -372,5 +373,6 @@ NAPI_MODULE_INIT(/* napi_env env, napi_value exports */) {
     napi_create_function(env, entry.name, NAPI_AUTO_LENGTH, entry.function, nullptr, &function);
     napi_set_named_property(env, exports, entry.name, function);
   }
+  AddStateFunctions(env, exports);
   return exports;
 }

@@ -129,7 +129,7 @@ class Call {
     if (napi_get_typedarray_info(env, value, &type, &length, &data, nullptr, nullptr) != napi_ok) {
       return {};
     }
-    if (type == napi_biguint64_array) length *= 8;
+    if (type == napi_biguint64_array || type == napi_float64_array) length *= 8;
     return {static_cast<const uint8_t*>(data), length};
   }
   napi_value at(size_t index) const { return argv_[index]; }

@@ -66,15 +66,23 @@ int Log::RenewIdentity(Connection* connection) {
       insert.Prepare(connection->api, connection->db,
                      "INSERT INTO main._mergelite_origins (ordinal, peer, timestamp) SELECT "
                      "coalesce(max(ordinal) FILTER (WHERE ordinal % 2 = 1), -1) + 2, ?1, "
-                     "coalesce(max(timestamp), 0) FROM main._mergelite_origins RETURNING ordinal"));
+                     "max(?2, coalesce(max(timestamp), 0)) FROM main._mergelite_origins RETURNING "
+                     "ordinal"));
   if (rc != SQLITE_OK) return rc;
   // What the old id wrote stays: its marks in the table are only as new as the last fold.
   if (self_ != nullptr && valid_) {
+    // From here on its timestamp is, as any origin's, that of its newest changeset.
+    rc = ReadTail(connection);
+    if (rc == SQLITE_ROW) {
+      self_->timestamp = static_cast<uint64_t>(tail_.ColumnInteger(1));
+      rc = tail_.Reset();
+    }
     self_->dirty = true;
-    rc = SaveOrigins(connection);
+    if (rc == SQLITE_OK) rc = SaveOrigins(connection);
     if (rc != SQLITE_OK) return rc;
   }
   insert.Integer(1, static_cast<int64_t>(RandomPeerId(connection)));
+  insert.Integer(2, static_cast<int64_t>(newest_timestamp_));
   rc = insert.Step();
   if (rc != SQLITE_ROW) return connection->Check(rc);
   Value value;
@@ -117,7 +125,8 @@ void Log::Committed(Connection* connection) { data_version_ = DataVersion(connec
 int Log::LoadOrigins(Connection* connection) {
   int rc = connection->Prepare(
       &load_origins_,
-      "SELECT ordinal, peer, held, merged, timestamp, folded FROM main._mergelite_origins");
+      "SELECT ordinal, peer, held, merged, timestamp, folded, trimmed, acknowledged FROM "
+      "main._mergelite_origins");
   if (rc != SQLITE_OK) return rc;
   loaded_.clear();
   while ((rc = load_origins_.Step()) == SQLITE_ROW) {
@@ -133,6 +142,8 @@ int Log::LoadOrigins(Connection* connection) {
     origin->merged = static_cast<uint64_t>(load_origins_.ColumnInteger(3));
     origin->timestamp = static_cast<uint64_t>(load_origins_.ColumnInteger(4));
     origin->folded = static_cast<uint64_t>(load_origins_.ColumnInteger(5));
+    origin->trimmed = static_cast<uint64_t>(load_origins_.ColumnInteger(6));
+    origin->acknowledged = static_cast<uint64_t>(load_origins_.ColumnInteger(7));
     if (origin->absorbed < origin->folded) origin->absorbed = origin->folded;
     origin->dirty = false;
     if (loaded_.size() <= origin->ordinal) loaded_.resize(origin->ordinal + 1, 0);
@@ -162,13 +173,7 @@ int Log::LoadSelf(Connection* connection) {
     return connection->Fail("FILE_DAMAGED", "_mergelite_meta names a peer that is not there",
                             "Restore the file from a backup, or run `mergelite detach`.");
   }
-  rc = connection->Prepare(&tail_,
-                           "SELECT id, timestamp FROM main._mergelite_log WHERE id > ?1 AND id < "
-                           "?2 ORDER BY id DESC LIMIT 1");
-  if (rc != SQLITE_OK) return rc;
-  tail_.Integer(1, LogBase(self_->ordinal));
-  tail_.Integer(2, LogBase(self_->ordinal) + static_cast<int64_t>(kSequenceMax));
-  rc = tail_.Step();
+  rc = ReadTail(connection);
   if (rc == SQLITE_ROW) {
     self_->held = SequenceOf(tail_.ColumnInteger(0));
     Observe(static_cast<uint64_t>(tail_.ColumnInteger(1)));
@@ -177,6 +182,17 @@ int Log::LoadSelf(Connection* connection) {
   self_->merged = self_->held;
   if (self_->timestamp < newest_timestamp_) self_->timestamp = newest_timestamp_;
   return connection->Check(rc);
+}
+
+int Log::ReadTail(Connection* connection) {
+  const int rc =
+      connection->Prepare(&tail_,
+                          "SELECT id, timestamp FROM main._mergelite_log WHERE id > ?1 AND id < "
+                          "?2 ORDER BY id DESC LIMIT 1");
+  if (rc != SQLITE_OK) return rc;
+  tail_.Integer(1, LogBase(self_->ordinal));
+  tail_.Integer(2, LogBase(self_->ordinal) + static_cast<int64_t>(kSequenceMax));
+  return tail_.Step();
 }
 
 Origin* Log::FindOrigin(uint64_t peer) {
@@ -216,13 +232,16 @@ int Log::SaveOrigins(Connection* connection) {
     if (!origin->dirty) continue;
     int rc = connection->Prepare(&save_,
                                  "UPDATE main._mergelite_origins SET held = ?2, merged = ?3, "
-                                 "timestamp = ?4, folded = ?5 WHERE ordinal = ?1");
+                                 "timestamp = ?4, folded = ?5, trimmed = ?6, acknowledged = ?7 "
+                                 "WHERE ordinal = ?1");
     if (rc != SQLITE_OK) return rc;
     save_.Integer(1, origin->ordinal);
     save_.Integer(2, static_cast<int64_t>(origin->held));
     save_.Integer(3, static_cast<int64_t>(origin->merged));
     save_.Integer(4, static_cast<int64_t>(origin->timestamp));
     save_.Integer(5, static_cast<int64_t>(origin->folded));
+    save_.Integer(6, static_cast<int64_t>(origin->trimmed));
+    save_.Integer(7, static_cast<int64_t>(origin->acknowledged));
     rc = connection->Check(save_.Run());
     if (rc != SQLITE_OK) return rc;
     origin->dirty = false;
@@ -325,7 +344,7 @@ void Log::ReloadAfterRollback(Connection* connection) {
   for (auto& origin : origins_) {
     origin->dirty = false;
     if (origin.get() != self_) origin->held = origin->merged = 0;
-    origin->folded = 0;
+    origin->folded = origin->trimmed = origin->acknowledged = 0;
   }
   valid_ = false;
   Refresh(connection);

@@ -18,9 +18,11 @@ struct Origin {
   // while a part of a large transaction is missing or its clock is too far ahead.
   uint64_t held = 0;
   uint64_t merged = 0;
-  uint64_t timestamp = 0;  // of the newest changeset merged
-  uint64_t folded = 0;     // row clocks up to here are in the clock tables
-  uint64_t absorbed = 0;   // ... and up to here at least in this connection's memory
+  uint64_t timestamp = 0;     // of the newest changeset merged
+  uint64_t folded = 0;        // row clocks up to here are in the clock tables
+  uint64_t absorbed = 0;      // ... and up to here at least in this connection's memory
+  uint64_t trimmed = 0;       // the log begins after this: trimmed <= folded <= merged <= held
+  uint64_t acknowledged = 0;  // of this file's own: held by another peer
   bool dirty = false;
 };
 
@@ -91,6 +93,8 @@ class Log {
  private:
   int LoadOrigins(Connection* connection);
   int LoadSelf(Connection* connection);
+  // SQLITE_ROW with the newest changeset of this peer in the log, SQLITE_OK when there is none.
+  int ReadTail(Connection* connection);
   int PrepareRange(Connection* connection, int64_t first, int64_t last);
   int CheckRange(Connection* connection, int rc);
   uint32_t DataVersion(Connection* connection);

@@ -259,9 +259,10 @@ int Abandon(Connection* connection, int rc) {
 
 bool IsBusy(int rc) { return (rc & 0xff) == SQLITE_BUSY || (rc & 0xff) == SQLITE_LOCKED; }
 
-// Runs `work` in a write transaction in which memory and file agree.
-template <class Work>
-int InMergeTransaction(Connection* connection, MergeStats* stats, bool many, Work work) {
+}  // namespace
+
+int RunMergeTransaction(Connection* connection, MergeStats* stats, bool many, int (*work)(void*),
+                        void* context) {
   connection->error.Clear();
   if (connection->merge == nullptr) connection->merge = std::make_unique<MergeState>();
   MergeState& merge = *connection->merge;
@@ -280,7 +281,7 @@ int InMergeTransaction(Connection* connection, MergeStats* stats, bool many, Wor
   rc = merge.clocks.SettleDoubt(connection);
   if (rc == SQLITE_OK) rc = connection->log.Refresh(connection);
   if (rc == SQLITE_OK) rc = connection->catalog.Refresh(connection);
-  if (rc == SQLITE_OK) rc = work();
+  if (rc == SQLITE_OK) rc = work(context);
   if (rc == SQLITE_OK) rc = SettleWithheld(connection);
   if (rc == SQLITE_OK) rc = connection->log.SaveOrigins(connection);
   if (rc == SQLITE_OK) rc = connection->Check(merge.commit.Run());
@@ -294,8 +295,6 @@ int InMergeTransaction(Connection* connection, MergeStats* stats, bool many, Wor
   connection->log.Committed(connection);
   return SQLITE_OK;
 }
-
-}  // namespace
 
 void MergeState::Finalize() {
   targets.clear();

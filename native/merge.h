@@ -73,6 +73,17 @@ struct Incoming {
   Stamp stamp;
 };
 
+// Runs `work` in a write transaction in which memory and file agree. Nothing is done, and the stats
+// say so, while another connection writes or the user is inside a transaction of this one.
+int RunMergeTransaction(Connection* connection, MergeStats* stats, bool many, int (*work)(void*),
+                        void* context);
+template <class Work>
+int InMergeTransaction(Connection* connection, MergeStats* stats, bool many, Work work) {
+  return RunMergeTransaction(
+      connection, stats, many, [](void* context) { return (*static_cast<Work*>(context))(); },
+      &work);
+}
+
 int MergeRecords(Connection* connection, Span records, size_t offset, double budget_ms,
                  MergeStats* stats);
 int Maintain(Connection* connection, double budget_ms, MergeStats* stats);

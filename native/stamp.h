@@ -40,6 +40,7 @@ constexpr int64_t LogBase(Ordinal ordinal) {
   const uint64_t last = ordinal & 1;
   return static_cast<int64_t>((last << 22 | ordinal) << kSequenceBits);
 }
+constexpr bool IsOwn(Ordinal ordinal) { return (ordinal & 1) != 0; }
 constexpr Ordinal OrdinalOf(int64_t log_id) {
   return static_cast<Ordinal>(static_cast<uint64_t>(log_id) >> kSequenceBits) & kOrdinalMax;
 }

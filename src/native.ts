@@ -57,6 +57,14 @@ export interface NativeCounters {
   localPatches: number;
 }
 
+/** What one call of {@link Binding.trim} did. */
+export interface TrimResult {
+  changesets: number;
+  /** As of {@link MergeResult}. */
+  busy: boolean;
+  more: boolean;
+}
+
 /** What the addon exports. All calls are synchronous; errors have `code` and `hint`. */
 export interface Binding {
   /** Creates the system tables when they are missing and takes or renews the peer id. */
@@ -92,6 +100,20 @@ export interface Binding {
    * Absorbs local changesets, merges what was held back, folds row clocks, for about `budgetMs`.
    */
   maintain(handle: Handle, budgetMs: number): MergeResult;
+  /**
+   * Trims the log, for about `budgetMs`: of each origin the oldest changesets stamped up to
+   * `timestamp`. `acknowledged` has flat pairs of peer id and highest sequence that another peer
+   * holds; what this file's own peer ids wrote goes only up to there, unless it is `alone` (1).
+   */
+  trim(
+    handle: Handle,
+    timestamp: number,
+    acknowledged: Float64Array,
+    alone: 0 | 1,
+    budgetMs: number,
+  ): TrimResult;
+  /** Flat pairs of peer id and the sequence up to which its changesets are no longer in the log. */
+  horizon(handle: Handle): Float64Array;
   /**
    * Descriptors of shapes with id above `since`. With `look` 1 the file is asked, else only what
    * this connection has seen.

@@ -1,0 +1,83 @@
+#include "addon_state.h"
+
+#include "addon_values.h"
+#include "trim.h"
+
+namespace mergelite {
+namespace {
+
+uint64_t Whole(double number) {
+  return number > 0 && number < 9007199254740992.0 ? static_cast<uint64_t>(number) : 0;
+}
+
+// Flat pairs of whole numbers, as JavaScript passes them.
+template <class Visit>
+void ForEachPair(Span numbers, Visit visit) {
+  double pair[2];
+  for (size_t at = 0; at + sizeof pair <= numbers.size; at += sizeof pair) {
+    memcpy(pair, numbers.data + at, sizeof pair);
+    visit(Whole(pair[0]), Whole(pair[1]));
+  }
+}
+
+napi_value Numbers(napi_env env, const std::vector<double>& numbers) {
+  void* data;
+  napi_value buffer, array;
+  napi_create_arraybuffer(env, numbers.size() * sizeof(double), &data, &buffer);
+  if (!numbers.empty()) memcpy(data, numbers.data(), numbers.size() * sizeof(double));
+  napi_create_typedarray(env, napi_float64_array, numbers.size(), buffer, 0, &array);
+  return array;
+}
+
+napi_value Trim(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  Connection* connection = call.Find();
+  if (connection == nullptr) return nullptr;
+  TrimPlan plan;
+  plan.timestamp = call.Integer(1);
+  ForEachPair(call.View(2), [&](uint64_t peer, uint64_t sequence) {
+    plan.acknowledged.push_back({peer, sequence});
+  });
+  plan.alone = call.Integer(3) != 0;
+  TrimStats stats;
+  if (call.Failed(connection, TrimLog(connection, plan, call.Real(4), &stats))) return nullptr;
+  return Object(env)
+      .Set("changesets", stats.changesets)
+      .Flag("busy", stats.busy)
+      .Flag("more", stats.more);
+}
+
+napi_value Horizon(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  Connection* connection = call.Find();
+  if (connection == nullptr) return nullptr;
+  Log& log = connection->log;
+  const bool known = connection->InTransaction() && log.loaded();
+  if (!known && call.Failed(connection, log.Refresh(connection))) return nullptr;
+  std::vector<double> pairs;
+  for (const auto& origin : log.origins()) {
+    if (origin->trimmed == 0) continue;
+    pairs.push_back(static_cast<double>(origin->peer));
+    pairs.push_back(static_cast<double>(origin->trimmed));
+  }
+  return Numbers(env, pairs);
+}
+
+}  // namespace
+
+void AddStateFunctions(napi_env env, napi_value exports) {
+  struct {
+    const char* name;
+    napi_callback function;
+  } const functions[] = {
+      {"trim", Trim},
+      {"horizon", Horizon},
+  };
+  for (const auto& entry : functions) {
+    napi_value function;
+    napi_create_function(env, entry.name, NAPI_AUTO_LENGTH, entry.function, nullptr, &function);
+    napi_set_named_property(env, exports, entry.name, function);
+  }
+}
+
+}  // namespace mergelite
