@@ -43,6 +43,7 @@ export const replicaErrorCodes = [
   "TRANSPORT_CLOSED",
   "TRANSPORT_FAILED",
   "TRANSPORT_OVERLOADED",
+  "TRANSPORT_REFUSED",
   "UNIQUE_EXPRESSION",
   "VERSION_MISMATCH",
 ] as const;

@@ -14,9 +14,16 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { root } from "./support/ring1.ts";
+import { textOf } from "./support/source.ts";
 
 const binary = join(root, "build/Release/mergelite.node");
 const platform = `${process.platform}-${process.arch}`;
+
+/** What `exports` in package.json lets users import. */
+const { exports } = JSON.parse(textOf("package.json")) as { exports: Record<string, unknown> };
+const entryPoints = Object.keys(exports)
+  .filter((path) => path !== "./package.json")
+  .map((path) => path.replace(/^\./, "mergelite"));
 
 /** Everything `files` in package.json names, with the release build where prebuilds are. */
 function stage(folder: string): void {
@@ -105,9 +112,10 @@ describe.skipIf(process.platform === "win32")("the packed package", () => {
     expect(run('console.log(typeof require("mergelite").attach)', "app.cjs")).toBe("function");
   });
 
-  test.each(["memory", "tcp", "websocket"])("exports mergelite/%s", (name) => {
-    const code = `import * as m from "mergelite/${name}"; console.log(Object.keys(m).length > 0)`;
-    expect(run(code, `${name}.mjs`)).toBe("true");
+  test.each(entryPoints)("exports %s", (name) => {
+    const code = `import * as m from "${name}"; console.log(Object.keys(m).length > 0)`;
+    expect(run(code, `${name.replace("/", "-")}.mjs`)).toBe("true");
+    expect(textOf("docs/api.md")).toContain(`\n## \`${name}\`\n`);
   });
 
   test("its command runs", () => {

@@ -11,6 +11,7 @@ export const inboxLimits: InboxLimits = { bytesMax: 4 * 1024 * 1024, messagesMax
 export class Inbox implements AsyncIterable<Uint8Array> {
   readonly #limits: InboxLimits;
   readonly #onRoom: () => void;
+  readonly #onTaken: (bytes: number) => void;
   #messages: Uint8Array[] = [];
   /** Index of the next message: shifting a long array costs its length. */
   #next = 0;
@@ -19,10 +20,18 @@ export class Inbox implements AsyncIterable<Uint8Array> {
   #error: Error | undefined;
   #wake: (() => void) | undefined;
 
-  /** `onRoom` is called when the consumer has made room in a full queue. */
-  constructor(limits: InboxLimits, onRoom: () => void) {
+  /**
+   * `onRoom` is called when the consumer has made room in a full queue, `onTaken` for each message
+   * it takes.
+   */
+  constructor(
+    limits: InboxLimits,
+    onRoom: () => void,
+    onTaken: (bytes: number) => void = () => undefined,
+  ) {
     this.#limits = limits;
     this.#onRoom = onRoom;
+    this.#onTaken = onTaken;
   }
 
   /** The source must stop until `onRoom` is called. */
@@ -84,6 +93,7 @@ export class Inbox implements AsyncIterable<Uint8Array> {
       this.#next = 0;
     }
     if (wasFull && !this.isFull) this.#onRoom();
+    this.#onTaken(message.byteLength);
     return message;
   }
 

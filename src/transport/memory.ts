@@ -1,7 +1,6 @@
 /** Two transports joined in memory: for tests, and for replicas in one process. */
-import { ReplicaError } from "../errors.ts";
 import { Inbox, type InboxLimits, inboxLimits } from "./inbox.ts";
-import { messageBytesMax, type Transport } from "./transport.ts";
+import { checkSize, closedError, type Transport } from "./transport.ts";
 
 /** What is sent on one comes out of the other, copied; a full queue makes `send` wait. */
 export function memoryPair(limits: Partial<InboxLimits> = {}): [Transport, Transport] {
@@ -29,14 +28,12 @@ class MemoryTransport implements Transport {
     this.#other = other;
   }
 
-  send(message: Uint8Array): Promise<void> {
-    if (message.byteLength > messageBytesMax) {
-      return Promise.reject(new ReplicaError("MESSAGE_TOO_LARGE", "message over 64 MiB"));
-    }
+  async send(message: Uint8Array): Promise<void> {
+    checkSize(message);
     const copy = message.slice();
     const sent = this.#lastSend.then(() => this.#deliver(copy));
     this.#lastSend = sent.catch(() => undefined);
-    return sent;
+    await sent;
   }
 
   close(): void {
@@ -51,7 +48,7 @@ class MemoryTransport implements Transport {
     while (this.#other?.messages.isFull) await this.#other.#room();
     const other = this.#other;
     if (other === undefined || other.messages.isEnded) {
-      throw new ReplicaError("TRANSPORT_CLOSED", `${this.name} is closed`);
+      throw closedError(this.name);
     }
     other.messages.push(message);
   }

@@ -3,6 +3,8 @@
  * them, but never alters or truncates one.
  */
 
+import { ReplicaError } from "../errors.ts";
+
 /** No message is larger, so no receiver has to make room for more. */
 export const messageBytesMax: number = 64 * 1024 * 1024;
 
@@ -27,7 +29,7 @@ export interface Transport {
 /** Makes transports to one place, one at a time; the caller decides when to dial again. */
 export interface Dialer {
   readonly name: string;
-  /** Rejects with `signal.reason` when aborted, else with TRANSPORT_FAILED. */
+  /** Rejects with `signal.reason` when aborted, else with TRANSPORT_FAILED or TRANSPORT_REFUSED. */
   dial(signal: AbortSignal): Promise<Transport>;
 }
 
@@ -35,4 +37,28 @@ export interface Listener {
   readonly port: number;
   /** Stops listening and closes the transports. */
   close(): Promise<void>;
+}
+
+/** Every transport refuses what no receiver has to take. @throws MESSAGE_TOO_LARGE */
+export function checkSize(message: Uint8Array): void {
+  if (message.byteLength <= messageBytesMax) return;
+  throw new ReplicaError("MESSAGE_TOO_LARGE", `message of ${message.byteLength} bytes`);
+}
+
+export function closedError(name: string): ReplicaError {
+  return new ReplicaError("TRANSPORT_CLOSED", `${name} is closed`);
+}
+
+/** `what` did not work, or works no longer. */
+export function failedError(what: string, cause: unknown): ReplicaError {
+  const why = cause instanceof Error ? cause.message : String(cause);
+  return new ReplicaError("TRANSPORT_FAILED", `${what}: ${why}`, { cause });
+}
+
+/** The other side answered that this one may not connect. */
+export function refusedError(name: string, options: { cause?: unknown } = {}): ReplicaError {
+  return new ReplicaError("TRANSPORT_REFUSED", `${name} does not let this peer in`, {
+    ...options,
+    hint: "Check the token, headers or certificate this side sends.",
+  });
 }

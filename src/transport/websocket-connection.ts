@@ -2,7 +2,13 @@
 import type { Clock } from "../clock.ts";
 import { ReplicaError } from "../errors.ts";
 import { Inbox, inboxLimits } from "./inbox.ts";
-import { messageBytesMax, type Transport } from "./transport.ts";
+import {
+  checkSize,
+  closedError,
+  messageBytesMax,
+  refusedError,
+  type Transport,
+} from "./transport.ts";
 
 /** What is used of a WHATWG `WebSocket`. */
 export interface WebSocketLike {
@@ -55,29 +61,36 @@ export class WebSocketConnection implements Transport {
   }
 
   /** Resolves when the handshake is done. */
-  opened(signal: AbortSignal): Promise<void> {
+  opened(signal: AbortSignal, timeoutMs: number): Promise<void> {
     return new Promise((resolve, reject) => {
-      const onAbort = () => {
-        // Some close at once and report it as a failed handshake: the abort comes first.
-        reject(signal.reason);
+      const settle = () => {
+        cancelTimer();
+        signal.removeEventListener("abort", onAbort);
+      };
+      const giveUp = (reason: unknown) => {
+        settle();
+        // Some close at once and report it as a failed handshake: the reason comes first.
+        reject(reason);
         this.#socket.close();
       };
+      const onAbort = () => giveUp(signal.reason);
+      const cancelTimer = this.#clock.setTimer(timeoutMs, () =>
+        giveUp(this.#failure("did not answer")),
+      );
       signal.addEventListener("abort", onAbort, { once: true });
       this.#socket.addEventListener("open", () => {
-        signal.removeEventListener("abort", onAbort);
+        settle();
         resolve();
       });
       this.#socket.addEventListener("close", () => {
-        signal.removeEventListener("abort", onAbort);
-        reject(this.#failure("the handshake failed"));
+        settle();
+        reject(this.#refusal() ?? this.#failure("the handshake failed"));
       });
     });
   }
 
   async send(message: Uint8Array): Promise<void> {
-    if (message.byteLength > messageBytesMax) {
-      throw new ReplicaError("MESSAGE_TOO_LARGE", `message of ${message.byteLength} bytes`);
-    }
+    checkSize(message);
     this.#needOpen();
     // A view of shared memory is not accepted by `send`; messages never are one.
     this.#socket.send(message as Uint8Array<ArrayBuffer>);
@@ -128,8 +141,14 @@ export class WebSocketConnection implements Transport {
     return new ReplicaError("TRANSPORT_FAILED", `${this.name}: ${text}`, options);
   }
 
+  /** `ws` says with which status the handshake was refused, others do not. */
+  #refusal(): ReplicaError | undefined {
+    const text = this.#error instanceof Error ? this.#error.message : "";
+    if (!/^Unexpected server response: 40[13]$/.test(text)) return undefined;
+    return refusedError(this.name, { cause: this.#error });
+  }
+
   #needOpen(): void {
-    if (this.#socket.readyState === openState) return;
-    throw new ReplicaError("TRANSPORT_CLOSED", `${this.name} is closed`);
+    if (this.#socket.readyState !== openState) throw closedError(this.name);
   }
 }

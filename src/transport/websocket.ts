@@ -1,6 +1,10 @@
-/** WebSockets: one binary message each. Works with any WHATWG `WebSocket`; serves with `ws`. */
+/**
+ * WebSockets: one binary message each, whole, once and in order, through proxies and beside an
+ * application's HTTP. Dials with any WHATWG `WebSocket`; listens with `ws`.
+ */
 import { WebSocket as NodeWebSocket } from "ws";
 import { type Clock, systemClock } from "../clock.ts";
+import { connectionOptions, type TlsCredentials } from "./tls.ts";
 import { type Dialer, messageBytesMax } from "./transport.ts";
 import { WebSocketConnection, type WebSocketLike } from "./websocket-connection.ts";
 
@@ -19,6 +23,10 @@ export interface WebSocketOptions {
    * Sent with the handshake, where the constructor knows them (`ws`, Bun, Node.js). @default none
    */
   headers?: Record<string, string>;
+  /** What to say about certificates with `wss://`; for `ws` only. @default the system's trust */
+  tls?: TlsCredentials;
+  /** How long to wait for the handshake. @default 10000 */
+  connectTimeoutMs?: number;
   /** @default the system's clock */
   clock?: Clock;
 }
@@ -38,13 +46,13 @@ export function webSocketTransport(url: string, options: WebSocketOptions = {}):
         name: url,
         clock: options.clock ?? systemClock,
       });
-      await transport.opened(signal);
+      await transport.opened(signal, options.connectTimeoutMs ?? 10_000);
       return transport;
     },
   };
 }
 
-function createSocket(url: string, { WebSocket, headers }: WebSocketOptions): WebSocketLike {
+function createSocket(url: string, { WebSocket, headers, tls }: WebSocketOptions): WebSocketLike {
   if (WebSocket !== undefined) {
     return headers === undefined ? new WebSocket(url) : new WebSocket(url, { headers });
   }
@@ -52,5 +60,6 @@ function createSocket(url: string, { WebSocket, headers }: WebSocketOptions): We
     perMessageDeflate: false,
     maxPayload: messageBytesMax,
     ...(headers === undefined ? {} : { headers }),
+    ...(tls === undefined ? {} : connectionOptions(new URL(url).hostname, tls)),
   });
 }
