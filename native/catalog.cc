@@ -6,6 +6,7 @@
 namespace mergelite {
 
 void Table::FinalizeStatements() {
+  clock_reading = false;
   for (Statement* statement : {&clock_read, &clock_write, &remove, &read_row, &exists}) {
     statement->Finalize();
   }

@@ -3,6 +3,7 @@
 #include <memory>
 #include <vector>
 
+#include "feed.h"
 #include "shape.h"
 #include "sqlite_api.h"
 
@@ -53,6 +54,8 @@ struct Table {
   bool clocks_empty = false;
   bool settle = false;  // values of UNIQUE columns may have become free or contested
 
+  RowFeed clock_key;
+  bool clock_reading = false;  // clock_read is under way; see Clocks::EndLookUps
   Statement clock_read, clock_write, remove, read_row, exists;
   // Which entry of the open changeset's shapes this is; see Capture.
   uint64_t capture_epoch = 0;

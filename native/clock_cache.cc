@@ -67,7 +67,7 @@ void ClockCache::Put(uint32_t table, Span identity, Span key, Span clock) {
     Header header = HeaderAt(offset);
     const bool fits = clock.size <= header.clock_room;
     header.clock_size = static_cast<uint32_t>(clock.size);
-    header.replaced = fits ? 0 : 1;
+    if (!fits) header.flags |= kReplaced;
     memcpy(arena_.data() + offset, &header, sizeof header);
     if (fits) {
       const size_t at = offset + sizeof header + header.identity_size + header.key_size;
@@ -77,6 +77,8 @@ void ClockCache::Put(uint32_t table, Span identity, Span key, Span clock) {
   } else {
     count_++;
   }
+  const bool same = key == identity;
+  if (same) key = {};
   const size_t offset = arena_.size();
   const Header header{hash,
                       table,
@@ -84,7 +86,7 @@ void ClockCache::Put(uint32_t table, Span identity, Span key, Span clock) {
                       static_cast<uint32_t>(key.size),
                       static_cast<uint32_t>(clock.size),
                       static_cast<uint32_t>(clock.size),
-                      0};
+                      same ? kKeyIsIdentity : 0};
   arena_.Append(&header, sizeof header);
   arena_.Append(identity);
   arena_.Append(key);
@@ -98,10 +100,11 @@ size_t ClockCache::Next(size_t position, Entry* entry) const {
     const uint8_t* at = arena_.data() + position + sizeof(Header);
     // A replaced entry keeps the size of its first clock, its room.
     position += sizeof(Header) + header.identity_size + header.key_size + header.clock_room;
-    if (header.replaced != 0) continue;
+    if ((header.flags & kReplaced) != 0) continue;
     entry->table = header.table;
-    entry->identity_size = header.identity_size;
-    entry->key = {at, header.identity_size + header.key_size};
+    entry->identity = {at, header.identity_size};
+    entry->key = {at + header.identity_size, header.key_size};
+    if ((header.flags & kKeyIsIdentity) != 0) entry->key = entry->identity;
     entry->clock = {at + header.identity_size + header.key_size, header.clock_size};
     return position;
   }

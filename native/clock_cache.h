@@ -10,8 +10,8 @@ class ClockCache {
  public:
   struct Entry {
     uint32_t table = 0;
-    Span key;  // identity bytes, then the key as encoded in the patch
-    size_t identity_size = 0;
+    Span identity;
+    Span key;
     Span clock;
   };
 
@@ -36,6 +36,10 @@ class ClockCache {
   size_t Next(size_t position, Entry* entry) const;
 
  private:
+  // The arena holds a later entry for the same row.
+  static constexpr uint32_t kReplaced = 1;
+  // The key is encoded as its identity is, like most, and not stored a second time.
+  static constexpr uint32_t kKeyIsIdentity = 2;
   struct Header {
     uint32_t hash;
     uint32_t table;
@@ -43,7 +47,7 @@ class ClockCache {
     uint32_t key_size;
     uint32_t clock_size;
     uint32_t clock_room;
-    uint32_t replaced;  // 1: the arena holds a later entry for the same row
+    uint32_t flags;
   };
   size_t SlotOf(uint32_t table, Span identity, uint32_t hash) const;
   Header HeaderAt(size_t offset) const;

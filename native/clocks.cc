@@ -13,13 +13,37 @@ namespace {
 // sort within a millisecond.
 constexpr size_t kFoldChunk = 4096;
 
+// One look at these orders nearly all entries: table, type, and what a key begins with.
+struct Sorted {
+  uint64_t place = 0;   // table and type
+  uint64_t prefix = 0;  // of the first key column
+  ClockCache::Entry entry;
+};
+
+uint64_t PrefixOf(const Value& value) {
+  constexpr uint64_t kSign = uint64_t{1} << 63;
+  uint64_t prefix = 0;
+  switch (value.type) {
+    case Type::kInteger:
+      return static_cast<uint64_t>(value.integer) ^ kSign;
+    case Type::kReal:
+      memcpy(&prefix, &value.real, sizeof prefix);
+      return (prefix & kSign) != 0 ? ~prefix : prefix | kSign;
+    default:
+      for (size_t i = 0; i < sizeof prefix; i++) {
+        prefix = prefix << 8 | (i < value.content.size ? value.content.data[i] : 0);
+      }
+      return prefix;
+  }
+}
+
 int CompareKeys(Span a, Span b) {
   Reader left(a), right(b);
   Value x, y;
   while (!left.AtEnd() && !right.AtEnd() && ReadValue(&left, &x) && ReadValue(&right, &y)) {
     if (x.type != y.type) return x.type < y.type ? -1 : 1;
-    if (x.type == Type::kInteger && x.integer != y.integer) return x.integer < y.integer ? -1 : 1;
-    if (x.type == Type::kReal && x.real != y.real) return x.real < y.real ? -1 : 1;
+    const uint64_t p = PrefixOf(x), q = PrefixOf(y);
+    if (p != q) return p < q ? -1 : 1;
     const size_t size = std::min(x.content.size, y.content.size);
     const bool content = x.type == Type::kText || x.type == Type::kBlob;
     const int order = content && size > 0 ? memcmp(x.content.data, y.content.data, size) : 0;
@@ -29,6 +53,47 @@ int CompareKeys(Span a, Span b) {
     }
   }
   return 0;
+}
+
+bool InKeyOrder(const Sorted& a, const Sorted& b) {
+  if (a.place != b.place) return a.place < b.place;
+  if (a.prefix != b.prefix) return a.prefix < b.prefix;
+  return CompareKeys(a.entry.identity, b.entry.identity) < 0;
+}
+
+// The rows that one statement writes into a clock table.
+class FoldFeed final : public Feed {
+ public:
+  FoldFeed(const Sorted* begin, const Sorted* end, std::vector<Value>* values)
+      : at_(begin), end_(end), values_(*values) {}
+
+  bool Next() override {
+    if (at_ == end_) return false;
+    Reader key(at_->entry.key);
+    const size_t keys = values_.size() - 1;
+    for (size_t i = 0; i < keys; i++) ReadValue(&key, &values_[i]);
+    values_[keys].type = Type::kBlob;
+    values_[keys].content = at_->entry.clock;
+    at_++;
+    return true;
+  }
+  const Value& Column(size_t index) const override { return values_[index]; }
+
+ private:
+  const Sorted* at_;
+  const Sorted* end_;
+  std::vector<Value>& values_;
+};
+
+int FoldRun(Connection* connection, Table* table, const Sorted* begin, const Sorted* end) {
+  int rc = connection->catalog.Check(connection, table);
+  if (rc == SQLITE_OK) rc = PrepareClocks(connection, table);
+  if (rc != SQLITE_OK) return rc;
+  std::vector<Value>& values = connection->merge->key_scratch;
+  values.resize(table->shape->keys.size() + 1);
+  FoldFeed feed(begin, end, &values);
+  rc = BindFeed(&table->clock_write, 1, &feed);
+  return rc == SQLITE_OK ? connection->Check(table->clock_write.Run()) : rc;
 }
 
 }  // namespace
@@ -53,15 +118,8 @@ int Clocks::LookUp(Connection* connection, Table* table, Span identity, const Va
   const PeerIds& peers = connection->log.peers();
   const auto table_id = static_cast<uint32_t>(table->id);
   if (!table->clocks_empty) {
-    int rc = PrepareClocks(connection, table);
+    const int rc = ReadTable(connection, table, key, clock);
     if (rc != SQLITE_OK) return rc;
-    BindKey(&table->clock_read, key, table->shape->keys.size());
-    rc = table->clock_read.Step();
-    if (rc == SQLITE_ROW) {
-      clock->Decode(table->clock_read.ColumnBytes(0));
-      rc = table->clock_read.Reset();
-    }
-    if (rc != SQLITE_OK) return connection->Check(rc);
   }
   for (const ClockCache* cache : {&frozen_, &active_}) {
     const Span found = cache->Find(table_id, identity);
@@ -70,6 +128,45 @@ int Clocks::LookUp(Connection* connection, Table* table, Span identity, const Va
     clock->Join(other_, peers);
   }
   return SQLITE_OK;
+}
+
+// The statement stays where it is, ready for the next key.
+int Clocks::ReadTable(Connection* connection, Table* table, const Value* key, RowClock* clock) {
+  int rc = PrepareClocks(connection, table);
+  if (rc != SQLITE_OK) return rc;
+  table->clock_key.Point(key);
+  if (!table->clock_reading) {
+    table->clock_reading = true;
+    reading_ = true;
+  }
+  rc = table->clock_read.Step();
+  if (rc != SQLITE_ROW) {
+    table->clock_reading = false;
+    return connection->Check(rc == SQLITE_OK ? SQLITE_INTERNAL : rc);
+  }
+  const Span found = table->clock_read.ColumnBytes(0);
+  if (found.size > 0) clock->Decode(found);
+  // Outside a merge nobody would end it, and it keeps the WAL from being reset.
+  if (connection->merge->scope == nullptr) EndLookUps(connection);
+  return SQLITE_OK;
+}
+
+void Clocks::EndLookUps(Connection* connection) {
+  if (!reading_) return;
+  reading_ = false;
+  for (const auto& table : connection->catalog.tables()) {
+    if (table->clock_reading) table->clock_read.Reset();
+    table->clock_reading = false;
+  }
+}
+
+Span Clocks::JoinEncoded(const PeerIds& peers, Span a, Span b) {
+  clock_.Decode(a);
+  other_.Decode(b);
+  clock_.Join(other_, peers);
+  scratch_.Clear();
+  clock_.Encode(&scratch_);
+  return scratch_.span();
 }
 
 void Clocks::Absorb(Connection* connection, const Target& target, const Patch& patch, Span identity,
@@ -156,61 +253,40 @@ int Clocks::Fold(Connection* connection, const Deadline& deadline, bool all, boo
 }
 
 int Clocks::FoldChunk(Connection* connection) {
-  std::vector<ClockCache::Entry> entries;
-  entries.reserve(kFoldChunk);
-  ClockCache::Entry entry;
+  // A table that is being read would have its cursors moved out of the way for each row.
+  EndLookUps(connection);
+  std::vector<Sorted> chunk;
+  chunk.reserve(kFoldChunk);
   size_t position = fold_position_;
-  while (entries.size() < kFoldChunk) {
-    position = frozen_.Next(position, &entry);
+  while (chunk.size() < kFoldChunk) {
+    Sorted next;
+    position = frozen_.Next(position, &next.entry);
     if (position == 0) break;
-    entries.push_back(entry);
+    Reader key(next.entry.identity);
+    Value first;
+    ReadValue(&key, &first);
+    next.place = uint64_t{next.entry.table} << 8 | static_cast<uint64_t>(first.type);
+    next.prefix = PrefixOf(first);
+    chunk.push_back(next);
   }
-  std::sort(entries.begin(), entries.end(),
-            [](const ClockCache::Entry& a, const ClockCache::Entry& b) {
-              if (a.table != b.table) return a.table < b.table;
-              return CompareKeys({a.key.data, a.identity_size}, {b.key.data, b.identity_size}) < 0;
-            });
-  for (const ClockCache::Entry& sorted : entries) {
-    const int rc = FoldEntry(connection, sorted);
+  if (!std::is_sorted(chunk.begin(), chunk.end(), InKeyOrder)) {
+    std::sort(chunk.begin(), chunk.end(), InKeyOrder);
+  }
+  const Sorted* end = chunk.data() + chunk.size();
+  for (const Sorted* begin = chunk.data(); begin != end;) {
+    const Sorted* next = begin;
+    while (next != end && next->entry.table == begin->entry.table) next++;
+    Table* table = connection->catalog.TableById(begin->entry.table);
+    const int rc = table == nullptr ? SQLITE_OK : FoldRun(connection, table, begin, next);
     if (rc != SQLITE_OK) return rc;
+    begin = next;
   }
   fold_position_ = position;
   return SQLITE_OK;
 }
 
-int Clocks::FoldEntry(Connection* connection, const ClockCache::Entry& entry) {
-  Table* table = connection->catalog.TableById(entry.table);
-  if (table == nullptr) return SQLITE_OK;
-  int rc = connection->catalog.Check(connection, table);
-  if (rc == SQLITE_OK) rc = PrepareClocks(connection, table);
-  if (rc != SQLITE_OK) return rc;
-  const size_t keys = table->shape->keys.size();
-  std::vector<Value>& key = connection->merge->key_scratch;
-  key.resize(keys);
-  Reader in(entry.key.data + entry.identity_size, entry.key.end());
-  for (Value& value : key) ReadValue(&in, &value);
-  Span bytes = entry.clock;
-  if (!table->clocks_empty) {
-    BindKey(&table->clock_read, key.data(), keys);
-    rc = table->clock_read.Step();
-    if (rc == SQLITE_ROW) {
-      clock_.Decode(table->clock_read.ColumnBytes(0));
-      other_.Decode(entry.clock);
-      clock_.Join(other_, connection->log.peers());
-      scratch_.Clear();
-      clock_.Encode(&scratch_);
-      bytes = scratch_.span();
-      rc = table->clock_read.Reset();
-    }
-    if (rc != SQLITE_OK) return connection->Check(rc);
-  }
-  BindKey(&table->clock_write, key.data(), keys);
-  table->clock_write.Bytes(static_cast<int>(keys) + 1, bytes);
-  rc = connection->Check(table->clock_write.Run());
-  return rc;
-}
-
 void Clocks::Forget(Connection* connection) {
+  EndLookUps(connection);
   active_.Clear();
   frozen_.Clear();
   fold_position_ = 0;
@@ -225,6 +301,11 @@ int Clocks::SettleDoubt(Connection* connection) {
   Forget(connection);
   connection->log.Invalidate();
   return connection->log.Refresh(connection);
+}
+
+Span JoinEncodedClocks(Connection* connection, Span a, Span b) {
+  if (connection->merge == nullptr) connection->merge = std::make_unique<MergeState>();
+  return connection->merge->clocks.JoinEncoded(connection->log.peers(), a, b);
 }
 
 int FoldEverything(Connection* connection) {

@@ -33,6 +33,8 @@ class Clocks {
   // What is known of a row: clock table, frozen and active generation joined.
   int LookUp(Connection* connection, Table* table, Span identity, const Value* key,
              RowClock* clock);
+  // Look-ups leave statements under way: to be ended before the transaction is.
+  void EndLookUps(Connection* connection);
   // Joins one patch into the active generation. Never fails: it is memory only.
   void Absorb(Connection* connection, const Target& target, const Patch& patch, Span identity,
               const Stamp& stamp);
@@ -55,6 +57,8 @@ class Clocks {
   // look at clocks asks the file again.
   void Doubt() { doubtful_ = true; }
   int SettleDoubt(Connection* connection);
+  // Valid until the next call.
+  Span JoinEncoded(const PeerIds& peers, Span a, Span b);
 
  private:
   struct FrozenMark {
@@ -63,17 +67,20 @@ class Clocks {
   };
   void Freeze(Connection* connection);
   int FoldChunk(Connection* connection);
-  int FoldEntry(Connection* connection, const ClockCache::Entry& entry);
+  int ReadTable(Connection* connection, Table* table, const Value* key, RowClock* clock);
 
   ClockCache active_;
   ClockCache frozen_;  // being folded
   size_t fold_position_ = 0;
   bool doubtful_ = false;
+  bool reading_ = false;  // some table's clock_read is under way
   std::vector<FrozenMark> frozen_marks_;
   Bytes scratch_;
   RowClock clock_, other_;
 };
 
+// What two encoded row clocks say together, for the statement that folds.
+Span JoinEncodedClocks(Connection* connection, Span a, Span b);
 // Within the caller's transaction, however long it takes.
 int FoldEverything(Connection* connection);
 

@@ -87,6 +87,17 @@ struct Functions {
     api()->result_int64(context, extension->ids.Next(&extension->connection));
   }
 
+  // Of two encoded row clocks, what both say.
+  static void JoinClocks(sqlite3_context* context, int, sqlite3_value** argv) {
+    Span clocks[2];
+    for (int i = 0; i < 2; i++) {
+      const auto* data = static_cast<const uint8_t*>(api()->value_blob(argv[i]));
+      clocks[i] = {data, static_cast<size_t>(api()->value_bytes(argv[i]))};
+    }
+    const Span joined = JoinEncodedClocks(&Of(context)->connection, clocks[0], clocks[1]);
+    api()->result_blob64(context, joined.data, joined.size, SQLITE_TRANSIENT);
+  }
+
   static int Register(sqlite3* db, Extension* extension) {
     struct {
       const char* name;
@@ -98,6 +109,7 @@ struct Functions {
         {"mergelite_handle", 0, SQLITE_DIRECTONLY, Handle},
         {"mergelite_merging", 0, SQLITE_INNOCUOUS, Merging},
         {"mergelite_id", 0, SQLITE_INNOCUOUS, Id},
+        {"mergelite_join_clocks", 2, SQLITE_DIRECTONLY, JoinClocks},
     };
     for (const auto& entry : functions) {
       const int rc =
@@ -169,6 +181,7 @@ int RegisterAll(sqlite3* db, const Api* api, int slot) {
   rc = api->set_clientdata(db, kClientData, extension, nullptr);
   if (rc == SQLITE_OK) rc = kRegister[slot](db, extension);
   if (rc == SQLITE_OK) rc = RegisterCaptureTables(&extension->connection);
+  if (rc == SQLITE_OK) rc = RegisterFeedTables(&extension->connection);
   if (rc == SQLITE_OK) rc = RegisterPatchesTable(&extension->connection);
   if (rc != SQLITE_OK) return rc;
   rc = extension->schema_watch.Start(&extension->connection);

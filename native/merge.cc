@@ -283,6 +283,7 @@ int RunMergeTransaction(Connection* connection, MergeStats* stats, bool many, in
   if (rc == SQLITE_OK) rc = connection->catalog.Refresh(connection);
   if (rc == SQLITE_OK) rc = work(context);
   if (rc == SQLITE_OK) rc = SettleWithheld(connection);
+  merge.clocks.EndLookUps(connection);
   if (rc == SQLITE_OK) rc = connection->log.SaveOrigins(connection);
   if (rc == SQLITE_OK) rc = connection->Check(merge.commit.Run());
   if (rc != SQLITE_OK) {

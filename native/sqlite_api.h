@@ -38,6 +38,9 @@ class Statement {
     return String(index, {reinterpret_cast<const uint8_t*>(value), strlen(value)});
   }
   int Any(int index, const Value& value);
+  int Pointer(int index, void* pointer, const char* type) {
+    return api_->bind_pointer(stmt_, index, pointer, type, nullptr);
+  }
 
   // SQLITE_ROW, or the result of the whole run after a reset: SQLITE_OK or an error.
   int Step();

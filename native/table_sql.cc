@@ -64,19 +64,31 @@ int PrepareRemove(Connection* connection, Table* table) {
 
 int PrepareClocks(Connection* connection, Table* table) {
   if (table->clock_read && table->clock_write) return SQLITE_OK;
-  Text read("SELECT _mergelite_clock FROM ");
+  const Shape& shape = *table->shape;
+  const size_t keys = shape.keys.size();
+  // From the left, so that a key without a clock has a row as well.
+  Text read("SELECT clock._mergelite_clock FROM ");
+  AppendFeedName(&read, keys);
+  read << "(?1) AS feed LEFT JOIN ";
   AppendClockName(&read, *table);
-  read << " WHERE ";
-  AppendKeyCondition(&read, *table->shape);
-  const int rc = connection->Prepare(&table->clock_read, read.c_str());
+  read << " AS clock ON ";
+  for (size_t i = 0; i < keys; i++) {
+    (read << (i > 0 ? " AND clock." : "clock.")).Name(shape.keys[i].name.c_str());
+    read << " = feed.v" << i;
+  }
+  int rc = connection->Prepare(&table->clock_read, read.c_str());
+  if (rc == SQLITE_OK) rc = BindFeed(&table->clock_read, 1, &table->clock_key);
   if (rc != SQLITE_OK) return rc;
-  Text write("INSERT OR REPLACE INTO ");
+  Text write("INSERT INTO ");
   AppendClockName(&write, *table);
   write << " (";
-  AppendKeyNames(&write, *table->shape);
-  write << ", _mergelite_clock) VALUES (";
-  for (size_t i = 0; i < table->shape->keys.size(); i++) write << "?" << (i + 1) << ", ";
-  write << "?" << (table->shape->keys.size() + 1) << ")";
+  AppendKeyNames(&write, shape);
+  write << ", _mergelite_clock) SELECT v0";
+  for (size_t i = 1; i <= keys; i++) write << ", v" << i;
+  write << " FROM ";
+  AppendFeedName(&write, keys + 1);
+  write << "(?1) WHERE true ON CONFLICT DO UPDATE SET _mergelite_clock = "
+           "mergelite_join_clocks(_mergelite_clock, excluded._mergelite_clock)";
   return connection->Prepare(&table->clock_write, write.c_str());
 }
 

@@ -184,10 +184,10 @@ void CheckWalk(const ClockCache& cache, Model* model) {
   size_t seen = 0;
   ClockCache::Entry entry;
   for (size_t at = cache.Next(0, &entry); at != 0; at = cache.Next(at, &entry)) {
-    const Span identity{entry.key.data, entry.identity_size};
+    const Span identity = entry.identity;
     Model::Entry* expected = model->Find(entry.table, identity);
     CHECK(expected != nullptr && expected->clock.span() == entry.clock);
-    const Span key{entry.key.data + entry.identity_size, entry.key.size - entry.identity_size};
+    const Span key = entry.key;
     CHECK(expected->key.span() == key);
     seen++;
   }

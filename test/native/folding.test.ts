@@ -50,7 +50,7 @@ function insertMany({ db }: RawReplica, count: number, value: string): void {
   ).run(count, value);
 }
 
-const rows = 4000;
+const rows = 7000;
 
 /** A peer whose writes are all older: they must lose against everything already there. */
 function olderPeer(): RawReplica {
