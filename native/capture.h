@@ -66,6 +66,12 @@ class Capture {
     std::vector<Table*> tables;
     std::vector<uint64_t> hashes;
   };
+  // A patch in the buffer, by its row.
+  struct Touch {
+    uint32_t table;
+    Operation operation;
+    size_t key_offset, key_size;
+  };
 
   int Enlist(Connection* connection);
   int Resolve(Connection* connection, sqlite3_value* literal, CaptureOp* op, Table** table);
@@ -81,7 +87,11 @@ class Capture {
   int Spill(Connection* connection);
   int Settle(Connection* connection);
   int SettleCandidates(Connection* connection);
-  int SettleTouchedTwice(Connection* connection);
+  int SettleTouched(Connection* connection, bool more_follows);
+  void CollectTouches(std::vector<Touch>* touches) const;
+  Span KeyOf(const Touch& touch) const { return {body_.data() + touch.key_offset, touch.key_size}; }
+  int ReadAgain(Connection* connection, Table* table, const Touch* touches, size_t count);
+  int DeleteUnlessThere(Connection* connection, Table* table, Span encoded_key);
   int AppendFromTable(Connection* connection, Table* table, Span encoded_key,
                       const uint8_t* bitmap);
   int WritePart(Connection* connection, bool continues);

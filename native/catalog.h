@@ -15,10 +15,15 @@ struct Connection;
 struct TableInfo {
   enum class Kind : uint8_t { kMissing, kTable, kView, kVirtual };
   struct UniqueIndex {
-    std::vector<Text> columns;
-    std::vector<Text> collations;
-    bool has_expression = false;
-    bool partial = false;
+    struct Term {
+      Text column;      // empty for an expression
+      Text expression;  // empty for a column
+      Text collation;
+    };
+    std::vector<Term> terms;
+    Text condition;  // rows for which it does not hold are not in the index; empty: all are
+    // A row may enter it when any column is set: it has a condition, or a term that is computed.
+    bool of_any_column = false;
   };
 
   Kind kind = Kind::kMissing;
@@ -27,6 +32,8 @@ struct TableInfo {
   std::vector<Text> key_types;   // a type name with the key column's affinity
   std::vector<Text> collations;  // of the key columns, by name: may be the user's own
   bool integer_key = false;      // the key is the rowid
+  bool has_rowid = true;         // WITHOUT ROWID tables have none
+  std::vector<Text> generated;   // columns that are computed
   bool autoincrement = false;
   bool has_user_triggers = false;
   size_t own_triggers = 0;                  // those capture made

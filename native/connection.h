@@ -85,10 +85,24 @@ int RegisterConnection(Connection* connection);
 void UnregisterConnection(int handle);
 Connection* FindConnection(int handle);
 
+// Puts last_insert_rowid() back: it is the user's.
+class KeepRowid {
+ public:
+  explicit KeepRowid(Connection* connection)
+      : connection_(connection), rowid_(connection->api->last_insert_rowid(connection->db)) {}
+  KeepRowid(const KeepRowid&) = delete;
+  KeepRowid& operator=(const KeepRowid&) = delete;
+  ~KeepRowid() { connection_->api->set_last_insert_rowid(connection_->db, rowid_); }
+
+ private:
+  Connection* connection_;
+  sqlite3_int64 rowid_;
+};
+
 // Opens a transaction and rolls it back unless it was committed.
 class Transaction {
  public:
-  explicit Transaction(Connection* connection) : connection_(connection) {}
+  explicit Transaction(Connection* connection) : connection_(connection), keep_(connection) {}
   ~Transaction() {
     if (open_) connection_->api->exec(connection_->db, "ROLLBACK", nullptr, nullptr, nullptr);
   }
@@ -105,6 +119,7 @@ class Transaction {
 
  private:
   Connection* connection_;
+  KeepRowid keep_;
   bool open_ = false;
 };
 

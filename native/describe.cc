@@ -1,6 +1,7 @@
 // What SQLite says of a table, by its own pragmas.
 #include "catalog.h"
 #include "connection.h"
+#include "index_sql.h"
 
 namespace mergelite {
 namespace {
@@ -28,7 +29,7 @@ int ReadKind(Connection* connection, const char* name, TableInfo* info, bool* st
   Statement query;
   int rc = connection->Check(query.Prepare(
       connection->api, connection->db,
-      "SELECT type, strict, name, (SELECT sql FROM main.sqlite_schema AS s WHERE s.name = "
+      "SELECT type, strict, name, wr, (SELECT sql FROM main.sqlite_schema AS s WHERE s.name = "
       "list.name AND s.type = 'table') FROM pragma_table_list AS list WHERE schema = 'main' AND "
       "name = ?1 COLLATE NOCASE"));
   if (rc != SQLITE_OK) return rc;
@@ -43,7 +44,8 @@ int ReadKind(Connection* connection, const char* name, TableInfo* info, bool* st
   if (type[0] == 's') info->kind = TableInfo::Kind::kVirtual;  // a shadow table of one
   *strict = query.ColumnInteger(1) != 0;
   info->name = Text(query.ColumnText(2));
-  if (!query.ColumnIsNull(3)) info->autoincrement = Contains(query.ColumnText(3), "AUTOINCREMENT");
+  info->has_rowid = query.ColumnInteger(3) == 0;
+  if (!query.ColumnIsNull(4)) info->autoincrement = Contains(query.ColumnText(4), "AUTOINCREMENT");
   return SQLITE_OK;
 }
 
@@ -56,7 +58,10 @@ int ReadColumns(Connection* connection, bool strict, TableInfo* info) {
   query.String(1, info->name.span());
   while ((rc = query.Step()) == SQLITE_ROW) {
     const auto pk = static_cast<size_t>(query.ColumnInteger(2));
-    if (query.ColumnInteger(3) != 0 && pk == 0) continue;  // generated
+    if (query.ColumnInteger(3) != 0 && pk == 0) {
+      info->generated.push_back(Text(query.ColumnText(0)));
+      continue;
+    }
     if (pk == 0) {
       info->shape.columns.push_back(Text(query.ColumnText(0)));
       continue;
@@ -75,48 +80,76 @@ int ReadColumns(Connection* connection, bool strict, TableInfo* info) {
   return connection->Check(rc);
 }
 
-int ReadIndexColumns(Connection* connection, const char* index, TableInfo* info, bool primary,
-                     bool partial) {
+// Which collation the index of the primary key gives each key column.
+int ReadKeyCollations(Connection* connection, const char* index, TableInfo* info) {
   Statement query;
   int rc = connection->Check(query.Prepare(
       connection->api, connection->db,
-      "SELECT name, coll, seqno FROM pragma_index_xinfo(?1, 'main') WHERE key ORDER BY seqno"));
+      "SELECT name, coll FROM pragma_index_xinfo(?1, 'main') WHERE key ORDER BY seqno"));
   if (rc != SQLITE_OK) return rc;
   query.String(1, index);
-  TableInfo::UniqueIndex unique;
-  unique.partial = partial;
   while ((rc = query.Step()) == SQLITE_ROW) {
-    if (query.ColumnIsNull(0)) {
-      unique.has_expression = true;
-      continue;
-    }
-    const char* name = query.ColumnText(0);
-    const char* collation = query.ColumnText(1);
-    if (!primary) {
-      unique.columns.push_back(Text(name));
-      unique.collations.push_back(Text(collation));
-      continue;
-    }
     for (size_t i = 0; i < info->shape.keys.size(); i++) {
-      if (SameName(info->shape.keys[i].name.c_str(), name)) info->collations[i] = Text(collation);
+      if (!SameName(info->shape.keys[i].name.c_str(), query.ColumnText(0))) continue;
+      info->collations[i] = Text(query.ColumnText(1));
     }
   }
-  if (!primary) info->unique_indexes.push_back(static_cast<TableInfo::UniqueIndex&&>(unique));
+  return connection->Check(rc);
+}
+
+bool IsGenerated(const TableInfo& info, const char* name) {
+  for (const Text& column : info.generated) {
+    if (SameName(column.c_str(), name)) return true;
+  }
+  return false;
+}
+
+int ReadUniqueIndex(Connection* connection, const char* name, TableInfo* info) {
+  Statement query;
+  int rc = connection->Check(query.Prepare(
+      connection->api, connection->db,
+      "SELECT x.name, x.coll, (SELECT sql FROM main.sqlite_schema AS s WHERE s.type = 'index' AND "
+      "s.name = ?1) FROM pragma_index_xinfo(?1, 'main') AS x WHERE x.key ORDER BY x.seqno"));
+  if (rc != SQLITE_OK) return rc;
+  query.String(1, name);
+  TableInfo::UniqueIndex index;
+  IndexSql sql;
+  while ((rc = query.Step()) == SQLITE_ROW) {
+    // One that stands for a UNIQUE constraint has no statement, and nothing but columns.
+    const size_t at = index.terms.size();
+    if (at == 0 && !query.ColumnIsNull(2) && !ParseIndexSql(query.ColumnText(2), &sql)) {
+      return connection->Fail("FILE_DAMAGED", "an index has no statement that can be read",
+                              "Run `PRAGMA integrity_check`.");
+    }
+    TableInfo::UniqueIndex::Term term;
+    term.collation = Text(query.ColumnText(1));
+    if (!query.ColumnIsNull(0)) {
+      term.column = Text(query.ColumnText(0));
+      if (IsGenerated(*info, term.column.c_str())) index.of_any_column = true;
+    } else if (at < sql.terms.size()) {
+      term.expression = sql.terms[at].Copy();
+      index.of_any_column = true;
+    }
+    index.terms.push_back(static_cast<TableInfo::UniqueIndex::Term&&>(term));
+  }
+  index.condition = static_cast<Text&&>(sql.condition);
+  if (!index.condition.empty()) index.of_any_column = true;
+  info->unique_indexes.push_back(static_cast<TableInfo::UniqueIndex&&>(index));
   return connection->Check(rc);
 }
 
 int ReadIndexes(Connection* connection, TableInfo* info) {
   Statement query;
-  int rc = connection->Check(query.Prepare(
-      connection->api, connection->db,
-      "SELECT name, origin, partial FROM pragma_index_list(?1, 'main') WHERE \"unique\""));
+  int rc = connection->Check(
+      query.Prepare(connection->api, connection->db,
+                    "SELECT name, origin FROM pragma_index_list(?1, 'main') WHERE \"unique\""));
   if (rc != SQLITE_OK) return rc;
   query.String(1, info->name.span());
   while ((rc = query.Step()) == SQLITE_ROW) {
     const bool primary = query.ColumnText(1)[0] == 'p';
     if (primary) info->integer_key = false;  // only the rowid's own key has no index
-    const int inner = ReadIndexColumns(connection, query.ColumnText(0), info, primary,
-                                       query.ColumnInteger(2) != 0);
+    const int inner = primary ? ReadKeyCollations(connection, query.ColumnText(0), info)
+                              : ReadUniqueIndex(connection, query.ColumnText(0), info);
     if (inner != SQLITE_OK) return inner;
   }
   return connection->Check(rc);

@@ -74,7 +74,7 @@ int Capture::CheckStale(Connection* connection) {
 // Writes what there is as a part of the transaction, and keeps in memory only what an open
 // savepoint may still return to.
 int Capture::Spill(Connection* connection) {
-  int rc = SettleTouchedTwice(connection);
+  int rc = SettleTouched(connection, true);
   if (rc == SQLITE_OK) rc = WritePart(connection, true);
   if (rc != SQLITE_OK) return rc;
   size_t needed = 0;
@@ -96,47 +96,58 @@ int Capture::Spill(Connection* connection) {
 }
 
 int Capture::Settle(Connection* connection) {
-  const int rc = SettleTouchedTwice(connection);
+  const int rc = SettleTouched(connection, false);
   return rc == SQLITE_OK ? SettleCandidates(connection) : rc;
 }
 
 int Capture::SettleCandidates(Connection* connection) {
   Reader in(candidates_.span());
-  std::vector<Value> key;
+  Value value;
   while (!in.AtEnd()) {
     Table* table = connection->catalog.TableByShapeId(static_cast<int64_t>(in.Varint()));
     if (table == nullptr) return connection->Fail("SCHEMA_STALE", "a replicated table is gone");
-    key.resize(table->shape->keys.size());
     const uint8_t* begin = in.at();
-    for (Value& value : key) {
-      if (!ReadValue(&in, &value)) return connection->Fail("CAPTURE_FAILED", "a key is damaged");
-    }
-    int rc = PrepareExists(connection, table);
+    for (size_t i = 0; i < table->shape->keys.size(); i++) ReadValue(&in, &value);
+    const Span key{begin, static_cast<size_t>(in.at() - begin)};
+    const int rc = DeleteUnlessThere(connection, table, key);
     if (rc != SQLITE_OK) return rc;
-    BindKey(&table->exists, key.data(), key.size());
-    rc = table->exists.Step();
-    if (rc == SQLITE_ROW) {
-      table->exists.Reset();
-      continue;
-    }
-    if (rc != SQLITE_OK) return connection->Check(rc);
-    AppendHead(table, Operation::kDelete);
-    body_.Append(begin, static_cast<size_t>(in.at() - begin));
   }
   candidates_.Clear();
   return SQLITE_OK;
 }
 
 // The user's own triggers may change a row before our trigger of the outer statement runs, so that
-// the patches of one row stand in the wrong order. What counts is what the row holds in the end.
-int Capture::SettleTouchedTwice(Connection* connection) {
+// the patches of one row stand in the wrong order; and they may move a row into the way of a
+// REPLACE after our triggers have looked. What counts is what the table holds in the end.
+int Capture::SettleTouched(Connection* connection, bool more_follows) {
   if (!settle_rows_) return SQLITE_OK;
-  settle_rows_ = false;
-  struct Touch {
-    uint32_t table;
-    size_t offset, key_offset, key_size;
-  };
   std::vector<Touch> touches;
+  CollectTouches(&touches);
+  const auto same_row = [&](const Touch& a, const Touch& b) {
+    return a.table == b.table && KeyOf(a) == KeyOf(b);
+  };
+  for (size_t i = 0, end; i < touches.size(); i = end) {
+    for (end = i + 1; end < touches.size() && same_row(touches[i], touches[end]); end++) {
+    }
+    Table* table = tables_[touches[i].table];
+    int rc = SQLITE_OK;
+    // In a later part, the row's other patches may stand in one before.
+    if (end - i > 1 || parts_ > 0) {
+      rc = ReadAgain(connection, table, &touches[i], end - i);
+    } else if (table->has_unique_indexes && touches[i].operation != Operation::kDelete) {
+      rc = more_follows ? SQLITE_OK : DeleteUnlessThere(connection, table, KeyOf(touches[i]));
+    }
+    if (rc != SQLITE_OK) return rc;
+    if (!more_follows || !table->has_unique_indexes) continue;
+    candidates_.Varint(static_cast<uint64_t>(table->shape_id));
+    candidates_.Append(KeyOf(touches[i]));
+  }
+  settle_rows_ = false;  // what was appended is settled
+  return SQLITE_OK;
+}
+
+// The buffer's patches of tables with triggers of the user's, by row and in order.
+void Capture::CollectTouches(std::vector<Touch>* touches) const {
   std::vector<const Shape*> shapes;
   for (Table* table : tables_) shapes.push_back(table->shape);
   Payload payload;
@@ -147,45 +158,49 @@ int Capture::SettleTouchedTwice(Connection* connection) {
   Patch patch;
   while (reader.Next(&patch)) {
     if (!tables_[patch.shape_index]->has_user_triggers) continue;
-    touches.push_back({patch.shape_index, static_cast<size_t>(patch.bytes.data - body_.data()),
-                       static_cast<size_t>(patch.encoded_key.data - body_.data()),
-                       patch.encoded_key.size});
+    touches->push_back({patch.shape_index, patch.operation,
+                        static_cast<size_t>(patch.encoded_key.data - body_.data()),
+                        patch.encoded_key.size});
   }
-  auto key_of = [&](const Touch& touch) {
-    return Span{body_.data() + touch.key_offset, touch.key_size};
-  };
-  std::sort(touches.begin(), touches.end(), [&](const Touch& a, const Touch& b) {
+  std::sort(touches->begin(), touches->end(), [this](const Touch& a, const Touch& b) {
     if (a.table != b.table) return a.table < b.table;
     if (a.key_size != b.key_size) return a.key_size < b.key_size;
-    const int order = memcmp(key_of(a).data, key_of(b).data, a.key_size);
-    return order != 0 ? order < 0 : a.offset < b.offset;
+    const int order = memcmp(KeyOf(a).data, KeyOf(b).data, a.key_size);
+    return order != 0 ? order < 0 : a.key_offset < b.key_offset;
   });
-  for (size_t i = 0; i < touches.size();) {
-    size_t end = i + 1;
-    while (end < touches.size() && touches[end].table == touches[i].table &&
-           key_of(touches[end]) == key_of(touches[i])) {
-      end++;
-    }
-    if (end - i > 1) {
-      Bytes key, bitmap;
-      key.Append(key_of(touches[i]));
-      Table* table = tables_[touches[i].table];
-      memset(bitmap.Reserve(table->shape->bitmap_bytes() + 1), 0, table->shape->bitmap_bytes() + 1);
-      bool whole = false;
-      for (; i < end; i++) {
-        Reader at(body_.data() + touches[i].offset, body_.data() + body_.size());
-        whole = whole || static_cast<Operation>(at.Varint() & 3) != Operation::kUpdate;
-        if (whole) continue;
-        const uint8_t* bits = body_.data() + touches[i].key_offset + touches[i].key_size;
-        for (size_t b = 0; b < table->shape->bitmap_bytes(); b++) bitmap.data()[b] |= bits[b];
-      }
-      const int rc =
-          AppendFromTable(connection, table, key.span(), whole ? nullptr : bitmap.data());
-      if (rc != SQLITE_OK) return rc;
-    }
-    i = end;
+}
+
+// Appends what the row holds now of everything that its patches set.
+int Capture::ReadAgain(Connection* connection, Table* table, const Touch* touches, size_t count) {
+  const size_t bytes = table->shape->bitmap_bytes();
+  Bytes key, bitmap;
+  key.Append(KeyOf(touches[0]));
+  memset(bitmap.Reserve(bytes + 1), 0, bytes + 1);
+  bool whole = false;
+  for (size_t i = 0; i < count && !whole; i++) {
+    whole = touches[i].operation != Operation::kUpdate;
+    const uint8_t* bits = body_.data() + touches[i].key_offset + touches[i].key_size;
+    for (size_t b = 0; !whole && b < bytes; b++) bitmap.data()[b] |= bits[b];
   }
-  settle_rows_ = false;  // what was appended is settled
+  return AppendFromTable(connection, table, key.span(), whole ? nullptr : bitmap.data());
+}
+
+int Capture::DeleteUnlessThere(Connection* connection, Table* table, Span encoded_key) {
+  std::vector<Value> key(table->shape->keys.size());
+  Reader in(encoded_key);
+  for (Value& value : key) {
+    if (!ReadValue(&in, &value)) return connection->Fail("CAPTURE_FAILED", "a key is damaged");
+  }
+  int rc = PrepareExists(connection, table);
+  if (rc != SQLITE_OK) return rc;
+  BindKey(&table->exists, key.data(), key.size());
+  rc = table->exists.Step();
+  if (rc == SQLITE_ROW) return connection->Check(table->exists.Reset());
+  if (rc != SQLITE_OK) return connection->Check(rc);
+  Bytes copy;  // appending may move what the key is part of
+  copy.Append(encoded_key);
+  AppendHead(table, Operation::kDelete);
+  body_.Append(copy.span());
   return SQLITE_OK;
 }
 

@@ -74,12 +74,6 @@ int Refuse(Connection* connection, const char* name, const TableInfo& info) {
     return connection->Fail("TABLE_TOO_WIDE", About(info, name, " has more than 1,980 columns"),
                             "Split the table.");
   }
-  for (const TableInfo::UniqueIndex& index : info.unique_indexes) {
-    if (!index.has_expression) continue;
-    return connection->Fail("UNIQUE_EXPRESSION",
-                            About(info, name, " has a UNIQUE index on an expression"),
-                            "Store the expression in a column and make that column UNIQUE.");
-  }
   for (const KeyColumn& key : info.shape.keys) {
     const int rc = RefuseColumn(connection, info, key.name);
     if (rc != SQLITE_OK) return rc;
@@ -191,6 +185,7 @@ int Adopt(Connection* connection, const TableInfo& info) {
 }  // namespace
 
 int StartReplication(Connection* connection, const char* name) {
+  const KeepRowid keep(connection);
   if (connection->capture.has_parts()) {
     return connection->Fail("TRANSACTION_TOO_LARGE",
                             "replication cannot start within a transaction this large",
@@ -218,6 +213,7 @@ int StartReplication(Connection* connection, const char* name) {
 }
 
 int Replicate(Connection* connection, const Text& table) {
+  const KeepRowid keep(connection);
   int rc = connection->catalog.Refresh(connection);
   if (rc != SQLITE_OK) return rc;
   Text companion = table.Copy();
@@ -245,6 +241,7 @@ int Replicate(Connection* connection, const Text& table) {
 }
 
 int StopReplication(Connection* connection, const char* name) {
+  const KeepRowid keep(connection);
   int rc = DropTriggers(connection, name);
   // Patches of a table that is not replicated leave no clocks when the log is read: fold those it
   // has while it still is, for the day it returns.

@@ -15,6 +15,29 @@ size_t ColumnGroups(const Shape& shape) {
   return (shape.columns.size() + kColumnsPerTrigger - 1) / kColumnsPerTrigger;
 }
 
+constexpr const char* kRowidNames[] = {"rowid", "oid", "_rowid_"};
+
+bool HasColumn(const TableInfo& info, const char* name) {
+  for (const KeyColumn& key : info.shape.keys) {
+    if (SameName(key.name.c_str(), name)) return true;
+  }
+  for (const std::vector<Text>* columns : {&info.shape.columns, &info.generated}) {
+    for (const Text& column : *columns) {
+      if (SameName(column.c_str(), name)) return true;
+    }
+  }
+  return false;
+}
+
+// A name of the rowid beside the key, null when there is no rowid or no name left to use it by.
+const char* OtherRowid(const TableInfo& info) {
+  if (!info.has_rowid || info.integer_key) return nullptr;
+  for (const char* name : kRowidNames) {
+    if (!HasColumn(info, name)) return name;
+  }
+  return nullptr;
+}
+
 class TriggerWriter {
  public:
   TriggerWriter(Connection* connection, const TableInfo& info, int64_t shape_id, int64_t tag)
@@ -31,6 +54,8 @@ class TriggerWriter {
       rc = Candidates(i, true);
       if (rc == SQLITE_OK) rc = Candidates(i, false);
     }
+    if (rc == SQLITE_OK) rc = RowidCandidates(true);
+    if (rc == SQLITE_OK) rc = RowidCandidates(false);
     return rc;
   }
 
@@ -128,8 +153,8 @@ class TriggerWriter {
     }
     // An assignment to the rowid under one of its other names changes the key as well.
     if (info_.integer_key) {
-      for (const char* alias : {"rowid", "oid", "_rowid_"}) {
-        if (!HasColumn(alias)) (sql << ", ").Name(alias);
+      for (const char* alias : kRowidNames) {
+        if (!HasColumn(info_, alias)) (sql << ", ").Name(alias);
       }
     }
     sql << " ON ";
@@ -144,39 +169,83 @@ class TriggerWriter {
     return connection_->Execute(sql.c_str());
   }
 
-  bool HasColumn(const char* name) const {
-    for (const KeyColumn& key : shape_.keys) {
-      if (SameName(key.name.c_str(), name)) return true;
-    }
-    for (const Text& column : shape_.columns) {
-      if (SameName(column.c_str(), name)) return true;
-    }
-    return false;
+  // Begins a trigger that notes rows of the table, which REPLACE may be about to remove. Whether it
+  // really did shows when the transaction is written.
+  void NoteRows(Text* sql) const {
+    *sql << " BEGIN SELECT mergelite_capture(";
+    Literal(sql, CaptureOp::kCandidate);
+    for (const KeyColumn& key : shape_.keys) (*sql << ", ").Name(key.name.c_str());
+    *sql << ") FROM ";
+    sql->Name(info_.name.c_str()) << " WHERE ";
   }
 
-  // Notes the rows that hold what the new row is about to hold in a UNIQUE index. Whether REPLACE
-  // really deleted them shows when the transaction is written.
+  // Rows that hold what the new row is about to hold in a UNIQUE index.
   int Candidates(size_t number, bool insert) const {
     const TableInfo::UniqueIndex& index = info_.unique_indexes[number];
     Text sql = Begin(insert ? "replace_insert" : "replace_update", number + 1);
     sql << (insert ? " BEFORE INSERT" : " BEFORE UPDATE");
-    // A row enters a partial index when any column changes that its condition names.
-    for (size_t i = 0; !insert && !index.partial && i < index.columns.size(); i++) {
+    for (size_t i = 0; !insert && !index.of_any_column && i < index.terms.size(); i++) {
       sql << (i > 0 ? ", " : " OF ");
-      sql.Name(index.columns[i].c_str());
+      sql.Name(index.terms[i].column.c_str());
     }
     sql << " ON ";
-    sql.Name(info_.name.c_str()) << " BEGIN SELECT mergelite_capture(";
-    Literal(&sql, CaptureOp::kCandidate);
-    for (const KeyColumn& key : shape_.keys) (sql << ", ").Name(key.name.c_str());
-    sql << ") FROM ";
-    sql.Name(info_.name.c_str()) << " WHERE ";
-    for (size_t i = 0; i < index.columns.size(); i++) {
+    sql.Name(info_.name.c_str());
+    NoteRows(&sql);
+    for (size_t i = 0; i < index.terms.size(); i++) {
       if (i > 0) sql << " AND ";
-      sql.Name(index.columns[i].c_str()) << " = NEW.";
-      sql.Name(index.columns[i].c_str()) << " COLLATE ";
-      sql.Name(index.collations[i].c_str());
+      Equal(&sql, index.terms[i]);
     }
+    // With its condition SQLite can use a partial index.
+    if (!index.condition.empty()) sql << " AND (" << index.condition << ")";
+    if (!insert) {
+      for (size_t i = 0; i < shape_.keys.size(); i++) {
+        (sql << (i == 0 ? " AND NOT (" : " AND ")).Name(shape_.keys[i].name.c_str()) << " IS OLD.";
+        sql.Name(shape_.keys[i].name.c_str());
+      }
+      sql << ")";
+    }
+    sql << "; END";
+    return connection_->Execute(sql.c_str());
+  }
+
+  // An expression is computed over a subquery whose columns have the names of the table's and the
+  // values of the new row.
+  void Equal(Text* sql, const TableInfo::UniqueIndex::Term& term) const {
+    if (term.expression.empty()) {
+      sql->Name(term.column.c_str()) << " = NEW.";
+      sql->Name(term.column.c_str());
+    } else {
+      *sql << "(" << term.expression << ") = (SELECT " << term.expression << " FROM (SELECT ";
+      bool first = true;
+      auto column = [&](const Text& name) {
+        (*sql << (first ? "NEW." : ", NEW.")).Name(name.c_str()) << " AS ";
+        sql->Name(name.c_str());
+        first = false;
+      };
+      for (const KeyColumn& key : shape_.keys) column(key.name);
+      for (const Text& name : shape_.columns) column(name);
+      for (const Text& name : info_.generated) column(name);
+      *sql << "))";
+    }
+    (*sql << " COLLATE ").Name(term.collation.c_str());
+  }
+
+  // The rowid of a table with another key is unique as well. Before an insert it is -1 when SQLite
+  // is to choose one, and looking for that in vain would cost a tenth of the insert.
+  int RowidCandidates(bool insert) const {
+    const char* rowid = OtherRowid(info_);
+    if (rowid == nullptr) return SQLITE_OK;
+    Text sql = Begin(insert ? "rowid_insert" : "rowid_update", 0);
+    sql << (insert ? " BEFORE INSERT" : " BEFORE UPDATE");
+    for (const char* alias : kRowidNames) {
+      if (!insert && !HasColumn(info_, alias)) sql << (alias == rowid ? " OF " : ", ") << alias;
+    }
+    sql << " ON ";
+    sql.Name(info_.name.c_str());
+    if (insert) sql << " WHEN NEW." << rowid << " <> -1";
+    NoteRows(&sql);
+    sql << rowid << " = NEW." << rowid;
+    if (!insert) sql << " AND " << rowid << " <> OLD." << rowid;
     sql << "; END";
     return connection_->Execute(sql.c_str());
   }
@@ -214,8 +283,10 @@ int CreateTriggers(Connection* connection, const TableInfo& info, int64_t shape_
 }
 
 size_t CountTriggers(const TableInfo& info) {
-  // Insert, delete and key; then the groups of columns; then two for each UNIQUE index.
-  return 3 + ColumnGroups(info.shape) + 2 * info.unique_indexes.size();
+  // Insert, delete and key; then the groups of columns; then two for each UNIQUE index, and for a
+  // rowid that is not the key.
+  const size_t unique = info.unique_indexes.size() + (OtherRowid(info) == nullptr ? 0 : 1);
+  return 3 + ColumnGroups(info.shape) + 2 * unique;
 }
 
 int DropTriggers(Connection* connection, const char* table) {

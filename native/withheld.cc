@@ -118,6 +118,24 @@ class TableSettler {
   // Writes the whole row at once, for only its final values count: columns nobody has set take
   // their defaults. What the constraints refuse stays withheld.
   int Show(const WithheldRow& row, const std::vector<Bytes>& image, bool* shown) {
+    Statement insert;
+    int rc = PrepareInsert(row, image, "", &insert);
+    if (rc != SQLITE_OK) return rc;
+    rc = insert.Run();
+    if (connection_->api->extended_errcode(connection_->db) == SQLITE_CONSTRAINT_CHECK) {
+      rc = connection_->Execute("PRAGMA ignore_check_constraints = ON");
+      if (rc == SQLITE_OK) rc = insert.Run();
+      connection_->Execute("PRAGMA ignore_check_constraints = OFF");
+    }
+    *shown = rc == SQLITE_OK;
+    if ((rc & 0xff) == SQLITE_CONSTRAINT) return SQLITE_OK;
+    if (rc == SQLITE_OK) rc = UnparkWithheld(connection_, *table_, row.identity.span());
+    return connection_->Check(rc);
+  }
+
+  // `row` and `image` must outlive the statement: its values are bound without copies.
+  int PrepareInsert(const WithheldRow& row, const std::vector<Bytes>& image, const char* suffix,
+                    Statement* insert) {
     const Shape& shape = *table_->shape;
     Text sql("INSERT OR ABORT INTO "), values;
     AppendTableName(&sql, *table_);
@@ -132,41 +150,67 @@ class TableSettler {
       (sql << ", ").Name(shape.columns[i].c_str());
       values << ", ?" << ++parameters;
     }
-    sql << ") VALUES (" << values << ")";
-    Statement insert;
-    int rc = connection_->Check(insert.Prepare(connection_->api, connection_->db, sql.c_str()));
+    sql << ") VALUES (" << values << ")" << suffix;
+    int rc = connection_->Check(insert->Prepare(connection_->api, connection_->db, sql.c_str()));
     if (rc == SQLITE_OK) rc = DecodeKey(connection_, row.encoded_key.span(), &key_);
     if (rc != SQLITE_OK) return rc;
-    BindKey(&insert, key_.data(), key_.size());
+    BindKey(insert, key_.data(), key_.size());
     int index = static_cast<int>(key_.size());
     for (const Bytes& encoded : image) {
       if (encoded.empty()) continue;
       Reader in(encoded.span());
       Value value;
       ReadValue(&in, &value);
-      insert.Any(++index, value);
+      insert->Any(++index, value);
     }
-    rc = insert.Run();
-    if (connection_->api->extended_errcode(connection_->db) == SQLITE_CONSTRAINT_CHECK) {
-      rc = connection_->Execute("PRAGMA ignore_check_constraints = ON");
-      if (rc == SQLITE_OK) rc = insert.Run();
-      connection_->Execute("PRAGMA ignore_check_constraints = OFF");
-    }
-    *shown = rc == SQLITE_OK;
-    if ((rc & 0xff) == SQLITE_CONSTRAINT) return SQLITE_OK;
-    if (rc == SQLITE_OK) rc = UnparkWithheld(connection_, *table_, row.identity.span());
-    return connection_->Check(rc);
+    return SQLITE_OK;
   }
 
-  // Withholds shown rows that hold a value of this one in some UNIQUE index and were born later.
-  // One that turns out not to be in the way comes back in the next pass.
+  // Withholds shown rows that are in the way of this one and were born later. One that turns out
+  // not to be in the way comes back in the next pass.
   int PushYounger(const WithheldRow& row, const std::vector<Bytes>& image, bool* any) {
-    TableInfo info;
-    int rc = DescribeTable(connection_, table_->name.c_str(), &info);
-    for (size_t i = 0; rc == SQLITE_OK && i < info.unique_indexes.size(); i++) {
-      rc = PushByIndex(row, info.unique_indexes[i], image, any);
+    for (;;) {
+      Bytes in_the_way;
+      int rc = FindInTheWay(row, image, &in_the_way);
+      if (rc != SQLITE_OK || in_the_way.empty()) return rc;
+      bool pushed = false;
+      rc = PushIfYounger(row, in_the_way.span(), &pushed);
+      if (rc != SQLITE_OK || !pushed) return rc;
+      *any = true;
     }
-    return rc;
+  }
+
+  // The key of a row that keeps this one out of the table, empty if there is none. SQLite itself
+  // tells, whatever its UNIQUE indexes are made of: inserting the row is made an update, without
+  // change, of the row in its way, and undone.
+  int FindInTheWay(const WithheldRow& row, const std::vector<Bytes>& image, Bytes* encoded_key) {
+    const Shape& shape = *table_->shape;
+    const Text& column = shape.columns.empty() ? shape.keys[0].name : shape.columns[0];
+    Text upsert(" ON CONFLICT DO UPDATE SET ");
+    upsert.Name(column.c_str()) << " = ";
+    AppendTableName(&upsert, *table_);
+    (upsert << ".").Name(column.c_str()) << " RETURNING ";
+    AppendKeyNames(&upsert, shape);
+    Statement insert;
+    int rc = PrepareInsert(row, image, upsert.c_str(), &insert);
+    if (rc == SQLITE_OK) rc = connection_->Execute("PRAGMA ignore_check_constraints = ON");
+    if (rc == SQLITE_OK) rc = connection_->Execute("SAVEPOINT _mergelite_probe");
+    if (rc != SQLITE_OK) return rc;
+    const int step = insert.Step();
+    std::vector<Value> key(shape.keys.size());
+    for (size_t i = 0; step == SQLITE_ROW && i < key.size(); i++) {
+      insert.ColumnAny(static_cast<int>(i), &key[i]);
+      AppendValue(encoded_key, key[i]);
+    }
+    Bytes identity;
+    if (step == SQLITE_ROW) IdentityOf(shape, key.data(), &identity);
+    if (identity.span() == row.identity.span()) encoded_key->Clear();
+    insert.Reset();
+    connection_->Execute("PRAGMA ignore_check_constraints = OFF");
+    rc = connection_->Execute("ROLLBACK TO _mergelite_probe");
+    if (rc == SQLITE_OK) rc = connection_->Execute("RELEASE _mergelite_probe");
+    if (rc != SQLITE_OK || step == SQLITE_ROW || (step & 0xff) == SQLITE_CONSTRAINT) return rc;
+    return connection_->Check(step);
   }
 
   // The row's values by column, encoded, as its parked patches give them; empty for the default.
@@ -209,59 +253,7 @@ class TableSettler {
     return connection_->Check(rc);
   }
 
-  // The encoded value of a column by name, from the image or the key; false when it is unknown.
-  bool ValueOf(const WithheldRow& row, const std::vector<Bytes>& image, const char* name,
-               Value* value) {
-    const Shape& shape = *table_->shape;
-    for (size_t i = 0; i < shape.columns.size(); i++) {
-      if (!SameName(shape.columns[i].c_str(), name)) continue;
-      Reader in(image[i].span());
-      return !image[i].empty() && ReadValue(&in, value);
-    }
-    Reader in(row.encoded_key.span());
-    for (const KeyColumn& key : shape.keys) {
-      if (!ReadValue(&in, value)) return false;
-      if (SameName(key.name.c_str(), name)) return true;
-    }
-    return false;
-  }
-
-  int PushByIndex(const WithheldRow& row, const TableInfo::UniqueIndex& index,
-                  const std::vector<Bytes>& image, bool* any) {
-    Text sql("SELECT ");
-    AppendKeyNames(&sql, *table_->shape);
-    sql << " FROM ";
-    AppendTableName(&sql, *table_);
-    std::vector<Value> values(index.columns.size());
-    for (size_t i = 0; i < index.columns.size(); i++) {
-      if (!ValueOf(row, image, index.columns[i].c_str(), &values[i])) return SQLITE_OK;
-      sql << (i == 0 ? " WHERE " : " AND ");
-      sql.Name(index.columns[i].c_str()) << " = ?" << (i + 1) << " COLLATE ";
-      sql.Name(index.collations[i].c_str());
-    }
-    Statement query;
-    int rc = connection_->Check(query.Prepare(connection_->api, connection_->db, sql.c_str()));
-    if (rc != SQLITE_OK) return rc;
-    for (size_t i = 0; i < values.size(); i++) query.Any(static_cast<int>(i) + 1, values[i]);
-    std::vector<Bytes> found;
-    while ((rc = query.Step()) == SQLITE_ROW) {
-      Bytes encoded;
-      for (size_t i = 0; i < key_.size(); i++) {
-        Value value;
-        query.ColumnAny(static_cast<int>(i), &value);
-        AppendValue(&encoded, value);
-      }
-      found.push_back(static_cast<Bytes&&>(encoded));
-    }
-    if (rc != SQLITE_OK) return connection_->Check(rc);
-    for (const Bytes& encoded : found) {
-      rc = PushIfYounger(row, encoded.span(), any);
-      if (rc != SQLITE_OK) return rc;
-    }
-    return SQLITE_OK;
-  }
-
-  int PushIfYounger(const WithheldRow& row, Span encoded_key, bool* any) {
+  int PushIfYounger(const WithheldRow& row, Span encoded_key, bool* pushed) {
     int rc = DecodeKey(connection_, encoded_key, &key_);
     if (rc != SQLITE_OK) return rc;
     Bytes identity;
@@ -272,7 +264,7 @@ class TableSettler {
     if (!BornBefore(peers_, row.birth, row.identity.span(), birth, identity.span())) {
       return SQLITE_OK;
     }
-    *any = true;
+    *pushed = true;
     return WithholdRow(connection_, table_, identity.span(), key_.data(), encoded_key);
   }
 

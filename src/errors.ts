@@ -44,7 +44,6 @@ export const replicaErrorCodes = [
   "TRANSPORT_FAILED",
   "TRANSPORT_OVERLOADED",
   "TRANSPORT_REFUSED",
-  "UNIQUE_EXPRESSION",
   "VERSION_MISMATCH",
 ] as const;
 

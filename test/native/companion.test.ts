@@ -95,10 +95,6 @@ describe("the companion", () => {
     ["CREATE VIEW x AS SELECT 1 AS id", "TABLE_UNSUPPORTED"],
     ["CREATE VIRTUAL TABLE x USING fts5(a)", "TABLE_UNSUPPORTED"],
     ["CREATE TABLE x (id INTEGER PRIMARY KEY, _peerId)", "TABLE_RESERVED_COLUMN"],
-    [
-      "CREATE TABLE x (id INTEGER PRIMARY KEY, a); CREATE UNIQUE INDEX i ON x (lower(a))",
-      "UNIQUE_EXPRESSION",
-    ],
     ["CREATE TABLE x (k TEXT PRIMARY KEY, v); INSERT INTO x VALUES (NULL, 1)", "KEY_NULL"],
     ["", "TABLE_MISSING"],
   ])("refuses %s with %s", (sql, code) => {

@@ -102,10 +102,10 @@ export function converge(replicas: readonly RawReplica[]): void {
 export const quoted = (name: string): string => `"${name.replaceAll('"', '""')}"`;
 
 /**
- * Every row of a table as text that differs whenever a value or its type does. Bytes are compared as
- * well: `quote()` ends a text at its first NUL.
+ * A query for every row of a table as text that differs whenever a value or its type does. Bytes are
+ * compared as well: `quote()` ends a text at its first NUL.
  */
-export function dump(db: Database.Database, table: string): string[] {
+export function dumpQuery(db: Database.Database, table: string): Database.Statement {
   const columns = db.prepare("SELECT name FROM pragma_table_xinfo(?)").all(table) as {
     name: string;
   }[];
@@ -114,10 +114,14 @@ export function dump(db: Database.Database, table: string): string[] {
     const bytes = `hex(CAST(${column} AS BLOB))`;
     return `typeof(${column}) || ' ' || quote(${column}) || iif(typeof(${column}) = 'text', ' ' || ${bytes}, '')`;
   });
-  const rows = db
-    .prepare(`SELECT ${shown.join(", ")} FROM ${quoted(table)}`)
-    .raw()
-    .all() as string[][];
-  const texts = rows.map((row) => row.join(" | "));
-  return texts.sort();
+  return db.prepare(`SELECT ${shown.join(", ")} FROM ${quoted(table)}`).raw();
+}
+
+export function dump(db: Database.Database, table: string): string[] {
+  return dumpWith(dumpQuery(db, table));
+}
+
+export function dumpWith(query: Database.Statement): string[] {
+  const rows = query.all() as string[][];
+  return rows.map((row) => row.join(" | ")).sort();
 }
