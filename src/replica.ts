@@ -341,8 +341,12 @@ export class Replica implements AsyncDisposable {
       const origin = result.gaps[i] ?? 0;
       link.input({ type: "gap", origin, first: result.gaps[i + 1] ?? 0, nowMs });
     }
-    const vector = new Map(this.#marks.map((mark) => [mark.peerId, mark.held]));
-    link.input({ type: "merged", vector, nowMs });
+    // What waits for its time is held and counts as no changeset merged.
+    if (result.changesets === 0) {
+      this.#refreshMarks();
+      this.#announce();
+    }
+    link.input({ type: "merged", vector: new Map(), nowMs });
     this.#waiters.check();
   }
 

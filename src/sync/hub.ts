@@ -5,9 +5,10 @@
 import type { Clock, Random } from "../clock.ts";
 import { ReplicaError } from "../errors.ts";
 import { heldOf, type OriginMarks, type Store } from "../log/store.ts";
-import { covers } from "../log/vector.ts";
+import { covers, mergeVector, type VersionVector } from "../log/vector.ts";
 import { keepDialing } from "../transport/reconnect.ts";
 import type { Dialer, Transport } from "../transport/transport.ts";
+import { createIntake, plan, planDueMs } from "./intake.ts";
 import type { LinkConfig } from "./link.ts";
 import { type LinkEnd, LinkHost, type LinkOwner } from "./link-host.ts";
 import type { Bucket, Digest, VerifyMessage } from "./protocol-verify.ts";
@@ -43,10 +44,16 @@ export class Hub {
   readonly #store: Store;
   readonly #owner: HubOwner;
   readonly #options: HubOptions;
-  readonly #links = new Set<LinkHost>();
+  readonly #links = new Map<number, LinkHost>();
   readonly #connections = new Set<Connection>();
   readonly #asked = new Map<number, [stop: (answer?: Digest | Bucket) => void, link: LinkHost]>();
+  readonly #intake = createIntake();
+  /** What the links know to be held; a new one begins with all of it. */
+  readonly #told: VersionVector = new Map();
   #nextRequestId = 1;
+  #nextLinkId = 1;
+  #planAtMs = Number.POSITIVE_INFINITY;
+  #cancelPlan: (() => void) | undefined;
 
   constructor(store: Store, owner: HubOwner, options: HubOptions) {
     this.#store = store;
@@ -55,7 +62,7 @@ export class Hub {
   }
 
   get liveLinks(): LinkHost[] {
-    return [...this.#links].filter((link) => link.live);
+    return [...this.#links.values()].filter((link) => link.live);
   }
 
   connect(to: Transport | Dialer): Connection {
@@ -78,10 +85,15 @@ export class Hub {
    * merged itself, perhaps with shapes it has not seen.
    */
   grew({ look }: { look: boolean }): void {
-    const vector = heldOf(this.#owner.marks());
+    const held = heldOf(this.#owner.marks());
     const nowMs = this.#options.clock.now();
+    const vector: VersionVector = new Map();
+    for (const [origin, sequence] of held) {
+      if (sequence > (this.#told.get(origin) ?? 0)) vector.set(origin, sequence);
+    }
+    mergeVector(this.#told, vector);
     this.#announceShapes(undefined, look);
-    for (const link of this.#links) link.input({ type: "grew", vector, nowMs });
+    for (const link of this.#links.values()) link.input({ type: "grew", vector, nowMs });
   }
 
   /** Every live link has everything of the other side, and the other side of this one. */
@@ -131,11 +143,12 @@ export class Hub {
 
   /** Ends all links, for they were opened under another peer id; diallers come back. */
   restartLinks(text: string): void {
-    for (const link of this.#links) link.close("LINK_CLOSED", text);
+    for (const link of this.#links.values()) link.close("LINK_CLOSED", text);
   }
 
   async close(): Promise<void> {
     await Promise.all([...this.#connections].map((connection) => connection.close()));
+    this.#cancelPlan?.();
   }
 
   async #dial(dialer: Dialer, signal: AbortSignal): Promise<void> {
@@ -156,23 +169,26 @@ export class Hub {
     const marks = this.#owner.marks();
     const [self] = marks;
     this.#store.newShapes({ look: true });
+    const id = this.#nextLinkId++;
     const link = new LinkHost(
       transport,
       {
         ...this.#options.link,
+        id,
+        intake: this.#intake,
         peerId: self?.peerId ?? 0,
         vector: heldOf(marks),
         shapes: this.#store.shapeHashes(),
       },
       this.#linkOwner(),
     );
-    this.#links.add(link);
+    this.#links.set(id, link);
     const stop = () => link.close("LINK_CLOSED", "closed");
     signal.addEventListener("abort", stop, { once: true });
     if (signal.aborted) stop();
     const end = await link.run();
     signal.removeEventListener("abort", stop);
-    this.#links.delete(link);
+    this.#links.delete(id);
     for (const [stopAsking, asked] of [...this.#asked.values()]) {
       if (asked === link) stopAsking();
     }
@@ -191,7 +207,26 @@ export class Hub {
       onRemoteVector: () => this.#owner.onProgress(),
       onVerify: (link, message) => this.#onVerify(link, message),
       onError: (error) => this.#owner.onError(error),
+      onStepped: () => this.#armPlan(),
     };
+  }
+
+  /** Asks for what is missing when the intake says that it is time. */
+  #armPlan(): void {
+    const dueMs = planDueMs(this.#intake);
+    if (dueMs >= this.#planAtMs) return;
+    this.#cancelPlan?.();
+    const { clock } = this.#options;
+    this.#planAtMs = dueMs;
+    this.#cancelPlan = clock.setTimer(Math.max(dueMs - clock.now(), 0), () => {
+      this.#planAtMs = Number.POSITIVE_INFINITY;
+      this.#cancelPlan = undefined;
+      const nowMs = clock.now();
+      for (const { id, ranges } of plan(this.#intake, nowMs)) {
+        this.#links.get(id)?.input({ type: "want", ranges, nowMs });
+      }
+      this.#armPlan();
+    });
   }
 
   #learnShapes(link: LinkHost, descriptors: readonly Uint8Array[]): void {
@@ -211,7 +246,7 @@ export class Hub {
     const hashes = this.#store.newShapes({ look });
     if (hashes.length === 0) return;
     const nowMs = this.#options.clock.now();
-    for (const link of this.#links) {
+    for (const link of this.#links.values()) {
       link.input({ type: "shapesGrew", hashes, fromRemote: link === from, nowMs });
     }
   }

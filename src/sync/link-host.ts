@@ -7,7 +7,7 @@ import { ReplicaError, type ReplicaErrorCode } from "../errors.ts";
 import { scanRecords } from "../log/records.ts";
 import type { ReadonlyVersionVector, VersionVector } from "../log/vector.ts";
 import type { Transport } from "../transport/transport.ts";
-import { createLink, isLive, type LinkAction, nextTickMs, step } from "./link.ts";
+import { createLink, endLink, isLive, type LinkAction, nextTickMs, step } from "./link.ts";
 import type { LinkConfig, LinkInput, LinkMetrics, LinkState } from "./link-state.ts";
 import { decodeMessage, encodeMessage, groupDescriptors } from "./protocol.ts";
 import type { VerifyMessage } from "./protocol-verify.ts";
@@ -25,6 +25,8 @@ export interface LinkOwner {
   onRemoteVector(link: LinkHost): void;
   onVerify(link: LinkHost, message: VerifyMessage): void;
   onError(error: ReplicaError): void;
+  /** What is to be asked for may have changed. */
+  onStepped(): void;
 }
 
 export interface LinkEnd {
@@ -111,6 +113,7 @@ export class LinkHost {
       this.#stepping = false;
     }
     this.#armTick();
+    this.#owner.onStepped();
   }
 
   close(code: ReplicaErrorCode, text: string): void {
@@ -221,7 +224,9 @@ export class LinkHost {
   #finish(end: LinkEnd): void {
     if (this.#end !== undefined) return;
     this.#end = end;
+    endLink(this.#state);
     this.#cancelTick?.();
+    this.#owner.onStepped();
     // What is still to be sent, the BYE last, goes out before the transport is closed.
     const sent = this.#sending ?? Promise.resolve();
     void sent.then(() => this.#transport.close?.());

@@ -2,8 +2,10 @@
 import { ReplicaError } from "../errors.ts";
 import { type RecordRun, scanRecords } from "../log/records.ts";
 import { type ReadonlyVersionVector, type SequenceRange, vectorPages } from "../log/vector.ts";
+import { announce, noteGap, raiseInflow, takeRun } from "./intake.ts";
 import { onRemoteHolds, refreshReady } from "./link-push.ts";
 import {
+  announceSoon,
   heldVector,
   type LinkAction,
   type LinkState,
@@ -14,11 +16,9 @@ import {
 } from "./link-state.ts";
 import { limits, type ShapeHash } from "./protocol.ts";
 
-const wantRangesMax = 256;
 /** A vector up to this size is cheap enough to be sent whole with every heartbeat. */
 const smallVectorEntries = 1024;
 const partialHeartbeatsMax = 5;
-const lostAfterRetries = 10;
 export const lostIdentityText =
   "the remote holds changesets of this peer id that this replica does not have";
 const never = Number.POSITIVE_INFINITY;
@@ -56,9 +56,8 @@ export function onChanges(
     refuse(state, actions, error.code, error.message);
     return;
   }
-  const { pull } = state;
-  pull.activeMs = state.nowMs;
-  pull.bytesSinceHave += changes.bytes;
+  state.pull.bytesSinceHave += changes.bytes;
+  const pruned: number[] = [];
   let isNew = false;
   for (const run of runs) {
     const progress = progressOf(state, run.origin);
@@ -66,25 +65,33 @@ export function onChanges(
       refuseLostIdentity(state, actions);
       return;
     }
-    if (takeRun(state, progress, run)) isNew = true;
+    // It sends all the same: the PRUNE was lost, or a WANT sent before has arrived after it.
+    if (state.nowMs >= progress.prunedMs + state.options.retryMs) progress.pruned = false;
+    const { duplicates, redundant } = takeRun(state.intake, state.source, run, state.hostMs);
+    state.metrics.receivedChangesets += run.last - run.first + 1;
+    state.metrics.duplicates += duplicates;
+    raiseRemote(state, progress, run.last);
+    if (redundant && !progress.pruned) pruned.push(run.origin);
+    if (duplicates <= run.last - run.first) isNew = true;
+    // Acknowledge what is held; what is being merged is acknowledged after that. Merging it twice
+    // would let the queue of a slow merge grow with every retransmission.
+    else if (run.last <= progress.held) state.pull.changed.add(run.origin);
   }
   if (isNew) actions.push({ type: "merge", ...changes });
   // All of it came before: the remote has missed an acknowledgement.
   else if (runs.length > 0) scheduleHave(state);
+  if (pruned.length > 0) sendPrune(state, actions, pruned);
 }
 
 /** This replica holds more. */
 export function raiseHeld(state: LinkState, vector: ReadonlyVersionVector): void {
-  const { pull } = state;
   for (const [origin, sequence] of vector) {
     const progress = progressOf(state, origin);
     if (sequence <= progress.held) continue;
     progress.held = sequence;
-    pull.changed.add(origin);
-    if (pull.behind.has(origin)) {
-      pull.retryMs = state.options.retryMs;
-      if (sequence >= progress.remote) pull.behind.delete(origin);
-    }
+    raiseInflow(state.intake, { origin, sequence }, state.hostMs);
+    state.pull.changed.add(origin);
+    if (progress.lazy) announceSoon(state, progress);
     refreshReady(state, progress);
   }
 }
@@ -96,20 +103,10 @@ export function scheduleHave(state: LinkState): void {
   pull.haveDueMs = Math.min(pull.haveDueMs, state.nowMs + (isUrgent ? 0 : options.ackDelayMs));
 }
 
-export function onGap(
-  state: LinkState,
-  actions: LinkAction[],
-  gap: { origin: number; first: number },
-): void {
-  const progress = progressOf(state, gap.origin);
-  if (gap.first <= progress.held) return;
-  // The merge has dropped everything from the gap on.
-  progress.received = gap.first - 1;
-  if (gap.first > progress.remote) return;
-  const again = gap.first === progress.wantFirst;
-  if (again && state.nowMs < progress.wantedMs + state.options.retryMs) return;
-  const range = { origin: gap.origin, first: gap.first, last: progress.remote };
-  sendWant(state, actions, [range], []);
+/** The merge has dropped everything from the gap on. */
+export function onGap(state: LinkState, gap: { origin: number; first: number }): void {
+  if (gap.first <= progressOf(state, gap.origin).held) return;
+  noteGap(state.intake, state.source, gap, state.hostMs);
 }
 
 export function onUnknownShapes(
@@ -122,7 +119,7 @@ export function onUnknownShapes(
   const missing = hashes.filter(isMissing).slice(0, limits.shapes - pull.shapesWanted.size);
   if (missing.length === 0) return;
   for (const hash of missing) pull.shapesWanted.add(hash);
-  sendWant(state, actions, [], missing);
+  sendWant(state, actions, { ranges: [], shapes: missing });
   pull.shapesRetryMs = state.options.retryMs;
   pull.shapesDueMs = state.nowMs + pull.shapesRetryMs;
 }
@@ -132,7 +129,6 @@ export function pullDueMs(state: LinkState): number {
   return Math.min(
     pull.haveDueMs,
     heartbeatDueMs(state),
-    pull.behind.size > 0 ? retryDueMs(state) : never,
     pull.shapesWanted.size > 0 ? pull.shapesDueMs : never,
   );
 }
@@ -140,11 +136,10 @@ export function pullDueMs(state: LinkState): number {
 export function runPullTimers(state: LinkState, actions: LinkAction[]): void {
   const { pull, nowMs, options } = state;
   if (pull.shapesWanted.size > 0 && nowMs >= pull.shapesDueMs) {
-    sendWant(state, actions, [], [...pull.shapesWanted]);
+    sendWant(state, actions, { ranges: [], shapes: [...pull.shapesWanted] });
     pull.shapesRetryMs = Math.min(pull.shapesRetryMs * 2, options.retryMaxMs);
     pull.shapesDueMs = nowMs + pull.shapesRetryMs;
   }
-  if (pull.behind.size > 0 && nowMs >= retryDueMs(state)) wantMissing(state, actions);
   if (nowMs >= pull.haveDueMs) sendHave(state, actions, false);
   else if (nowMs >= heartbeatDueMs(state)) sendHeartbeat(state, actions);
 }
@@ -153,82 +148,30 @@ function heartbeatDueMs(state: LinkState): number {
   return state.sentMs + state.options.heartbeatMs;
 }
 
-/** Silence for `retryMs` while behind; and a sweep for origins the stream has left out. */
-function retryDueMs(state: LinkState): number {
-  const { pull, options } = state;
-  return Math.min(pull.activeMs + pull.retryMs, pull.sweptMs + options.retryMaxMs);
-}
-
 function raiseRemote(state: LinkState, progress: OriginProgress, sequence: number): void {
   if (sequence <= progress.remote) return;
   onRemoteHolds(state, progress, sequence);
-  const { pull } = state;
-  if (progress.held >= sequence || pull.behind.has(progress.origin)) return;
-  if (pull.behind.size === 0) {
-    // From here on the remote has `retryMs` to send it on its own account.
-    pull.activeMs = state.nowMs;
-    pull.sweptMs = state.nowMs;
-  }
-  progress.heardMs = state.nowMs;
-  pull.behind.add(progress.origin);
+  const { intake, source, hostMs } = state;
+  announce(intake, source, { origin: progress.origin, sequence }, hostMs);
 }
 
-/** Whether the run has anything that is not held here and not on its way into the merge. */
-function takeRun(state: LinkState, progress: OriginProgress, run: RecordRun): boolean {
-  raiseRemote(state, progress, run.last);
-  const known = Math.max(progress.held, progress.received);
-  state.metrics.duplicates += Math.max(0, Math.min(run.last, known) - run.first + 1);
-  if (run.last <= known) {
-    // Acknowledge what is held; what is being merged is acknowledged after that. Merging it twice
-    // would let the queue of a slow merge grow with every retransmission.
-    if (run.last <= progress.held) state.pull.changed.add(run.origin);
-    return false;
-  }
-  progress.heardMs = state.nowMs;
-  if (run.first <= known + 1) progress.received = run.last;
-  return true;
-}
-
-function wantMissing(state: LinkState, actions: LinkAction[]): void {
-  const { pull, options, nowMs } = state;
-  const isSweep = nowMs >= pull.sweptMs + options.retryMaxMs;
-  const isSilent = nowMs >= pull.activeMs + pull.retryMs;
-  if (isSweep) pull.sweptMs = nowMs;
-  const ranges: SequenceRange[] = [];
-  for (const origin of pull.behind) {
-    if (ranges.length === wantRangesMax) break;
+function sendPrune(state: LinkState, actions: LinkAction[], origins: readonly number[]): void {
+  for (const origin of origins) {
     const progress = progressOf(state, origin);
-    const silentMs = nowMs - progress.heardMs;
-    // Received that long ago and neither merged nor reported as a gap: the host has lost it.
-    if (silentMs >= lostAfterRetries * options.retryMaxMs) progress.received = 0;
-    if (!isSilent && silentMs < options.retryMaxMs) continue;
-    const first = Math.max(progress.held, progress.received) + 1;
-    if (first > progress.remote) continue;
-    ranges.push({ origin, first, last: progress.remote });
+    progress.pruned = true;
+    progress.prunedMs = state.nowMs;
   }
-  for (const { origin } of ranges) {
-    // To the end of the queue, so that the next WANT names others.
-    pull.behind.delete(origin);
-    pull.behind.add(origin);
-  }
-  if (isSilent) pull.activeMs = nowMs;
-  if (ranges.length === 0) return;
-  pull.retryMs = Math.min(pull.retryMs * 2, options.retryMaxMs);
-  sendWant(state, actions, ranges, []);
+  state.metrics.prunes += 1;
+  send(state, actions, { kind: "prune", origins });
 }
 
-function sendWant(
+/** Whoever is asked for an origin sends it from then on. */
+export function sendWant(
   state: LinkState,
   actions: LinkAction[],
-  ranges: SequenceRange[],
-  shapes: ShapeHash[],
+  { ranges, shapes }: { ranges: readonly SequenceRange[]; shapes: readonly ShapeHash[] },
 ): void {
-  for (const { origin, first } of ranges) {
-    const progress = progressOf(state, origin);
-    progress.wantFirst = first;
-    progress.wantedMs = state.nowMs;
-  }
-  if (ranges.length > 0) state.pull.activeMs = state.nowMs;
+  for (const { origin } of ranges) progressOf(state, origin).pruned = false;
   state.metrics.wants += 1;
   send(state, actions, { kind: "want", ranges, shapes });
 }

@@ -3,6 +3,7 @@
  * taking turns.
  */
 import {
+  announceSoon,
   countSent,
   type LinkAction,
   type LinkInput,
@@ -23,8 +24,7 @@ export function pump(state: LinkState, actions: LinkAction[]): void {
   push.shapesUnsent.clear();
   if (push.reading !== undefined) return;
   const windowBytes = push.probing ? 1 : options.windowBytes;
-  const room = windowBytes - push.bytesInFlight;
-  if (room <= 0 || push.chunksInFlight >= chunksInFlightMax) return;
+  if (push.bytesInFlight >= windowBytes || push.chunksInFlight >= chunksInFlightMax) return;
   const origin = push.ready.values().next().value;
   if (origin === undefined) return;
   // Out of the queue now and back at its end after the read: every origin gets its turn.
@@ -32,8 +32,9 @@ export function pump(state: LinkState, actions: LinkAction[]): void {
   const progress = progressOf(state, origin);
   const first = progress.sent + 1;
   push.reading = { origin, first };
-  const bytesMax = push.probing ? options.readBytes : Math.min(options.readBytes, room);
-  actions.push({ type: "read", origin, first, last: progress.held, bytesMax });
+  // Always a whole read, though the window may hold less: links at the same place read the same.
+  const { readBytes } = options;
+  actions.push({ type: "read", origin, first, last: progress.held, bytesMax: readBytes });
 }
 
 /** The host has sent what it read. */
@@ -55,7 +56,7 @@ export function onRead(state: LinkState, input: LinkInput & { type: "read" }): v
   // While the host was reading, a WANT may have rewound this origin, or a HAVE gone past it.
   const isRewound = progress.sent < reading.first - 1;
   if (!isRewound) progress.sent = Math.max(progress.sent, input.last);
-  if (input.last > progress.remote) {
+  if (input.last > progress.remote && !progress.lazy) {
     if (push.bytesInFlight === 0) push.progressMs = state.nowMs;
     progress.chunks.push({ last: input.last, bytes: input.bytes });
     push.flying.add(progress.origin);
@@ -87,7 +88,10 @@ export function onWant(state: LinkState, actions: LinkAction[], want: Want): voi
   for (const { origin, first } of want.ranges) {
     const progress = state.origins.get(origin);
     if (progress === undefined || first > progress.held) continue;
-    if (first <= progress.sent) {
+    if (progress.lazy) {
+      progress.lazy = false;
+      progress.sent = first - 1;
+    } else if (first <= progress.sent) {
       // A repeated or overtaken WANT must not double the traffic: the remote asks for one gap at
       // most once in `retryMs`.
       const again = first === progress.rewoundFirst;
@@ -97,6 +101,19 @@ export function onWant(state: LinkState, actions: LinkAction[], want: Want): voi
       rewind(state, progress, first - 1);
     }
     refreshReady(state, progress);
+  }
+}
+
+/** The remote gets these origins over other links, and wants to hear of them only. */
+export function onPrune(state: LinkState, origins: readonly number[]): void {
+  for (const origin of origins) {
+    const progress = progressOf(state, origin);
+    if (progress.lazy) continue;
+    progress.lazy = true;
+    // What is on its way may be dropped there: nothing of it is waited for.
+    releaseChunks(state, progress, () => true);
+    refreshReady(state, progress);
+    if (progress.held > progress.remote) announceSoon(state, progress);
   }
 }
 
@@ -120,7 +137,7 @@ export function ackTimeoutDueMs(state: LinkState): number {
 /** Puts the origin into the queue of those with something to send, or out of it. */
 export function refreshReady(state: LinkState, progress: OriginProgress): void {
   const { ready, reading } = state.push;
-  if (progress.held <= progress.sent) ready.delete(progress.origin);
+  if (progress.lazy || progress.held <= progress.sent) ready.delete(progress.origin);
   else if (reading?.origin !== progress.origin) ready.add(progress.origin);
 }
 

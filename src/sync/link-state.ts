@@ -1,6 +1,7 @@
 /** What a link knows, what it is told and what it asks for: the data of `link.ts`. */
 import type { ReplicaErrorCode } from "../errors.ts";
-import type { ReadonlyVersionVector } from "../log/vector.ts";
+import type { ReadonlyVersionVector, SequenceRange } from "../log/vector.ts";
+import type { Intake, Source } from "./intake.ts";
 import type { Hello, Message, ShapeHash } from "./protocol.ts";
 import type { VerifyMessage } from "./protocol-verify.ts";
 
@@ -11,12 +12,16 @@ export interface LinkOptions {
   readBytes: number;
   /** How long an acknowledgement may wait for more to acknowledge. @default 20 */
   ackDelayMs: number;
+  /** How long it may wait to tell what the other side has asked not to be sent. @default 100 */
+  announceDelayMs: number;
+  /** The same for what the other side is known to hold. @default 1000 */
+  settleDelayMs: number;
   /**
    * Something is sent at least this often; three without hearing anything end the link. @default
    * 5000
    */
   heartbeatMs: number;
-  /** First wait before asking again; doubles. @default 500 */
+  /** First wait before HELLO or a request for shapes is repeated; doubles. @default 500 */
   retryMs: number;
   /** Longest wait before asking or sending again. @default 30000 */
   retryMaxMs: number;
@@ -29,6 +34,10 @@ export interface LinkOptions {
 }
 
 export interface LinkConfig extends Partial<LinkOptions> {
+  /** Names the link in the plans of the intake. @default 0 */
+  readonly id?: number;
+  /** What the links of this replica share. @default one of its own */
+  readonly intake?: Intake;
   readonly peerId: number;
   /** @default "" */
   readonly cluster?: string;
@@ -51,6 +60,8 @@ export type LinkInput =
    * A `read` was done and its CHANGES sent, up to `last`; below the first asked if none was there.
    */
   | { type: "read"; origin: number; last: number; bytes: number; nowMs: number }
+  /** Ask for these changesets, and for what follows them. */
+  | { type: "want"; ranges: readonly SequenceRange[]; nowMs: number }
   /** Merging records of this link found `first` missing and dropped what comes after it. */
   | { type: "gap"; origin: number; first: number; nowMs: number }
   /** Merging records of this link needs shapes that are not known here. */
@@ -92,8 +103,6 @@ export interface OriginProgress {
   readonly origin: number;
   /** Held here. */
   held: number;
-  /** Received on this link without a gap and given to the merge, if above `held`. */
-  received: number;
   /** Held by the remote, as far as it has told. */
   remote: number;
   /** Sent to the remote, or `remote` when that is higher. */
@@ -101,11 +110,11 @@ export interface OriginProgress {
   /** Highest ever sent, to tell a retransmission. */
   sentMax: number;
   chunks: Chunk[];
-  /** When records of this origin came last. */
-  heardMs: number;
-  /** The gap last asked for. */
-  wantFirst: number;
-  wantedMs: number;
+  /** The remote has asked not to be sent this origin, only to be told. */
+  lazy: boolean;
+  /** The remote has been asked not to send it, at `prunedMs`. */
+  pruned: boolean;
+  prunedMs: number;
   /** The gap last served. */
   rewoundFirst: number;
   rewoundMs: number;
@@ -130,16 +139,10 @@ export interface PushState {
 export interface PullState {
   /** Origins to be named in the next HAVE. */
   readonly changed: Set<number>;
-  /** Origins of which the remote holds more. */
-  readonly behind: Set<number>;
   readonly shapesWanted: Set<ShapeHash>;
   bytesSinceHave: number;
   haveDueMs: number;
   partialHeartbeats: number;
-  /** When the remote last gave a sign that it is sending, or was asked to. */
-  activeMs: number;
-  retryMs: number;
-  sweptMs: number;
   shapesDueMs: number;
   shapesRetryMs: number;
 }
@@ -152,10 +155,13 @@ export interface LinkMetrics {
   sentChangesBytes: number;
   /** CHANGES messages that went out again. */
   retransmissions: number;
-  /** Changesets received that were held already. */
+  receivedChangesets: number;
+  /** Changesets received that were held already, or had come over another link. */
   duplicates: number;
   /** WANT messages sent. */
   wants: number;
+  /** PRUNE messages sent. */
+  prunes: number;
 }
 
 export interface LinkState {
@@ -169,6 +175,8 @@ export interface LinkState {
   readonly origins: Map<number, OriginProgress>;
   readonly shapes: Set<ShapeHash>;
   readonly remoteShapes: Set<ShapeHash>;
+  readonly intake: Intake;
+  readonly source: Source;
   readonly push: PushState;
   readonly pull: PullState;
   readonly metrics: LinkMetrics;
@@ -189,14 +197,13 @@ export function progressOf(state: LinkState, origin: number): OriginProgress {
   const progress: OriginProgress = {
     origin,
     held: 0,
-    received: 0,
     remote: 0,
     sent: 0,
     sentMax: 0,
     chunks: [],
-    heardMs: 0,
-    wantFirst: 0,
-    wantedMs: 0,
+    lazy: false,
+    pruned: false,
+    prunedMs: 0,
     rewoundFirst: 0,
     rewoundMs: 0,
   };
@@ -213,6 +220,14 @@ export function send(state: LinkState, actions: LinkAction[], message: Message):
 export function countSent(state: LinkState): void {
   state.metrics.sentMessages += 1;
   state.sentMs = state.nowMs;
+}
+
+/** Tells a remote that is not sent this origin what is held of it: sooner what it may lack. */
+export function announceSoon({ pull, nowMs, options }: LinkState, progress: OriginProgress): void {
+  const isNews = progress.held > progress.remote;
+  const delayMs = isNews ? options.announceDelayMs : options.settleDelayMs;
+  pull.changed.add(progress.origin);
+  pull.haveDueMs = Math.min(pull.haveDueMs, nowMs + delayMs);
 }
 
 /** Ends the link with a BYE. */

@@ -5,6 +5,7 @@
  */
 import { isReplicaErrorCode, type ReplicaErrorCode } from "../errors.ts";
 import { vectorPages } from "../log/vector.ts";
+import { closeSource, createIntake, openSource } from "./intake.ts";
 import {
   lostIdentityText,
   onChanges,
@@ -15,8 +16,9 @@ import {
   raiseHeld,
   runPullTimers,
   scheduleHave,
+  sendWant,
 } from "./link-pull.ts";
-import { ackTimeoutDueMs, onAckTimeout, onRead, onWant, pump } from "./link-push.ts";
+import { ackTimeoutDueMs, onAckTimeout, onPrune, onRead, onWant, pump } from "./link-push.ts";
 import {
   heldVector,
   type LinkAction,
@@ -26,6 +28,7 @@ import {
   type LinkOptions,
   type LinkState,
   negotiate,
+  progressOf,
   refuse,
   send,
 } from "./link-state.ts";
@@ -37,6 +40,8 @@ export const linkDefaults: Readonly<LinkOptions> = {
   windowBytes: 1024 * 1024,
   readBytes: 64 * 1024,
   ackDelayMs: 20,
+  announceDelayMs: 100,
+  settleDelayMs: 1_000,
   heartbeatMs: 5_000,
   retryMs: 500,
   retryMaxMs: 30_000,
@@ -51,6 +56,7 @@ const silentHeartbeatsMax = 3;
 /** A link that has not been opened: input `open` first. */
 export function createLink(config: LinkConfig): LinkState {
   const options = { ...linkDefaults, ...config };
+  const origins: LinkState["origins"] = new Map();
   const state: LinkState = {
     options,
     peerId: config.peerId,
@@ -58,9 +64,11 @@ export function createLink(config: LinkConfig): LinkState {
     phase: "idle",
     remotePeerId: 0,
     version: 0,
-    origins: new Map(),
+    origins,
     shapes: new Set(config.shapes),
     remoteShapes: new Set(),
+    intake: config.intake ?? createIntake(),
+    source: { id: config.id ?? 0, origins, activeMs: 0 },
     push: {
       ready: new Set(),
       flying: new Set(),
@@ -74,14 +82,10 @@ export function createLink(config: LinkConfig): LinkState {
     },
     pull: {
       changed: new Set(),
-      behind: new Set(),
       shapesWanted: new Set(),
       bytesSinceHave: 0,
       haveDueMs: never,
       partialHeartbeats: 0,
-      activeMs: 0,
-      retryMs: options.retryMs,
-      sweptMs: 0,
       shapesDueMs: never,
       shapesRetryMs: options.retryMs,
     },
@@ -92,8 +96,10 @@ export function createLink(config: LinkConfig): LinkState {
       receivedBytes: 0,
       sentChangesBytes: 0,
       retransmissions: 0,
+      receivedChangesets: 0,
       duplicates: 0,
       wants: 0,
+      prunes: 0,
     },
     nowMs: 0,
     hostMs: 0,
@@ -123,8 +129,15 @@ export function step(
   take(state, actions, input);
   runTimers(state, actions);
   if (isLive(state)) pump(state, actions);
+  else closeSource(state.intake, state.source, state.hostMs);
   state.metrics.bytesInFlight = state.push.bytesInFlight;
   return { state, actions };
+}
+
+/** The transport has ended, and the link with it. Idempotent. */
+export function endLink(state: LinkState): void {
+  state.phase = "closed";
+  closeSource(state.intake, state.source, state.hostMs);
 }
 
 /** When the next `tick` is due, on the clock of the inputs' `nowMs`; infinity for never. */
@@ -164,8 +177,11 @@ function take(state: LinkState, actions: LinkAction[], input: LinkInput): void {
     case "read":
       onRead(state, input);
       return;
+    case "want":
+      if (isLive(state)) sendWant(state, actions, { ranges: input.ranges, shapes: [] });
+      return;
     case "gap":
-      if (isLive(state)) onGap(state, actions, input);
+      if (isLive(state)) onGap(state, input);
       return;
     case "unknownShapes":
       if (isLive(state)) onUnknownShapes(state, actions, input.hashes);
@@ -218,6 +234,9 @@ function receive(
     case "want":
       onWant(state, actions, message);
       return;
+    case "prune":
+      onPrune(state, message.origins);
+      return;
     default:
       actions.push({ type: "verify", message });
   }
@@ -237,6 +256,9 @@ function onHello(state: LinkState, actions: LinkAction[], hello: Hello): void {
   if (state.phase === "greeting") {
     state.phase = "live";
     state.version = negotiate(state.options, hello);
+    openSource(state.intake, state.source, state.hostMs);
+    // Nobody needs to be sent its own writes; that others hold them it has to hear.
+    progressOf(state, hello.peerId).lazy = true;
     for (const hash of state.shapes) {
       if (!state.remoteShapes.has(hash)) state.push.shapesUnsent.add(hash);
     }

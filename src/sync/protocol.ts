@@ -31,6 +31,7 @@ export const limits = {
   shapes: 65_536,
   descriptorBytes: 1_048_576,
   ranges: 65_536,
+  pruned: 65_536,
   clusterBytes: 255,
   byeCodeBytes: 64,
   byeTextBytes: 512,
@@ -75,6 +76,12 @@ export interface Want {
   readonly shapes: readonly ShapeHash[];
 }
 
+export interface Prune {
+  readonly kind: "prune";
+  /** Origins that the sender gets over another link. */
+  readonly origins: readonly number[];
+}
+
 export interface Bye {
   readonly kind: "bye";
   /** A `ReplicaErrorCode` of the sender's version. */
@@ -82,7 +89,7 @@ export interface Bye {
   readonly text: string;
 }
 
-export type Message = Hello | Shapes | Changes | Have | Want | Bye | VerifyMessage;
+export type Message = Hello | Shapes | Changes | Have | Want | Prune | Bye | VerifyMessage;
 
 const kindBytes = {
   hello: 1,
@@ -95,6 +102,7 @@ const kindBytes = {
   digest: 8,
   bucketRequest: 9,
   bucket: 10,
+  prune: 11,
 } as const satisfies Record<Message["kind"], number>;
 
 const headerBytes = 2;
@@ -124,6 +132,10 @@ export function encodeMessage(message: Message): Uint8Array {
       break;
     case "want":
       writeWant(writer, message);
+      break;
+    case "prune":
+      writer.varint(message.origins.length);
+      for (const origin of message.origins) writer.varint(origin);
       break;
     case "bye":
       writer.text(message.code, limits.byeCodeBytes, "code");
@@ -218,6 +230,8 @@ function readBody(kind: number, reader: ByteReader): Message {
       const code = reader.text(limits.byeCodeBytes, "code");
       return { kind: "bye", code, text: reader.text(limits.byeTextBytes, "text") };
     }
+    case kindBytes.prune:
+      return { kind: "prune", origins: readOrigins(reader) };
     case kindBytes.digestRequest:
       return readDigestRequest(reader);
     case kindBytes.digest:
@@ -268,6 +282,13 @@ function readRanges(reader: ByteReader): SequenceRange[] {
     ranges.push({ origin, first, last });
   }
   return ranges;
+}
+
+function readOrigins(reader: ByteReader): number[] {
+  const count = reader.count(limits.pruned, 1, "origins");
+  const origins: number[] = [];
+  for (let index = 0; index < count; index++) origins.push(readPeerId(reader));
+  return origins;
 }
 
 function readHashes(reader: ByteReader): ShapeHash[] {

@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { plan } from "../../../src/sync/intake.ts";
 import { createLink, isLive, type LinkAction, step } from "../../../src/sync/link.ts";
 import type { Message } from "../../../src/sync/protocol.ts";
 import { record, World, type WorldLink } from "./world.ts";
@@ -38,7 +39,12 @@ function openLink(change: Partial<Parameters<typeof createLink>[0]> = {}) {
   step(state, { type: "open", nowMs: 0 });
   const receive = (message: Message, nowMs = 0): LinkAction[] =>
     step(state, { type: "message", message, bytes: 10, nowMs }).actions;
-  return { state, receive };
+  /** Asks for what is missing if it is time, as the hub does. */
+  const ask = (nowMs: number): LinkAction[] =>
+    plan(state.intake, nowMs).flatMap(({ ranges }) => {
+      return step(state, { type: "want", ranges, nowMs }).actions;
+    });
+  return { state, receive, ask };
 }
 
 function closing(actions: LinkAction[]): unknown[] {
@@ -147,11 +153,12 @@ describe("flow control", () => {
   });
 
   it("asks again for what the host lost without a word", () => {
-    const { state, receive } = openLink({ vector: new Map() });
+    const { state, receive, ask } = openLink({ vector: new Map() });
     receive(hello(22, { vector: new Map([[22, 1]]) }));
     receive({ kind: "changes", records: record({ origin: 22, sequence: 1 }) });
     for (let nowMs = 0; nowMs < 400_000; nowMs += 1_000) {
       receive({ kind: "have", full: false, vector: new Map() }, nowMs);
+      ask(nowMs);
     }
     expect(state.metrics.wants).toBeGreaterThan(0);
   });
@@ -380,26 +387,30 @@ describe("loss", () => {
   });
 
   it("a gap is asked for once, though many messages show it", () => {
-    const { state, receive } = openLink({ vector: new Map() });
+    const { state, receive, ask } = openLink({ vector: new Map() });
     receive(hello(22, { vector: new Map([[22, 9]]) }));
     const gap = { type: "gap", origin: 22, first: 1 } as const;
-    expect(step(state, { ...gap, nowMs: 1 }).actions).toEqual([
+    step(state, { ...gap, nowMs: 1 });
+    expect(ask(1)).toEqual([
       {
         type: "send",
         message: { kind: "want", ranges: [{ origin: 22, first: 1, last: 9 }], shapes: [] },
       },
     ]);
-    expect(step(state, { ...gap, nowMs: 2 }).actions).toEqual([]);
-    expect(step(state, { ...gap, nowMs: 600 }).actions).toMatchObject([{ type: "send" }]);
+    step(state, { ...gap, nowMs: 2 });
+    expect(ask(2)).toEqual([]);
+    step(state, { ...gap, nowMs: 600 });
+    expect(ask(600)).toMatchObject([{ type: "send" }]);
   });
 
   it("what is missing is asked for at growing intervals", () => {
-    const { state, receive } = openLink({ vector: new Map() });
+    const { state, receive, ask } = openLink({ vector: new Map() });
     receive(hello(22, { vector: new Map([[22, 9]]) }));
     const wantedAt: number[] = [];
     for (let nowMs = 0; nowMs <= 8_000; nowMs += 100) {
       const before = state.metrics.wants;
       receive({ kind: "have", full: false, vector: new Map() }, nowMs);
+      ask(nowMs);
       if (state.metrics.wants > before) wantedAt.push(nowMs);
     }
     const waits = wantedAt.map((atMs, index) => atMs - (wantedAt[index - 1] ?? 0));

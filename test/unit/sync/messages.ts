@@ -53,6 +53,10 @@ export const messageArbitraries = {
     ranges: fc.array(range, { maxLength: 20 }),
     shapes,
   }),
+  prune: fc.record({
+    kind: fc.constant("prune" as const),
+    origins: fc.array(peerId, { maxLength: 30 }),
+  }),
   bye: fc.record({ kind: fc.constant("bye" as const), code: text(3), text: text(20) }),
   digestRequest: fc.record({
     kind: fc.constant("digestRequest" as const),

@@ -3,8 +3,10 @@
  * A log is a counter an origin, for a record follows from its origin and sequence.
  */
 import { ByteReader, ByteWriter } from "../../../src/log/bytes.ts";
+import { createIntake, plan, planDueMs } from "../../../src/sync/intake.ts";
 import {
   createLink,
+  endLink,
   type LinkAction,
   type LinkConfig,
   type LinkInput,
@@ -59,12 +61,62 @@ interface Event {
   run: () => void;
 }
 
+/** A binary heap: the earliest event first, of two at one time the older one. */
+class Queue {
+  readonly #heap: Event[] = [];
+
+  get first(): Event | undefined {
+    return this.#heap[0];
+  }
+
+  push(event: Event): void {
+    let at = this.#heap.push(event) - 1;
+    while (at > 0) {
+      const parent = (at - 1) >> 1;
+      if (!this.#isBefore(at, parent)) return;
+      this.#swap(at, parent);
+      at = parent;
+    }
+  }
+
+  shift(): void {
+    const last = this.#heap.pop();
+    if (last === undefined || this.#heap.length === 0) return;
+    this.#heap[0] = last;
+    for (let at = 0; ; ) {
+      let least = at;
+      for (const child of [2 * at + 1, 2 * at + 2]) {
+        if (child < this.#heap.length && this.#isBefore(child, least)) least = child;
+      }
+      if (least === at) return;
+      this.#swap(at, least);
+      at = least;
+    }
+  }
+
+  #isBefore(left: number, right: number): boolean {
+    const [a, b] = [this.#heap[left], this.#heap[right]];
+    if (a === undefined || b === undefined) return false;
+    return a.atMs < b.atMs || (a.atMs === b.atMs && a.order < b.order);
+  }
+
+  #swap(left: number, right: number): void {
+    const [a, b] = [this.#heap[left], this.#heap[right]];
+    if (a === undefined || b === undefined) return;
+    this.#heap[left] = b;
+    this.#heap[right] = a;
+  }
+}
+
 export class World {
   nowMs = 1_000;
+  nextLinkId = 1;
   readonly random: () => number;
   readonly options: WorldOptions;
   readonly replicas: WorldReplica[] = [];
-  #events: Event[] = [];
+  /** Every link there has been. */
+  readonly links: WorldLink[] = [];
+  readonly #events = new Queue();
   #order = 0;
 
   constructor(options: WorldOptions) {
@@ -96,14 +148,15 @@ export class World {
   run(ms: number, isDone: () => boolean = () => false): boolean {
     const endMs = this.nowMs + ms;
     while (!isDone()) {
-      this.#events.sort((a, b) => a.atMs - b.atMs || a.order - b.order);
-      const event = this.#events[0];
+      const event = this.#events.first;
       if (event === undefined || event.atMs > endMs) break;
       this.#events.shift();
       this.nowMs = event.atMs;
       event.run();
     }
-    return isDone();
+    if (isDone()) return true;
+    this.nowMs = endMs;
+    return false;
   }
 
   isConverged(): boolean {
@@ -117,6 +170,9 @@ export class WorldReplica {
   readonly held = new Map<number, number>();
   readonly shapes = new Set<string>();
   readonly links: WorldLink[] = [];
+  readonly intake = createIntake();
+  #planId = 0;
+  #planAtMs = Number.POSITIVE_INFINITY;
   readonly peerId: number;
   readonly world: World;
 
@@ -130,6 +186,24 @@ export class WorldReplica {
     if (!this.shapes.has(shapeOf(this.peerId))) this.learn([shapeOf(this.peerId)]);
     this.held.set(this.peerId, (this.held.get(this.peerId) ?? 0) + count);
     for (const link of this.links) link.input({ type: "grew", vector: this.held, nowMs });
+  }
+
+  /** Asks for what is missing when it is time, as the hub does. */
+  schedulePlan(): void {
+    const dueMs = planDueMs(this.intake);
+    if (dueMs >= this.#planAtMs) return;
+    this.#planAtMs = dueMs;
+    const id = ++this.#planId;
+    this.world.after(Math.max(dueMs - this.world.nowMs, 0), () => {
+      if (id !== this.#planId) return;
+      this.#planAtMs = Number.POSITIVE_INFINITY;
+      const { nowMs } = this.world;
+      for (const ask of plan(this.intake, nowMs)) {
+        const link = this.links.find(({ state }) => state.source.id === ask.id);
+        link?.input({ type: "want", ranges: ask.ranges, nowMs });
+      }
+      this.schedulePlan();
+    });
   }
 
   learn(hashes: string[], from?: WorldLink): void {
@@ -172,16 +246,28 @@ export class WorldLink {
   other: WorldLink | undefined;
   inFlightMax = 0;
   isSilent = false;
+  sentBytes = 0;
   #isStepping = false;
   #inputs: LinkInput[] = [];
   #tickId = 0;
+  #tickAtMs = Number.POSITIVE_INFINITY;
 
   constructor(world: World, replica: WorldReplica, config: Partial<LinkConfig>) {
     this.world = world;
     this.replica = replica;
-    const { peerId, held: vector, shapes } = replica;
-    this.state = createLink({ peerId, vector, shapes, ...world.options.link, ...config });
+    const { peerId, held: vector, shapes, intake } = replica;
+    const id = world.nextLinkId++;
+    this.state = createLink({
+      id,
+      intake,
+      peerId,
+      vector,
+      shapes,
+      ...world.options.link,
+      ...config,
+    });
     replica.links.push(this);
+    world.links.push(this);
   }
 
   get closed(): Extract<LinkAction, { type: "close" }> | undefined {
@@ -198,12 +284,22 @@ export class WorldLink {
     }
     this.#isStepping = false;
     this.#scheduleTick();
+    this.replica.schedulePlan();
+  }
+
+  /** The transport breaks. */
+  end(): void {
+    endLink(this.state);
+    const { links } = this.replica;
+    links.splice(links.indexOf(this), 1);
+    this.replica.schedulePlan();
   }
 
   transmit(message: Message): void {
     this.sent.push(message);
     const { random, options } = this.world;
     const bytes = encodeMessage(message);
+    this.sentBytes += bytes.byteLength;
     if (this.isSilent || random() < options.loss) return;
     const copies = random() < options.repetition ? 2 : 1;
     for (let copy = 0; copy < copies; copy++) {
@@ -247,11 +343,14 @@ export class WorldLink {
   }
 
   #scheduleTick(): void {
+    const dueMs = nextTickMs(this.state);
+    if (dueMs >= this.#tickAtMs) return;
+    this.#tickAtMs = dueMs;
     const id = ++this.#tickId;
-    const inMs = nextTickMs(this.state) - this.world.nowMs;
-    if (!Number.isFinite(inMs)) return;
-    this.world.after(Math.max(inMs, 0), () => {
-      if (id === this.#tickId) this.input({ type: "tick", nowMs: this.world.nowMs });
+    this.world.after(Math.max(dueMs - this.world.nowMs, 0), () => {
+      if (id !== this.#tickId) return;
+      this.#tickAtMs = Number.POSITIVE_INFINITY;
+      this.input({ type: "tick", nowMs: this.world.nowMs });
     });
   }
 }
