@@ -6,6 +6,7 @@ import { fileMarks, mainFile } from "./log/file-marks.ts";
 import { watchCommits } from "./log/file-watch.ts";
 import { heldOf, type OriginMarks, type SqliteDatabase, Store } from "./log/store.ts";
 import type { VersionVector } from "./log/vector.ts";
+import { Maintenance } from "./merge/maintenance.ts";
 import { MergeScheduler, type MergeSource } from "./merge/scheduler.ts";
 import { addTotals, type Metrics, metricsOf, noCounters, noTotals } from "./metrics.ts";
 import type { MergeResult } from "./native.ts";
@@ -22,9 +23,6 @@ import { Waiters } from "./waiters.ts";
 
 /** Records a link may have waiting before it is read no further. */
 const queueBytesMax = 4 * 1024 * 1024;
-/** Local changesets whose row clocks are read from the log when so many wait, or after a while. */
-const maintainCommits = 512;
-const maintainMs = 1000;
 
 export class Replica implements AsyncDisposable {
   readonly #store: Store;
@@ -32,6 +30,7 @@ export class Replica implements AsyncDisposable {
   readonly #events = new Emitter<ReplicaEvents>();
   readonly #waiters = new Waiters();
   readonly #scheduler: MergeScheduler;
+  readonly #maintenance: Maintenance;
   readonly #hub: Hub;
   readonly #sources = new Map<LinkHost, MergeSource>();
   readonly #onClosed: () => void;
@@ -39,8 +38,6 @@ export class Replica implements AsyncDisposable {
   readonly #totals = noTotals();
   #marks: readonly OriginMarks[] = [];
   #announced: VersionVector = new Map();
-  #commitsSinceMaintenance = 0;
-  #cancelMaintenance: (() => void) | undefined;
   #unwatch: (() => void) | undefined;
   #closing: Promise<void> | undefined;
 
@@ -62,6 +59,7 @@ export class Replica implements AsyncDisposable {
       throw error;
     }
     this.#scheduler = this.#makeScheduler();
+    this.#maintenance = new Maintenance(options.clock, () => this.#scheduler.requestMaintenance());
     this.#hub = this.#makeHub();
     if (options.watchFile && file !== "") {
       this.#unwatch = watchCommits(file, options.clock, () => this.#onBell());
@@ -215,7 +213,7 @@ export class Replica implements AsyncDisposable {
 
   async #close(): Promise<void> {
     this.#unwatch?.();
-    this.#cancelMaintenance?.();
+    this.#maintenance.close();
     await this.#hub.close();
     this.#scheduler.close();
     this.#waiters.rejectAll(closedError());
@@ -282,23 +280,9 @@ export class Replica implements AsyncDisposable {
       look: foreign.some(({ peerId, held }) => held > (told.get(peerId) ?? 0)),
     });
     if (self === undefined || self.held === before) return;
-    this.#commitsSinceMaintenance += self.held - before;
-    this.#scheduleMaintenance();
+    this.#maintenance.noteCommits(self.held - before);
     this.#events.emit("commit", {
       token: formatToken({ peerId: self.peerId, sequence: self.held }),
-    });
-  }
-
-  #scheduleMaintenance(): void {
-    if (this.#commitsSinceMaintenance >= maintainCommits) {
-      this.#commitsSinceMaintenance = 0;
-      this.#scheduler.requestMaintenance();
-      return;
-    }
-    this.#cancelMaintenance ??= this.#options.clock.setTimer(maintainMs, () => {
-      this.#cancelMaintenance = undefined;
-      this.#commitsSinceMaintenance = 0;
-      this.#scheduler.requestMaintenance();
     });
   }
 
