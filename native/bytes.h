@@ -16,6 +16,11 @@ struct Span {
   bool operator==(const Span& other) const {
     return size == other.size && (size == 0 || memcmp(data, other.data, size) == 0);
   }
+  bool operator<(const Span& other) const {
+    const size_t common = size < other.size ? size : other.size;
+    const int order = common == 0 ? 0 : memcmp(data, other.data, common);
+    return order != 0 ? order < 0 : size < other.size;
+  }
 };
 
 // A LEB128 varint of 64 bits takes at most ten bytes.

@@ -7,7 +7,7 @@ namespace mergelite {
 
 void Table::FinalizeStatements() {
   clock_reading = false;
-  for (Statement* statement : {&clock_read, &clock_write, &remove, &read_row, &exists}) {
+  for (Statement* statement : {&clock_read, &clock_write, &remove, &read_row, &exists, &probe}) {
     statement->Finalize();
   }
 }
@@ -146,6 +146,14 @@ int Catalog::Describe(Connection* connection, Table* table) {
   table->integer_key = info.integer_key;
   table->has_user_triggers = info.has_user_triggers;
   table->has_unique_indexes = !info.unique_indexes.empty();
+  table->null_defaults.clear();
+  for (const Text& column : table->shape->columns) {
+    table->null_defaults.emplace_back();
+    for (size_t i = 0; i < info.shape.columns.size(); i++) {
+      if (!info.not_null[i] || !SameName(info.shape.columns[i].c_str(), column.c_str())) continue;
+      table->null_defaults.back() << info.defaults[i];
+    }
+  }
   table->binary_key = true;
   for (size_t i = 0; i < info.shape.keys.size(); i++) {
     // Without an affinity that converts numbers, 5 and 5.0 are two spellings as 'a' and 'A' are.

@@ -29,6 +29,8 @@ struct TableInfo {
   Kind kind = Kind::kMissing;
   Text name;                     // as declared
   Shape shape;                   // its hash included
+  std::vector<Text> defaults;    // of the shape's columns, as SQL; empty for none
+  std::vector<bool> not_null;    // of the shape's columns
   std::vector<Text> key_types;   // a type name with the key column's affinity
   std::vector<Text> collations;  // of the key columns, by name: may be the user's own
   bool integer_key = false;      // the key is the rowid
@@ -59,11 +61,13 @@ struct Table {
   bool has_unique_indexes = false;
   bool binary_key = true;  // equal keys are equal values
   bool clocks_empty = false;
-  bool settle = false;  // values of UNIQUE columns may have become free or contested
+  bool settle = false;  // withheld rows may have become fit to show
+  // Of the shape's columns that are NOT NULL: the default that is written for NULL, as SQL.
+  std::vector<Text> null_defaults;
 
   RowFeed clock_key;
   bool clock_reading = false;  // clock_read is under way; see Clocks::EndLookUps
-  Statement clock_read, clock_write, remove, read_row, exists;
+  Statement clock_read, clock_write, remove, read_row, exists, probe;
   // Which entry of the open changeset's shapes this is; see Capture.
   uint64_t capture_epoch = 0;
   uint32_t capture_index = 0;

@@ -51,9 +51,10 @@ int ReadKind(Connection* connection, const char* name, TableInfo* info, bool* st
 
 int ReadColumns(Connection* connection, bool strict, TableInfo* info) {
   Statement query;
-  int rc = connection->Check(
-      query.Prepare(connection->api, connection->db,
-                    "SELECT name, type, pk, hidden FROM pragma_table_xinfo(?1, 'main')"));
+  int rc =
+      connection->Check(query.Prepare(connection->api, connection->db,
+                                      "SELECT name, type, pk, hidden, \"notnull\", dflt_value FROM "
+                                      "pragma_table_xinfo(?1, 'main')"));
   if (rc != SQLITE_OK) return rc;
   query.String(1, info->name.span());
   while ((rc = query.Step()) == SQLITE_ROW) {
@@ -64,6 +65,8 @@ int ReadColumns(Connection* connection, bool strict, TableInfo* info) {
     }
     if (pk == 0) {
       info->shape.columns.push_back(Text(query.ColumnText(0)));
+      info->not_null.push_back(query.ColumnInteger(4) != 0);
+      info->defaults.push_back(Text(query.ColumnIsNull(5) ? "" : query.ColumnText(5)));
       continue;
     }
     if (info->shape.keys.size() < pk) {

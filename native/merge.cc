@@ -4,6 +4,7 @@
 
 #include "connection.h"
 #include "merge_scope.h"
+#include "violations.h"
 #include "withheld.h"
 
 namespace mergelite {
@@ -87,6 +88,9 @@ int MergePatches(Connection* connection, Origin* origin, const Record& record,
   while (reader.Next(&patch)) {
     connection->merge->stats->patches++;
     rc = MergePatch(connection, incoming, changeset->targets[patch.shape_index], patch);
+    if (rc == SQLITE_OK && connection->merge->doubts.size() >= kDoubtsMax) {
+      rc = SettleDoubts(connection);
+    }
     if (rc != SQLITE_OK) return rc;
   }
   return SQLITE_OK;
@@ -248,62 +252,7 @@ int MergeRecord(Connection* connection, const Record& record, const Deadline& de
   return SQLITE_OK;
 }
 
-// Forgets what a failed transaction left in memory.
-int Abandon(Connection* connection, int rc) {
-  connection->merge->any_parked = -1;
-  connection->merge->clocks.Forget(connection);
-  connection->log.Invalidate();
-  connection->log.ReloadAfterRollback(connection);
-  return rc;
-}
-
-bool IsBusy(int rc) { return (rc & 0xff) == SQLITE_BUSY || (rc & 0xff) == SQLITE_LOCKED; }
-
 }  // namespace
-
-int RunMergeTransaction(Connection* connection, MergeStats* stats, bool many, int (*work)(void*),
-                        void* context) {
-  connection->error.Clear();
-  if (connection->merge == nullptr) connection->merge = std::make_unique<MergeState>();
-  MergeState& merge = *connection->merge;
-  merge.stats = stats;
-  if (connection->InTransaction()) return stats->busy = true, SQLITE_OK;
-  int rc = connection->catalog.Refresh(connection);
-  if (rc != SQLITE_OK || !connection->catalog.present()) return rc;
-  MergeScope scope(connection, many);
-  merge.scope = &scope;
-  rc = connection->Prepare(&merge.begin, "BEGIN IMMEDIATE");
-  if (rc == SQLITE_OK) rc = connection->Prepare(&merge.commit, "COMMIT");
-  if (rc != SQLITE_OK) return rc;
-  rc = merge.begin.Run();
-  if (IsBusy(rc)) return stats->busy = true, SQLITE_OK;
-  if (rc != SQLITE_OK) return connection->Check(rc);
-  rc = merge.clocks.SettleDoubt(connection);
-  if (rc == SQLITE_OK) rc = connection->log.Refresh(connection);
-  if (rc == SQLITE_OK) rc = connection->catalog.Refresh(connection);
-  if (rc == SQLITE_OK) rc = work(context);
-  if (rc == SQLITE_OK) rc = SettleWithheld(connection);
-  merge.clocks.EndLookUps(connection);
-  if (rc == SQLITE_OK) rc = connection->log.SaveOrigins(connection);
-  if (rc == SQLITE_OK) rc = connection->Check(merge.commit.Run());
-  if (rc != SQLITE_OK) {
-    // The error stays as it was told first.
-    connection->api->exec(connection->db, "ROLLBACK", nullptr, nullptr, nullptr);
-    Abandon(connection, rc);
-    if (IsBusy(rc)) return stats->busy = true, SQLITE_OK;
-    return rc;
-  }
-  connection->log.Committed(connection);
-  return SQLITE_OK;
-}
-
-void MergeState::Finalize() {
-  targets.clear();
-  for (Statement* statement : {&park, &parked_by_key, &unpark, &drop_older, &parked_known, &begin,
-                               &commit, &temp_triggers, &withheld, &unpark_unique}) {
-    statement->Finalize();
-  }
-}
 
 int AbsorbChangeset(Connection* connection, const Origin& origin, const Record& record) {
   bool refused;
@@ -327,7 +276,14 @@ int AbsorbChangeset(Connection* connection, const Origin& origin, const Record& 
     const Target& target = *changeset.targets[patch.shape_index];
     if (target.table == nullptr || !KeyFits(*target.table, patch)) continue;
     IdentityOf(*target.table->shape, patch.key, &merge.identity);
-    if (target.table->has_unique_indexes) target.table->settle = true;
+    uint8_t held;
+    rc = HeldFor(connection, *target.table, merge.identity.span(), &held);
+    if (rc != SQLITE_OK) return rc;
+    if (target.table->has_unique_indexes || held != 0) target.table->settle = true;
+    if (held == BitOf(Reason::kCheck)) {
+      AddDoubt(connection, {&origin, record.sequence, stamp}, target.table, merge.identity.span(),
+               patch.encoded_key);
+    }
     merge.clocks.Absorb(connection, target, patch, merge.identity.span(), stamp);
     // A local write does not look at what is parked for its row, so that is done here.
     if (patch.operation == Operation::kUpdate || !AnyParked(connection)) continue;
@@ -372,6 +328,8 @@ int Maintain(Connection* connection, double budget_ms, MergeStats* stats) {
   const Deadline deadline(connection, budget_ms);
   return InMergeTransaction(connection, stats, false, [&] {
     Clocks& clocks = connection->merge->clocks;
+    // What was parked may be gone by now, and asking costs less than looking for it.
+    connection->merge->parked_loads = UINT64_MAX;
     bool done;
     int rc = clocks.AbsorbTail(connection, deadline, &done);
     if (rc != SQLITE_OK) return rc;

@@ -40,17 +40,34 @@ struct MergeStats {
   };
   std::vector<Refused> refused;
   int64_t resume_at_ms = 0;
+  // What is told of _mergelite_parked one by one (see Ledger): ids that are new, and what is gone.
+  std::vector<int64_t> conflicts;
+  struct Resolved {
+    Text table;
+    Bytes identity;
+    const char* reason;
+  };
+  std::vector<Resolved> resolved;
+  uint64_t parked_by_reason[8] = {};
 };
 
+// A row whose CHECKs are to be looked at before the transaction ends; see violations.h.
+struct Doubt {
+  Table* table;
+  Bytes identity, encoded_key;
+  uint64_t peer, sequence, timestamp;
+};
+
+class Ledger;
 class MergeScope;
 
 struct MergeState {
   Clocks clocks;
   std::vector<std::unique_ptr<Target>> targets;
-  // Whether any patch is parked; -1 not known yet.
-  int any_parked = -1;
-  uint64_t parked_loads = 0;     // another connection may have parked something since this many
-  int64_t retried_version = -1;  // the schema under which everything parked was tried again
+  // Whether anything is parked, and whether any row is withheld or violates a CHECK.
+  bool any_parked = true, any_held = true;
+  uint64_t parked_loads = UINT64_MAX;  // another connection may have changed that since so many
+  int64_t retried_version = -1;        // the schema under which everything parked was tried again
   int64_t retried_id = 0;
   int64_t retried_last = 0;  // what is parked anew while retrying waits for the next schema
   int64_t drift_max_ms = 60000;
@@ -60,15 +77,20 @@ struct MergeState {
   RowClock clock;
   MergeStats* stats = nullptr;
   MergeScope* scope = nullptr;  // of the call that is running
+  std::vector<Doubt> doubts;
+  std::unique_ptr<Ledger> ledger_;
 
-  Statement park, parked_by_key, unpark, drop_older, parked_known, begin, commit,
-      temp_triggers, withheld, unpark_unique;
+  Statement park, parked_by_key, unpark, drop_older, parked_known, begin, commit, temp_triggers,
+      held, unpark_withheld, unmark;
+  MergeState();
+  ~MergeState();
+  Ledger& ledger() { return *ledger_; }
   void Finalize();
 };
 
 // The changeset being merged.
 struct Incoming {
-  Origin* origin;
+  const Origin* origin;
   uint64_t sequence;
   Stamp stamp;
 };
@@ -93,6 +115,10 @@ int ResolveTarget(Connection* connection, const Shape* shape, Target** target);
 int AbsorbChangeset(Connection* connection, const Origin& origin, const Record& record);
 int MergePatch(Connection* connection, const Incoming& incoming, Target* target,
                const Patch& patch);
+// The statement that writes the columns of a bitmap: as an insert that updates what is there, or as
+// an update.
+int FindWrite(Connection* connection, Target* target, bool insert, const Bytes& columns,
+              Target::Write** write);
 // A rowid is an integer and nothing else: SQLite would refuse the row and the row clock alike, and
 // shapes do not tell types.
 bool KeyFits(const Table& table, const Patch& patch);
@@ -109,21 +135,5 @@ class SinglePatch {
   std::vector<const Shape*> shapes_;
   std::unique_ptr<PatchReader> reader_;
 };
-
-int Park(Connection* connection, const Incoming& incoming, const Shape& shape, Span identity,
-         const char* reason, const char* detail, Span patch);
-// Merges again what waits for this row to come alive, as far as it is newer than the insert.
-int MergeParked(Connection* connection, Table* table, Span identity, const Stamp& since);
-// A withheld row is in the table again: its patches wait no more.
-int UnparkWithheld(Connection* connection, const Table& table, Span identity);
-// Of a withheld row that was deleted, what is newer than the delete waits for the row.
-int ReleaseWithheld(Connection* connection, const Table& table, Span identity);
-// What an insert or delete at this stamp makes void. `inclusive`: also what the same changeset
-// parked before it.
-int DropParkedBefore(Connection* connection, const Table& table, Span identity, const Stamp& stamp,
-                     bool inclusive);
-// Merges again what waited for tables and columns that are here by now.
-int RetryParked(Connection* connection, const Deadline& deadline, bool* done);
-bool AnyParked(Connection* connection);
 
 }  // namespace mergelite

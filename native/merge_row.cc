@@ -2,13 +2,11 @@
 #include "connection.h"
 #include "merge.h"
 #include "table_sql.h"
+#include "violations.h"
 #include "withheld.h"
 
 namespace mergelite {
 namespace {
-
-// Statements kept a shape for updates of different sets of columns.
-constexpr size_t kWritesMax = 32;
 
 bool Bit(const uint8_t* bitmap, size_t index) {
   return (bitmap[index / 8] >> (index % 8) & 1) != 0;
@@ -30,12 +28,13 @@ class RowMerge {
 
   int Run() {
     IdentityOf(*patch_.shape, patch_.key, &merge_.identity);
-    if (table_ == nullptr) return ParkWhole("table");
-    if (!KeyFits(*table_, patch_)) return ParkWhole("constraint", "datatype mismatch");
+    if (table_ == nullptr) return ParkWhole(Reason::kTable);
+    if (!KeyFits(*table_, patch_)) return ParkWhole(Reason::kKey, "datatype mismatch");
     int rc = merge_.clocks.LookUp(connection_, table_, Identity(), patch_.key, &merge_.clock);
-    if (rc == SQLITE_OK) rc = IsWithheld(connection_, *table_, Identity(), &withheld_);
+    if (rc == SQLITE_OK) rc = HeldFor(connection_, *table_, Identity(), &held_);
     if (rc != SQLITE_OK) return rc;
-    if (table_->has_unique_indexes) table_->settle = true;
+    if (table_->has_unique_indexes || held_ != 0) table_->settle = true;
+    if (held_ == BitOf(Reason::kCheck)) Doubt();
     switch (patch_.operation) {
       case Operation::kInsert:
         rc = Insert();
@@ -55,13 +54,15 @@ class RowMerge {
   RowClock& clock() { return merge_.clock; }
   void Absorb() { merge_.clocks.Absorb(connection_, target_, patch_, Identity(), incoming_.stamp); }
   void Lost() { merge_.stats->lost++; }
-  int ParkWhole(const char* reason, const char* detail = "") {
-    return Park(connection_, incoming_, *patch_.shape, Identity(), reason, detail, patch_.bytes);
+  bool withheld() const { return (held_ & kWithheldBits) != 0; }
+  void Doubt() { AddDoubt(connection_, incoming_, table_, Identity(), patch_.encoded_key); }
+  int ParkWhole(Reason reason, const char* detail = "") {
+    return Park(connection_, incoming_, *patch_.shape, {Identity(), reason, detail}, patch_.bytes);
   }
 
   int Insert() {
     if (clock().has_life && peers_.Newer(clock().life, incoming_.stamp)) return Lost(), SQLITE_OK;
-    if (withheld_) return Withhold();
+    if (withheld()) return Withhold();
     const bool was_alive = clock().alive;
     Bytes& columns = merge_.columns;
     AllColumns(&columns);
@@ -87,7 +88,7 @@ class RowMerge {
   int Update() {
     if (!clock().has_life || (!clock().alive && peers_.Newer(incoming_.stamp, clock().life))) {
       Absorb();
-      return ParkWhole("row");
+      return ParkWhole(Reason::kRow);
     }
     if (!clock().alive) return Lost(), SQLITE_OK;
     Bytes& columns = merge_.columns;
@@ -105,7 +106,7 @@ class RowMerge {
       wins = true;
     }
     int rc = SQLITE_OK;
-    if (wins && withheld_) return Withhold();
+    if (wins && withheld()) return Withhold();
     if (wins) {
       rc = Write(false, columns);
       if (rc != SQLITE_OK) return rc;
@@ -130,7 +131,10 @@ class RowMerge {
     if (AnyParked(connection_)) {
       rc = DropParkedBefore(connection_, *table_, Identity(), incoming_.stamp, true);
     }
-    if (rc == SQLITE_OK && withheld_) rc = ReleaseWithheld(connection_, *table_, Identity());
+    // What is newer than the delete waits for the row to be inserted again.
+    if (rc == SQLITE_OK && withheld()) {
+      rc = ChangeReason(connection_, *table_, {Identity(), Reason::kRow});
+    }
     return rc;
   }
 
@@ -141,7 +145,9 @@ class RowMerge {
       const int rc = DropParkedBefore(connection_, *table_, Identity(), incoming_.stamp, false);
       if (rc != SQLITE_OK) return rc;
     }
-    return ParkWhole("unique");
+    int rc = ParkWhole(static_cast<Reason>(__builtin_ctz(held_)));
+    if (rc == SQLITE_OK && !target_.knows_all_columns) rc = ParkUnknownColumns();
+    return rc;
   }
 
   int Remove() {
@@ -179,7 +185,7 @@ class RowMerge {
       AppendValue(&patch, value);
       Origin* origin = connection_->log.FindOrigin(peers_.Of(stamp.origin));
       const Incoming survivor{origin, 0, stamp};
-      rc = Park(connection_, survivor, *table_->shape, Identity(), "row", "", patch.span());
+      rc = Park(connection_, survivor, *table_->shape, {Identity(), Reason::kRow}, patch.span());
       if (rc != SQLITE_OK) return rc;
     }
     return connection_->Check(table_->read_row.Reset());
@@ -189,6 +195,7 @@ class RowMerge {
   // it later touches nothing else.
   int ParkUnknownColumns() {
     const Shape& shape = *patch_.shape;
+    bool any = false;
     Bytes patch, values;
     const size_t bytes = shape.bitmap_bytes();
     patch.Varint(PatchHead(0, Operation::kUpdate));
@@ -198,11 +205,13 @@ class RowMerge {
     patch.Advance(bytes);
     for (size_t i = 0; i < shape.columns.size(); i++) {
       if (!patch_.Sets(i) || target_.columns[i] >= 0) continue;
+      any = true;
       SetBit(patch.data() + bitmap, i);
       AppendValue(&values, patch_.values[i]);
     }
+    if (!any) return SQLITE_OK;
     patch.Append(values.span());
-    return Park(connection_, incoming_, shape, Identity(), "column", "", patch.span());
+    return Park(connection_, incoming_, shape, {Identity(), Reason::kColumn}, patch.span());
   }
 
   void ClearColumns(Bytes* columns) const {
@@ -219,7 +228,7 @@ class RowMerge {
   // Writes the columns of `columns`: as an insert that updates what is there, or as an update.
   int Write(bool insert, const Bytes& columns) {
     Target::Write* write = nullptr;
-    int rc = FindWrite(insert, columns, &write);
+    int rc = FindWrite(connection_, &target_, insert, columns, &write);
     if (rc != SQLITE_OK) return rc;
     Statement& statement = write->statement;
     const size_t keys = patch_.shape->keys.size();
@@ -235,122 +244,29 @@ class RowMerge {
     // RAISE(ROLLBACK) has ended the transaction: what is written from here on would stay by itself.
     if (rc != SQLITE_OK && !connection_->InTransaction()) return connection_->Check(rc);
     if ((rc & 0xff) == SQLITE_CONSTRAINT) rc = OnConstraint(&statement);
-    if (rc == SQLITE_CONSTRAINT) return SQLITE_OK;  // parked
-    // A row whose own insert waits for a constraint is alive but not there: its updates wait too.
+    if (rc == SQLITE_CONSTRAINT) return SQLITE_OK;  // withheld
+    // A row that a trigger has ignored or removed is alive but not there: its updates wait too.
     if (rc == SQLITE_OK && !insert && connection_->api->changes(connection_->db) == 0) {
-      return ParkWhole("row");
+      return ParkWhole(Reason::kRow);
     }
     return connection_->Check(rc);
   }
 
-  // SQLITE_OK when the row could be written after all, SQLITE_CONSTRAINT when its patch is parked.
+  // SQLITE_OK when the row could be written after all, SQLITE_CONSTRAINT when it is withheld.
   int OnConstraint(Statement* statement) {
-    const int code = connection_->api->extended_errcode(connection_->db);
-    int rc = SQLITE_OK;
+    int code = connection_->api->extended_errcode(connection_->db);
+    Text message(connection_->api->errmsg(connection_->db));
     if (code == SQLITE_CONSTRAINT_CHECK) {
-      // Columns that are each right can merge into a row that is not. It is shown, everywhere.
-      rc = connection_->Execute("PRAGMA ignore_check_constraints = ON");
-      if (rc != SQLITE_OK) return rc;
-      rc = statement->Run();
-      const int unique = connection_->api->extended_errcode(connection_->db);
-      connection_->Execute("PRAGMA ignore_check_constraints = OFF");
-      if (rc == SQLITE_OK || unique == SQLITE_CONSTRAINT_CHECK) return rc;
-      return (rc & 0xff) == SQLITE_CONSTRAINT ? ParkFor(unique) : rc;
+      const int rc = RunWithoutChecks(connection_, statement, &code, &message);
+      if (rc == SQLITE_OK) Doubt();
+      if ((rc & 0xff) != SQLITE_CONSTRAINT) return rc;
     }
-    return ParkFor(code);
-  }
-
-  int ParkFor(int code) {
-    int rc = SQLITE_OK;
-    if (code == SQLITE_CONSTRAINT_UNIQUE && table_->has_unique_indexes) {
-      rc = WithholdRow(connection_, table_, Identity(), patch_.key, patch_.encoded_key);
-      if (rc == SQLITE_OK) rc = ParkWhole("unique");
-    } else {
-      rc = ParkWhole("constraint", connection_->api->errmsg(connection_->db));
-    }
+    const Reason reason = WithholdingReason(code);
+    int rc = WithholdRow(connection_, table_, {Identity(), reason, message.c_str()}, patch_.key,
+                         patch_.encoded_key);
+    if (rc == SQLITE_OK) rc = ParkWhole(reason, message.c_str());
+    table_->settle = true;
     return rc == SQLITE_OK ? SQLITE_CONSTRAINT : rc;
-  }
-
-  int FindWrite(bool insert, const Bytes& columns, Target::Write** write) {
-    for (auto& candidate : target_.writes) {
-      if (candidate->insert == insert && candidate->columns.span() == columns.span()) {
-        *write = candidate.get();
-        return SQLITE_OK;
-      }
-    }
-    auto made = std::make_unique<Target::Write>();
-    made->insert = insert;
-    made->columns.Append(columns.span());
-    const Text sql = insert ? UpsertSql(columns) : UpdateSql(columns);
-    const int rc = connection_->Prepare(&made->statement, sql.c_str());
-    if (rc != SQLITE_OK) return rc;
-    *write = made.get();
-    if (target_.writes.size() < kWritesMax) {
-      target_.writes.push_back(static_cast<std::unique_ptr<Target::Write>&&>(made));
-    } else {
-      target_.writes[target_.next_victim++ % kWritesMax] =
-          static_cast<std::unique_ptr<Target::Write>&&>(made);
-    }
-    return SQLITE_OK;
-  }
-
-  Text UpsertSql(const Bytes& columns) const {
-    const Shape& shape = *table_->shape;
-    // OR ABORT: what a table's own ON CONFLICT clauses say must not remove rows unseen.
-    Text sql("INSERT OR ABORT INTO ");
-    AppendTableName(&sql, *table_);
-    sql << " (";
-    AppendKeyNames(&sql, shape);
-    size_t parameters = shape.keys.size();
-    for (size_t i = 0; i < target_.columns.size(); i++) {
-      if (target_.columns[i] < 0) continue;
-      (sql << ", ").Name(shape.columns[static_cast<size_t>(target_.columns[i])].c_str());
-      parameters++;
-    }
-    sql << ") VALUES (?1";
-    for (size_t i = 1; i < parameters; i++) sql << ", ?" << (i + 1);
-    sql << ") ON CONFLICT (";
-    for (size_t i = 0; i < shape.keys.size(); i++) {
-      if (i > 0) sql << ", ";
-      sql.Name(shape.keys[i].name.c_str());
-      if (shape.keys[i].collation == Collation::kNoCase) sql << " COLLATE NOCASE";
-      if (shape.keys[i].collation == Collation::kRtrim) sql << " COLLATE RTRIM";
-    }
-    sql << ") DO ";
-    // Columns the peer's shape lacks go back to their defaults: that is what `excluded` has there.
-    const char* separator = "UPDATE SET ";
-    for (size_t i = 0; i < shape.columns.size(); i++) {
-      if (!Bit(columns.data(), i)) continue;
-      (sql << separator).Name(shape.columns[i].c_str()) << " = excluded.";
-      sql.Name(shape.columns[i].c_str());
-      separator = ", ";
-    }
-    // Where one key has several spellings, that of the newest insert counts.
-    for (size_t i = 0; !table_->binary_key && i < shape.keys.size(); i++) {
-      (sql << separator).Name(shape.keys[i].name.c_str()) << " = excluded.";
-      sql.Name(shape.keys[i].name.c_str());
-      separator = ", ";
-    }
-    if (separator[0] == 'U') sql << "NOTHING";
-    return sql;
-  }
-
-  Text UpdateSql(const Bytes& columns) const {
-    const Shape& shape = *table_->shape;
-    Text sql("UPDATE OR ABORT ");
-    AppendTableName(&sql, *table_);
-    size_t parameter = shape.keys.size();
-    const char* separator = " SET ";
-    for (size_t i = 0; i < target_.columns.size(); i++) {
-      if (target_.columns[i] < 0) continue;
-      const auto column = static_cast<size_t>(target_.columns[i]);
-      if (!Bit(columns.data(), column)) continue;
-      (sql << separator).Name(shape.columns[column].c_str()) << " = ?" << ++parameter;
-      separator = ", ";
-    }
-    sql << " WHERE ";
-    AppendKeyCondition(&sql, shape);
-    return sql;
   }
 
   Connection* connection_;
@@ -360,7 +276,7 @@ class RowMerge {
   Table* table_;
   const Patch& patch_;
   const PeerIds& peers_;
-  bool withheld_ = false;
+  uint8_t held_ = 0;  // the reason for which the row is held, as a bit
 };
 
 }  // namespace

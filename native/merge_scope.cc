@@ -38,15 +38,20 @@ int MergeScope::StartWriting() {
   }
   bool may = false;
   const int rc = many_ ? MayTurnTriggersOff(&may) : SQLITE_OK;
-  if (may) {
-    int enabled = 0;
-    api->db_config(db, SQLITE_DBCONFIG_ENABLE_TRIGGER, -1, &enabled);
-    if (enabled != 0) {
-      api->db_config(db, SQLITE_DBCONFIG_ENABLE_TRIGGER, 0, nullptr);
-      triggers_off_ = true;
-    }
-  }
+  if (may) SetTriggers(false);
   return rc;
+}
+
+// Turns on only what it has turned off: without triggers is how the user may want it.
+bool MergeScope::SetTriggers(bool on) {
+  const Api* api = connection_->api;
+  sqlite3* db = connection_->db;
+  int enabled = 0;
+  api->db_config(db, SQLITE_DBCONFIG_ENABLE_TRIGGER, -1, &enabled);
+  if ((enabled != 0) == on || (on && !triggers_off_)) return false;
+  api->db_config(db, SQLITE_DBCONFIG_ENABLE_TRIGGER, on ? 1 : 0, nullptr);
+  triggers_off_ = !on;
+  return true;
 }
 
 // The setting is for all triggers, so it is left alone when the user has any.

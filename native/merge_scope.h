@@ -19,9 +19,15 @@ class MergeScope {
   // their plans.
   int BeforeWriting() { return writing_ ? SQLITE_OK : StartWriting(); }
 
+  // For a while within the call, where triggers must not fire or have to; then as it was.
+  // Each tells whether it has changed anything.
+  bool TurnTriggersOff() { return SetTriggers(false); }
+  bool TurnTriggersOn() { return SetTriggers(true); }
+
  private:
   int StartWriting();
   int MayTurnTriggersOff(bool* may);
+  bool SetTriggers(bool on);
 
   Connection* connection_;
   sqlite3_int64 rowid_;

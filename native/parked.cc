@@ -1,10 +1,24 @@
 // Patches that cannot be shown yet. They wait in _mergelite_parked under their row's key, each with
 // what it needs to be merged like any other when its time comes.
+#include "parked.h"
+
 #include "connection.h"
-#include "merge.h"
+#include "ledger.h"
 #include "merge_scope.h"
+#include "violations.h"
 
 namespace mergelite {
+
+const char* const kReasonNames[kReasons] = {"row",    "table",    "column",     "key",
+                                            "unique", "not-null", "constraint", "check"};
+
+Reason ReasonOf(const char* name) {
+  for (size_t i = 0; i < kReasons; i++) {
+    if (strcmp(kReasonNames[i], name) == 0) return static_cast<Reason>(i);
+  }
+  return Reason::kRow;
+}
+
 namespace {
 
 struct Waiting {
@@ -12,7 +26,12 @@ struct Waiting {
   uint64_t peer, sequence, timestamp;
   int64_t shape;
   Bytes patch;
+  Text table;
+  Bytes identity;
+  Reason reason;
 };
+
+#define MERGELITE_WAITING "id, peer, sequence, timestamp, shape, patch, table_name, key, reason"
 
 // Reads what the query selects, at most `limit` rows, with the patches copied: merging one may
 // change the table it was read from.
@@ -26,18 +45,23 @@ int Collect(Connection* connection, Statement* query, size_t limit, std::vector<
     waiting.timestamp = static_cast<uint64_t>(query->ColumnInteger(3));
     waiting.shape = query->ColumnInteger(4);
     waiting.patch.Append(query->ColumnBytes(5));
+    waiting.table << query->ColumnText(6);
+    waiting.identity.Append(query->ColumnBytes(7));
+    waiting.reason = ReasonOf(query->ColumnText(8));
     out->push_back(static_cast<Waiting&&>(waiting));
     if (out->size() == limit) return connection->Check(query->Reset());
   }
   return connection->Check(rc);
 }
 
-int Unpark(Connection* connection, int64_t id) {
+int Unpark(Connection* connection, const Waiting& waiting) {
   MergeState& merge = *connection->merge;
-  const int rc =
-      connection->Prepare(&merge.unpark, "DELETE FROM main._mergelite_parked WHERE id = ?1");
+  int rc = connection->Prepare(&merge.unpark, "DELETE FROM main._mergelite_parked WHERE id = ?1");
+  if (rc == SQLITE_OK) {
+    rc = merge.ledger().Touch(connection, waiting.table.c_str(), waiting.identity.span());
+  }
   if (rc != SQLITE_OK) return rc;
-  merge.unpark.Integer(1, id);
+  merge.unpark.Integer(1, waiting.id);
   return connection->Check(merge.unpark.Run());
 }
 
@@ -53,12 +77,12 @@ int LastParked(Connection* connection, int64_t* id) {
 }
 
 int MergeAgain(Connection* connection, const Waiting& waiting) {
-  int rc = Unpark(connection, waiting.id);
-  if (rc != SQLITE_OK) return rc;
   const Shape* shape;
-  rc = connection->catalog.FindShape(connection, static_cast<uint64_t>(waiting.shape), &shape);
+  int rc = connection->catalog.FindShape(connection, static_cast<uint64_t>(waiting.shape), &shape);
   Origin* origin = connection->log.FindOrigin(waiting.peer);
   if (rc != SQLITE_OK || shape == nullptr || origin == nullptr) return rc;
+  rc = Unpark(connection, waiting);
+  if (rc != SQLITE_OK) return rc;
   Target* target;
   rc = ResolveTarget(connection, shape, &target);
   if (rc != SQLITE_OK) return rc;
@@ -68,6 +92,11 @@ int MergeAgain(Connection* connection, const Waiting& waiting) {
   const Incoming incoming{origin, waiting.sequence, {waiting.timestamp, origin->ordinal}};
   rc = connection->merge->scope->BeforeWriting();
   if (rc != SQLITE_OK) return rc;
+  if (waiting.reason == Reason::kCheck) {
+    if (target->table == nullptr) return SQLITE_OK;
+    AddDoubt(connection, incoming, target->table, waiting.identity.span(), patch.encoded_key);
+    return SQLITE_OK;
+  }
   return MergePatch(connection, incoming, target, patch);
 }
 
@@ -84,52 +113,74 @@ SinglePatch::SinglePatch(Span bytes, const Shape* shape) {
   reader_ = std::make_unique<PatchReader>(payload_, shapes_.data());
 }
 
-bool AnyParked(Connection* connection) {
+namespace {
+
+// What is known stays right until another connection has written: this one only adds to it.
+void LoadParked(Connection* connection) {
   MergeState& merge = *connection->merge;
-  if (merge.any_parked >= 0 && merge.parked_loads == connection->log.loads()) {
-    return merge.any_parked != 0;
-  }
+  if (merge.parked_loads == connection->log.loads()) return;
+  merge.any_parked = merge.any_held = true;
   Statement query;
   if (query.Prepare(connection->api, connection->db,
-                    "SELECT EXISTS (SELECT 1 FROM main._mergelite_parked)") != SQLITE_OK ||
+                    "SELECT EXISTS (SELECT 1 FROM main._mergelite_parked), EXISTS (SELECT 1 FROM "
+                    "main._mergelite_parked WHERE reason IN " MERGELITE_HELD ")") != SQLITE_OK ||
       query.Step() != SQLITE_ROW) {
-    return true;
+    return;
   }
-  merge.any_parked = query.ColumnInteger(0) != 0 ? 1 : 0;
+  merge.any_parked = query.ColumnInteger(0) != 0;
+  merge.any_held = query.ColumnInteger(1) != 0;
   merge.parked_loads = connection->log.loads();
-  return merge.any_parked != 0;
 }
 
-int Park(Connection* connection, const Incoming& incoming, const Shape& shape, Span identity,
-         const char* reason, const char* detail, Span patch) {
+}  // namespace
+
+bool AnyParked(Connection* connection) {
+  LoadParked(connection);
+  return connection->merge->any_parked;
+}
+
+bool AnyHeld(Connection* connection) {
+  LoadParked(connection);
+  return connection->merge->any_held;
+}
+
+int Park(Connection* connection, const Incoming& incoming, const Shape& shape,
+         const Parking& parking, Span patch) {
   MergeState& merge = *connection->merge;
-  int rc = connection->Prepare(&merge.park,
-                               "INSERT INTO main._mergelite_parked (table_name, key, peer, "
-                               "sequence, timestamp, reason, detail, shape, patch) VALUES (?1, "
-                               "?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)");
+  int rc = merge.ledger().Touch(connection, shape.table.c_str(), parking.identity);
+  if (rc == SQLITE_OK) {
+    rc = connection->Prepare(&merge.park,
+                             "INSERT INTO main._mergelite_parked (table_name, key, peer, sequence, "
+                             "timestamp, reason, detail, shape, patch) VALUES (?1, ?2, ?3, ?4, ?5, "
+                             "?6, ?7, ?8, ?9)");
+  }
   if (rc != SQLITE_OK) return rc;
   merge.park.String(1, shape.table.span());
-  merge.park.Bytes(2, identity);
+  merge.park.Bytes(2, parking.identity);
   merge.park.Integer(3, static_cast<int64_t>(incoming.origin->peer));
   merge.park.Integer(4, static_cast<int64_t>(incoming.sequence));
   merge.park.Integer(5, static_cast<int64_t>(incoming.stamp.timestamp));
-  merge.park.String(6, reason);
+  merge.park.String(6, NameOf(parking.reason));
   // SQLite's message is overwritten by the next call; bind a copy.
-  const Text copy(detail);
-  merge.park.String(7, copy.span());
+  const Text detail(parking.detail);
+  merge.park.String(7, detail.span());
   merge.park.Integer(8, static_cast<int64_t>(shape.hash));
   merge.park.Bytes(9, patch);
-  merge.any_parked = 1;
-  merge.stats->parked++;
+  merge.any_parked = true;
+  if ((BitOf(parking.reason) & (kWithheldBits | BitOf(Reason::kCheck))) != 0) {
+    merge.any_held = true;
+  }
+  if (parking.reason != Reason::kCheck) merge.stats->parked++;
+  merge.stats->parked_by_reason[static_cast<size_t>(parking.reason)]++;
   return connection->Check(merge.park.Run());
 }
 
 int MergeParked(Connection* connection, Table* table, Span identity, const Stamp& since) {
   MergeState& merge = *connection->merge;
-  int rc = connection->Prepare(&merge.parked_by_key,
-                               "SELECT id, peer, sequence, timestamp, shape, patch FROM "
-                               "main._mergelite_parked WHERE table_name = ?1 AND key = ?2 AND "
-                               "reason = 'row' ORDER BY timestamp, id");
+  int rc = connection->Prepare(
+      &merge.parked_by_key, "SELECT " MERGELITE_WAITING
+                            " FROM main._mergelite_parked WHERE table_name = ?1 AND key = ?2 AND "
+                            "reason = 'row' ORDER BY timestamp, id");
   if (rc != SQLITE_OK) return rc;
   merge.parked_by_key.String(1, table->name.span());
   merge.parked_by_key.Bytes(2, identity);
@@ -141,31 +192,38 @@ int MergeParked(Connection* connection, Table* table, Span identity, const Stamp
     const bool newer = one.timestamp != since.timestamp
                            ? one.timestamp > since.timestamp
                            : one.peer > connection->log.peers().Of(since.origin);
-    rc = newer ? MergeAgain(connection, one) : Unpark(connection, one.id);
+    rc = newer ? MergeAgain(connection, one) : Unpark(connection, one);
   }
   return rc;
 }
 
 int UnparkWithheld(Connection* connection, const Table& table, Span identity) {
   MergeState& merge = *connection->merge;
-  const int rc = connection->Prepare(&merge.unpark_unique,
-                                     "DELETE FROM main._mergelite_parked WHERE table_name = ?1 "
-                                     "AND key = ?2 AND reason = 'unique'");
+  int rc = merge.ledger().Touch(connection, table.name.c_str(), identity);
+  if (rc == SQLITE_OK) {
+    rc = connection->Prepare(&merge.unpark_withheld,
+                             "DELETE FROM main._mergelite_parked WHERE table_name = ?1 AND key = "
+                             "?2 AND reason IN " MERGELITE_WITHHELD);
+  }
   if (rc != SQLITE_OK) return rc;
-  merge.unpark_unique.String(1, table.name.span());
-  merge.unpark_unique.Bytes(2, identity);
-  return connection->Check(merge.unpark_unique.Run());
+  merge.unpark_withheld.String(1, table.name.span());
+  merge.unpark_withheld.Bytes(2, identity);
+  return connection->Check(merge.unpark_withheld.Run());
 }
 
-int ReleaseWithheld(Connection* connection, const Table& table, Span identity) {
+int ChangeReason(Connection* connection, const Table& table, const Parking& parking) {
+  int rc = connection->merge->ledger().Touch(connection, table.name.c_str(), parking.identity);
+  if (rc != SQLITE_OK) return rc;
   Statement statement;
-  const int rc = connection->Check(statement.Prepare(
+  rc = connection->Check(statement.Prepare(
       connection->api, connection->db,
-      "UPDATE main._mergelite_parked SET reason = 'row' WHERE table_name = ?1 AND key = ?2 AND "
-      "reason = 'unique'"));
+      "UPDATE main._mergelite_parked SET reason = ?3, detail = ?4 WHERE table_name = ?1 AND key = "
+      "?2 AND reason IN " MERGELITE_WITHHELD));
   if (rc != SQLITE_OK) return rc;
   statement.String(1, table.name.span());
-  statement.Bytes(2, identity);
+  statement.Bytes(2, parking.identity);
+  statement.String(3, NameOf(parking.reason));
+  statement.String(4, parking.detail);
   return connection->Check(statement.Run());
 }
 
@@ -175,14 +233,19 @@ int DropParkedBefore(Connection* connection, const Table& table, Span identity, 
   int rc = connection->Prepare(&merge.drop_older,
                                "DELETE FROM main._mergelite_parked WHERE table_name = ?1 AND key "
                                "= ?2 AND ((timestamp, peer) < (?3, ?4) OR (?5 AND (timestamp, "
-                               "peer) = (?3, ?4)))");
+                               "peer) = (?3, ?4))) AND reason <> 'check' RETURNING reason");
   if (rc != SQLITE_OK) return rc;
   merge.drop_older.String(1, table.name.span());
   merge.drop_older.Bytes(2, identity);
   merge.drop_older.Integer(3, static_cast<int64_t>(stamp.timestamp));
   merge.drop_older.Integer(4, static_cast<int64_t>(connection->log.peers().Of(stamp.origin)));
   merge.drop_older.Integer(5, inclusive ? 1 : 0);
-  return connection->Check(merge.drop_older.Run());
+  uint8_t gone = 0;
+  while ((rc = merge.drop_older.Step()) == SQLITE_ROW) {
+    gone |= BitOf(ReasonOf(merge.drop_older.ColumnText(0)));
+  }
+  if (rc != SQLITE_OK || gone == 0) return connection->Check(rc);
+  return merge.ledger().Touch(connection, table.name.c_str(), identity, gone);
 }
 
 int RetryParked(Connection* connection, const Deadline& deadline, bool* done) {
@@ -190,16 +253,19 @@ int RetryParked(Connection* connection, const Deadline& deadline, bool* done) {
   MergeState& merge = *connection->merge;
   if (!AnyParked(connection)) return SQLITE_OK;
   if (merge.retried_version == connection->catalog.schema_version()) return SQLITE_OK;
-  // New tables and columns come with a new schema; until the next one there is nothing to retry.
+  // New tables, columns and constraints come with a new schema; until the next one there is nothing
+  // to try again.
   int rc = connection->Prepare(
       &merge.parked_known,
-      "SELECT id, peer, sequence, timestamp, shape, patch FROM main._mergelite_parked AS parked "
-      "WHERE id > ?1 AND id <= ?2 AND reason IN ('table', 'column') AND EXISTS (SELECT 1 FROM "
+      "SELECT " MERGELITE_WAITING
+      " FROM main._mergelite_parked AS parked WHERE id > ?1 AND id <= ?2 AND reason IN ('table', "
+      "'column', 'key', 'check') AND EXISTS (SELECT 1 FROM "
       "main._mergelite_tables AS t WHERE t.name = parked.table_name AND t.active) ORDER BY id");
   if (rc != SQLITE_OK) return rc;
   if (merge.retried_id == 0) {
     rc = LastParked(connection, &merge.retried_last);
     if (rc != SQLITE_OK) return rc;
+    for (const auto& table : connection->catalog.tables()) table->settle = true;
   }
   constexpr size_t kBatch = 64;
   for (;;) {

@@ -23,6 +23,15 @@ void AppendKeyCondition(Text* sql, const Shape& shape) {
   }
 }
 
+void AppendColumnValue(Text* sql, const Table& table, size_t column, uint64_t parameter) {
+  const Text& fallback = table.null_defaults[column];
+  if (fallback.empty()) {
+    *sql << "?" << parameter;
+  } else {
+    *sql << "coalesce(?" << parameter << ", (" << fallback << "))";
+  }
+}
+
 void AppendClockName(Text* sql, const Table& table) {
   Text name("_mergelite_clock_");
   name << table.name;

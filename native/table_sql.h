@@ -10,6 +10,8 @@ void AppendTableName(Text* sql, const Table& table);
 void AppendKeyCondition(Text* sql, const Shape& shape);
 // "k1", "k2"
 void AppendKeyNames(Text* sql, const Shape& shape);
+// ?3, or what a NOT NULL column takes in place of NULL where it has a default.
+void AppendColumnValue(Text* sql, const Table& table, size_t column, uint64_t parameter);
 void AppendClockName(Text* sql, const Table& table);
 
 int PrepareExists(Connection* connection, Table* table);

@@ -1,8 +1,83 @@
 // How the shapes of peers meet the tables of this file.
 #include "connection.h"
 #include "merge.h"
+#include "table_sql.h"
 
 namespace mergelite {
+namespace {
+
+// Statements kept a shape for updates of different sets of columns.
+constexpr size_t kWritesMax = 32;
+
+bool Bit(const uint8_t* bitmap, size_t index) {
+  return (bitmap[index / 8] >> (index % 8) & 1) != 0;
+}
+
+Text UpsertSql(const Target& target, const Bytes& columns) {
+  const Table& table = *target.table;
+  const Shape& shape = *table.shape;
+  // OR ABORT: what a table's own ON CONFLICT clauses say must not remove rows unseen.
+  Text sql("INSERT OR ABORT INTO "), values;
+  AppendTableName(&sql, table);
+  sql << " (";
+  AppendKeyNames(&sql, shape);
+  uint64_t parameter = 1;
+  values << "?1";
+  while (parameter < shape.keys.size()) values << ", ?" << ++parameter;
+  for (int known : target.columns) {
+    if (known < 0) continue;
+    const auto column = static_cast<size_t>(known);
+    (sql << ", ").Name(shape.columns[column].c_str());
+    values << ", ";
+    AppendColumnValue(&values, table, column, ++parameter);
+  }
+  sql << ") VALUES (" << values << ") ON CONFLICT (";
+  for (size_t i = 0; i < shape.keys.size(); i++) {
+    if (i > 0) sql << ", ";
+    sql.Name(shape.keys[i].name.c_str());
+    if (shape.keys[i].collation == Collation::kNoCase) sql << " COLLATE NOCASE";
+    if (shape.keys[i].collation == Collation::kRtrim) sql << " COLLATE RTRIM";
+  }
+  sql << ") DO ";
+  // Columns the peer's shape lacks go back to their defaults: that is what `excluded` has there.
+  const char* separator = "UPDATE SET ";
+  for (size_t i = 0; i < shape.columns.size(); i++) {
+    if (!Bit(columns.data(), i)) continue;
+    (sql << separator).Name(shape.columns[i].c_str()) << " = excluded.";
+    sql.Name(shape.columns[i].c_str());
+    separator = ", ";
+  }
+  // Where one key has several spellings, that of the newest insert counts.
+  for (size_t i = 0; !table.binary_key && i < shape.keys.size(); i++) {
+    (sql << separator).Name(shape.keys[i].name.c_str()) << " = excluded.";
+    sql.Name(shape.keys[i].name.c_str());
+    separator = ", ";
+  }
+  if (separator[0] == 'U') sql << "NOTHING";
+  return sql;
+}
+
+Text UpdateSql(const Target& target, const Bytes& columns) {
+  const Table& table = *target.table;
+  const Shape& shape = *table.shape;
+  Text sql("UPDATE OR ABORT ");
+  AppendTableName(&sql, table);
+  uint64_t parameter = shape.keys.size();
+  const char* separator = " SET ";
+  for (int known : target.columns) {
+    if (known < 0) continue;
+    const auto column = static_cast<size_t>(known);
+    if (!Bit(columns.data(), column)) continue;
+    (sql << separator).Name(shape.columns[column].c_str()) << " = ";
+    AppendColumnValue(&sql, table, column, ++parameter);
+    separator = ", ";
+  }
+  sql << " WHERE ";
+  AppendKeyCondition(&sql, shape);
+  return sql;
+}
+
+}  // namespace
 
 int ResolveTarget(Connection* connection, const Shape* shape, Target** out) {
   MergeState& merge = *connection->merge;
@@ -41,6 +116,30 @@ int ResolveTarget(Connection* connection, const Shape* shape, Target** out) {
       }
     }
     if (target->columns[i] < 0) target->knows_all_columns = false;
+  }
+  return SQLITE_OK;
+}
+
+int FindWrite(Connection* connection, Target* target, bool insert, const Bytes& columns,
+              Target::Write** write) {
+  for (auto& candidate : target->writes) {
+    if (candidate->insert == insert && candidate->columns.span() == columns.span()) {
+      *write = candidate.get();
+      return SQLITE_OK;
+    }
+  }
+  auto made = std::make_unique<Target::Write>();
+  made->insert = insert;
+  made->columns.Append(columns.span());
+  const Text sql = insert ? UpsertSql(*target, columns) : UpdateSql(*target, columns);
+  const int rc = connection->Prepare(&made->statement, sql.c_str());
+  if (rc != SQLITE_OK) return rc;
+  *write = made.get();
+  if (target->writes.size() < kWritesMax) {
+    target->writes.push_back(static_cast<std::unique_ptr<Target::Write>&&>(made));
+  } else {
+    target->writes[target->next_victim++ % kWritesMax] =
+        static_cast<std::unique_ptr<Target::Write>&&>(made);
   }
   return SQLITE_OK;
 }

@@ -6,14 +6,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { native } from "../../src/native.ts";
-import {
-  converge,
-  maintainAll,
-  mergeAll,
-  openRaw,
-  progressOf,
-  type RawReplica,
-} from "../support/replica.ts";
+import { converge, deliver, maintainAll, openRaw, type RawReplica } from "../support/replica.ts";
 
 const columns = "id INTEGER PRIMARY KEY, a TEXT COLLATE NOCASE, b INTEGER, c INTEGER, v TEXT";
 const constrained =
@@ -69,16 +62,6 @@ const step = fc.oneof(
     }),
   },
 );
-
-function deliver(from: RawReplica, to: RawReplica, changesets: number): void {
-  const held = new Map(progressOf(to).map((mark) => [mark.peerId, mark.held]));
-  for (const mark of progressOf(from)) {
-    const first = (held.get(mark.peerId) ?? 0) + 1;
-    if (mark.peerId === to.peerId || mark.held < first) continue;
-    const last = Math.min(first + changesets - 1, mark.held);
-    mergeAll(to, native.readLog(from.handle, mark.peerId, first, last, 1 << 30));
-  }
-}
 
 /** The rows in the order of their births, and of those the ones that do not stand in each other's way. */
 function shownRows(observer: RawReplica): Row[] {

@@ -89,6 +89,16 @@ export function pull(from: RawReplica, to: RawReplica): void {
   }
 }
 
+/** Of every origin the next changesets that `from` has and `to` has not, as far as shapes are known. */
+export function deliver(from: RawReplica, to: RawReplica, changesets: number): void {
+  for (const { peerId, held } of progressOf(from)) {
+    const first = heldOf(to, peerId) + 1;
+    if (peerId === to.peerId || held < first) continue;
+    const last = Math.min(first + changesets - 1, held);
+    mergeAll(to, native.readLog(from.handle, peerId, first, last, 2 ** 30));
+  }
+}
+
 /** Exchanges everything between all replicas. */
 export function converge(replicas: readonly RawReplica[]): void {
   for (let round = 0; round < 2; round++) {
