@@ -86,6 +86,7 @@ void Connection::Finalize() {
   refusals.Finalize();
   catalog.Finalize();
   if (merge != nullptr) merge->Finalize();
+  checkpoints.Stop();
 }
 
 int RegisterConnection(Connection* connection) {

@@ -5,6 +5,7 @@
 
 #include "capture.h"
 #include "catalog.h"
+#include "checkpoint.h"
 #include "clock_cache.h"
 #include "log.h"
 #include "refused.h"
@@ -50,6 +51,7 @@ struct Connection {
   Refusals refusals;
   Capture capture;
   std::unique_ptr<MergeState> merge;
+  Checkpoints checkpoints;
   Counters counters;
 
   // Rung in xCommit when the log grew. Called on the connection's own thread.

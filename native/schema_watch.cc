@@ -15,14 +15,16 @@ int SchemaWatch::Start(Connection* connection) {
   Statement query;
   int rc = query.Prepare(api, db, "PRAGMA wal_autocheckpoint");
   if (rc != SQLITE_OK) return rc;
-  // The WAL hook takes the place of automatic checkpoints, so it makes them: as many as before.
-  if (query.Step() == SQLITE_ROW) checkpoint_frames_ = static_cast<int>(query.ColumnInteger(0));
+  // The WAL hook takes the place of automatic checkpoints, so it sees to them.
+  if (query.Step() == SQLITE_ROW) {
+    connection->checkpoints.Start(connection, static_cast<int>(query.ColumnInteger(0)));
+  }
   query.Finalize();
   api->wal_hook(db, AfterCommit, this);
   return api->set_authorizer(db, Authorize, this);
 }
 
-int SchemaWatch::Authorize(void* context, int action, const char*, const char*, const char*,
+int SchemaWatch::Authorize(void* context, int action, const char* name, const char*, const char*,
                            const char*) {
   switch (action) {
     case SQLITE_ALTER_TABLE:
@@ -33,6 +35,13 @@ int SchemaWatch::Authorize(void* context, int action, const char*, const char*, 
     case SQLITE_CREATE_TRIGGER:
       static_cast<SchemaWatch*>(context)->touched_ = true;
       break;
+    case SQLITE_PRAGMA:
+      // These want the file to themselves, or to be the one that checkpoints.
+      for (const char* pragma : {"journal_mode", "locking_mode", "wal_checkpoint"}) {
+        if (name == nullptr || !SameName(name, pragma)) continue;
+        static_cast<SchemaWatch*>(context)->connection_->checkpoints.Stop();
+      }
+      break;
     default:
       break;
   }
@@ -42,11 +51,14 @@ int SchemaWatch::Authorize(void* context, int action, const char*, const char*, 
 int SchemaWatch::AfterCommit(void* context, sqlite3* db, const char* schema, int frames) {
   auto* watch = static_cast<SchemaWatch*>(context);
   Connection* connection = watch->connection_;
+  const bool main = SameName(schema, "main");
   if (watch->touched_ && !connection->merging && !connection->finalized &&
-      !connection->InTransaction() && SameName(schema, "main")) {
+      !connection->InTransaction() && main) {
     watch->Renew();
   }
-  if (watch->checkpoint_frames_ > 0 && frames >= watch->checkpoint_frames_) {
+  const bool now =
+      main ? connection->checkpoints.AfterCommit(frames) : connection->checkpoints.wanted(frames);
+  if (now) {
     connection->api->wal_checkpoint_v2(db, schema, SQLITE_CHECKPOINT_PASSIVE, nullptr, nullptr);
   }
   // Anything else would make the statement fail although it is committed.

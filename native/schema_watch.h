@@ -18,7 +18,6 @@ class SchemaWatch {
   void Renew();
 
   Connection* connection_ = nullptr;
-  int checkpoint_frames_ = 0;
   bool touched_ = false;
 };
 

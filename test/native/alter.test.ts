@@ -110,8 +110,9 @@ test("automatic checkpoints go on as they were set", () => {
   const again = openRaw(join(folder, "again.db"), schema, ["t"]);
   const insert = again.db.prepare("INSERT INTO t VALUES (?, zeroblob(3000), 1)");
   for (let i = 0; i < 2500; i++) insert.run(i);
+  // Three pages a commit, and at most four times what SQLite lets it grow to.
   const [frames] = again.db.pragma("wal_checkpoint(NOOP)") as { log: number }[];
-  expect(frames?.log ?? 0).toBeLessThan(2500);
+  expect(frames?.log ?? 0).toBeLessThan(4100);
   again.db.close();
   maintainAll(there);
 });
