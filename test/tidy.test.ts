@@ -88,7 +88,7 @@ describe("words", () => {
 // a leaf that any module may use and that imports only leaves.
 const layers = [
   ["cli"],
-  ["index"],
+  ["index", "http"],
   ["attach"],
   ["replica"],
   ["options", "metrics", "status", "closed"],
@@ -97,7 +97,7 @@ const layers = [
   ["schema", "log"],
   ["native", "transport", "storage"],
 ];
-const logical = ["replica", "sync", "merge", "schema", "log", "transport"];
+const logical = ["replica", "sync", "merge", "schema", "log", "transport", "http"];
 const physical = ["backup", "storage"];
 
 const moduleOf = (path: string) => path.replace(/^src\//, "").split(/[/.]/)[0] ?? "";

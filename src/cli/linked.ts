@@ -1,6 +1,6 @@
 /** A replica for the time of a command, and a link that has to come up. */
 import { systemClock } from "../clock.ts";
-import { attach, type Replica } from "../index.ts";
+import { attach, type Replica, ReplicaError } from "../index.ts";
 import type { Dialer, Transport } from "../transport/transport.ts";
 import type { OptionSpec, Values } from "./command.ts";
 import { requireReplicated, withDatabase } from "./database.ts";
@@ -81,6 +81,11 @@ export async function withLink<Result>(
   const live = new Promise<number>((resolve) => {
     replica.on("dial", ({ error }) => {
       reason = reasonOf(error);
+      if (error instanceof ReplicaError && error.code === "TRANSPORT_REFUSED") {
+        ended.abort(
+          new Failure(error.message, error.hint === undefined ? {} : { hint: error.hint }),
+        );
+      }
     });
     replica.on("link", (link) => {
       if (link.live) {

@@ -33,7 +33,9 @@ try {
   exitCode = report(error);
 }
 // What is still in the pipe must get out before the process ends.
-await new Promise((resolve) => process.stdout.write("", resolve));
+if (!process.stdout.writableEnded) {
+  await new Promise((resolve) => process.stdout.write("", resolve));
+}
 process.exit(exitCode);
 
 async function run([name, ...args]: readonly string[]): Promise<number> {

@@ -4,6 +4,7 @@ import type { Replica } from "../index.ts";
 import type { Listener, Transport } from "../transport/transport.ts";
 import { dialerFor, formatAddress, listenOn, parseListenAddress, parseUrl } from "./addresses.ts";
 import { type Command, type CommandInput, clusterOption } from "./command.ts";
+import { credentialOptions, readCredentials } from "./credentials.ts";
 import { exitCodes, usageFailure } from "./failure.ts";
 import { withReplica } from "./linked.ts";
 import { ServeReport } from "./serve-report.ts";
@@ -11,25 +12,30 @@ import { interruptSignal, whenAborted } from "./signals.ts";
 
 export const serve: Command = {
   name: "serve",
-  usage: "FILE --listen HOST:PORT [--connect URL]...",
+  usage: "FILE (--listen HOST:PORT | --connect URL | --stdio)...",
   summary: "keep a file in sync with its peers until stopped",
   description: `Keeps FILE in sync with all peers that connect and with those it connects to. Other processes
 may write the file meanwhile. Peers that share a server receive each other's changes.
-SIGINT or SIGTERM ends it: it waits up to 5 seconds until its peers hold everything.`,
+SIGINT or SIGTERM ends it: it waits up to 5 seconds until its peers hold everything.
+
+With --stdio its one peer is whoever has started it, over stdin and stdout, and it ends with
+that: for mergelite sync --exec.`,
   options: {
     listen: {
       type: "string",
       multiple: true,
       value: "HOST:PORT",
-      help: "accept WebSockets here; tcp://HOST:PORT for plain TCP; port 0 takes a free one",
+      help: "accept WebSockets here; wss, http, https, tcp, tls with the scheme in front",
     },
     connect: {
       type: "string",
       multiple: true,
       value: "URL",
-      help: "keep a link to this peer: ws://, wss:// or tcp://",
+      help: "keep a link to this peer: ws, wss, http, https, tcp or tls",
     },
+    stdio: { type: "boolean", help: "talk to one peer over stdin and stdout" },
     cluster: clusterOption,
+    ...credentialOptions,
     json: { type: "boolean", help: "print events as JSON, one a line" },
   },
   positionals: [1, 1],
@@ -39,9 +45,16 @@ SIGINT or SIGTERM ends it: it waits up to 5 seconds until its peers hold everyth
 const drainMs = 5_000;
 
 async function serveFile({ arguments: [file = ""], values, output }: CommandInput) {
-  const addresses = values.texts("listen").map(parseListenAddress);
-  const urls = values.texts("connect").map(parseUrl);
-  if (addresses.length + urls.length === 0) throw usageFailure("--listen or --connect is needed");
+  const credentials = readCredentials(values);
+  const addresses = values.texts("listen").map((text) => parseListenAddress(text, credentials));
+  const urls = values.texts("connect").map((text) => parseUrl(text, credentials));
+  if (values.flag("stdio")) {
+    if (addresses.length + urls.length > 0) throw usageFailure("--stdio stands alone");
+    return serveStdio(file, values.text("cluster"));
+  }
+  if (addresses.length + urls.length === 0) {
+    throw usageFailure("--listen, --connect or --stdio is needed");
+  }
   const signal = interruptSignal();
   await withReplica(file, values.text("cluster"), async (replica) => {
     const report = new ServeReport(replica, {
@@ -57,11 +70,11 @@ async function serveFile({ arguments: [file = ""], values, output }: CommandInpu
     };
     try {
       for (const address of addresses) {
-        const listener = await listenOn(address, accept);
+        const listener = await listenOn(address, credentials, accept);
         listeners.push(listener);
         report.listening(formatAddress({ ...address, port: listener.port }));
       }
-      for (const url of urls) replica.connect(await dialerFor(url));
+      for (const url of urls) replica.connect(await dialerFor(url, credentials));
       await whenAborted(signal);
       report.stopping();
       const isDrained = await drain(replica);
@@ -73,6 +86,22 @@ async function serveFile({ arguments: [file = ""], values, output }: CommandInpu
     }
   });
   return exitCodes.done;
+}
+
+/** The one that has started this process sees what is wrong: it is told over the link. */
+async function serveStdio(file: string, cluster: string | undefined): Promise<number> {
+  const { stdioTransport } = await import("../transport/stdio.ts");
+  return withReplica(file, cluster, async (replica) => {
+    const connection = replica.connect(stdioTransport(process));
+    const signal = interruptSignal();
+    signal.addEventListener("abort", () => void connection.close(), { once: true });
+    let exitCode: number = exitCodes.done;
+    replica.on("link", ({ live, code }) => {
+      if (!live && code !== "LINK_CLOSED") exitCode = exitCodes.failed;
+    });
+    await connection.closed;
+    return exitCode;
+  });
 }
 
 /** Whether every linked peer holds everything. */

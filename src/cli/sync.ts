@@ -4,20 +4,34 @@ import { memoryPair } from "../transport/memory.ts";
 import type { Dialer } from "../transport/transport.ts";
 import { dialerFor, isUrl, parseUrl } from "./addresses.ts";
 import { type Command, type CommandInput, clusterOption, jsonOption } from "./command.ts";
+import { type Credentials, credentialOptions, readCredentials } from "./credentials.ts";
 import { requireTwoFiles } from "./database.ts";
-import { exitCodes } from "./failure.ts";
+import { exitCodes, usageFailure } from "./failure.ts";
 import { type LinkOptions, readTimeoutMs, timeoutOption, withLink, withReplica } from "./linked.ts";
 import { formatCount, type Output, plural } from "./output.ts";
 import { interruptSignal } from "./signals.ts";
 
 export const sync: Command = {
   name: "sync",
-  usage: "FILE (FILE|URL)",
+  usage: "FILE (FILE|URL|--exec COMMAND)",
   summary: "exchange changes with another file or a running peer, once",
-  description: `Exchanges changesets both ways between FILE and another file, or the peer at URL
-(ws://HOST:PORT, wss://HOST, tcp://HOST:PORT), until each holds all that the other held.`,
-  options: { cluster: clusterOption, timeout: timeoutOption, json: jsonOption },
-  positionals: [2, 2],
+  description: `Exchanges changesets both ways between FILE and another file, the peer at URL (ws, wss,
+http, https, tcp or tls), or a peer that COMMAND starts, until each holds all that the
+other held:
+
+  mergelite sync app.db --exec "ssh host mergelite serve app.db --stdio"`,
+  options: {
+    exec: {
+      type: "string",
+      value: "COMMAND",
+      help: "start a peer, and talk to its stdin and stdout",
+    },
+    cluster: clusterOption,
+    timeout: timeoutOption,
+    ...credentialOptions,
+    json: jsonOption,
+  },
+  positionals: [1, 2],
   run: syncOnce,
 };
 
@@ -37,28 +51,53 @@ interface SyncResult {
   readonly sent: { changesets: number };
 }
 
-async function syncOnce({ arguments: [file = "", other = ""], values, output }: CommandInput) {
-  const options = { name: other, timeoutMs: readTimeoutMs(values), signal: interruptSignal() };
-  const cluster = values.text("cluster");
-  const result = isUrl(other)
-    ? await syncWithUrl(file, parseUrl(other), { ...options, cluster, output })
-    : await syncWithFile(file, other, { ...options, cluster, output });
+async function syncOnce({ arguments: [file = "", other], values, output }: CommandInput) {
+  const command = values.text("exec");
+  if ((command === undefined) === (other === undefined)) {
+    throw usageFailure("name one other side: a file, a URL, or --exec");
+  }
+  const name = other ?? command ?? "";
+  const dialer = await dialerOf(command, name, readCredentials(values));
+  const options = {
+    name,
+    timeoutMs: readTimeoutMs(values),
+    signal: interruptSignal(),
+    cluster: values.text("cluster"),
+    output,
+  };
+  const result =
+    dialer === undefined
+      ? await syncWithFile(file, name, options)
+      : await syncOver(dialer, file, options);
   if (values.flag("json")) output.document(result);
   else print(result, output);
   return exitCodes.done;
 }
 
+/** None for a file. */
+async function dialerOf(
+  command: string | undefined,
+  name: string,
+  credentials: Credentials,
+): Promise<Dialer | undefined> {
+  if (command !== undefined) {
+    const { commandTransport } = await import("../transport/stdio.ts");
+    return commandTransport(command, [], { shell: true });
+  }
+  return isUrl(name) ? dialerFor(parseUrl(name, credentials), credentials) : undefined;
+}
+
 type SyncOptions = LinkOptions & { cluster: string | undefined; output: Output };
 
-async function syncWithUrl(file: string, url: string, options: SyncOptions): Promise<SyncResult> {
-  const dialer = await dialerFor(url);
+async function syncOver(dialer: Dialer, file: string, options: SyncOptions): Promise<SyncResult> {
   return withReplica(file, options.cluster, (replica) => {
     const received = countReceived(replica, options.output);
     return withLink(replica, dialer, options, async (otherPeerId, signal) => {
       const changesets = behind(replica);
       await replica.synced({ signal });
       const { peerId } = replica;
-      return { file, peerId, other: url, otherPeerId, received, sent: { changesets } };
+      const other = options.name;
+      return { file, peerId, other, otherPeerId, received, sent: { changesets } };
     });
   });
 }

@@ -3,6 +3,7 @@ import type { Verification } from "../index.ts";
 import { dialerFor, isUrl, parseUrl } from "./addresses.ts";
 import { type Command, type CommandInput, clusterOption, jsonOption } from "./command.ts";
 import { compareFiles } from "./compare.ts";
+import { credentialOptions, readCredentials } from "./credentials.ts";
 import { requireReplicated, requireTwoFiles, withDatabase } from "./database.ts";
 import { exitCodes } from "./failure.ts";
 import { readTimeoutMs, timeoutOption, withLink, withReplica } from "./linked.ts";
@@ -20,6 +21,7 @@ are and not written; with a running peer, changes are exchanged first, then dige
     limit: { type: "string", value: "N", help: "how many differences to list (default 20)" },
     cluster: clusterOption,
     timeout: timeoutOption,
+    ...credentialOptions,
     json: jsonOption,
   },
   positionals: [2, 2],
@@ -31,7 +33,7 @@ async function verifyOnce(input: CommandInput): Promise<number> {
   const [file = "", other = ""] = input.arguments;
   const limit = values.number("limit", { min: 1, max: 1_000_000, fallback: 20 });
   const result = isUrl(other)
-    ? await verifyUrl(file, parseUrl(other), limit, input)
+    ? await verifyUrl(file, other, limit, input)
     : await verifyFile(file, other, limit, output);
   if (values.flag("json")) output.document({ file, other, ...result });
   else print(result, output);
@@ -60,8 +62,9 @@ async function verifyUrl(
   limit: number,
   { values, output }: CommandInput,
 ): Promise<Verification> {
+  const credentials = readCredentials(values);
+  const dialer = await dialerFor(parseUrl(url, credentials), credentials);
   const options = { name: url, timeoutMs: readTimeoutMs(values), signal: interruptSignal() };
-  const dialer = await dialerFor(url);
   return withReplica(file, values.text("cluster"), (replica) =>
     withLink(replica, dialer, options, async (peerId, signal) => {
       output.progress("exchanging changes");

@@ -76,13 +76,13 @@ describe("help and usage", () => {
     [["status", "a", "--frobnicate"], "unknown option '--frobnicate'", "mergelite status --help"],
     [["log", "a", "--limit", "many"], "--limit must be a whole number", "mergelite log --help"],
     [["log", "a", "--since", "7"], "--since must be PEER.SEQUENCE", "mergelite log --help"],
-    [["serve", "a"], "--listen or --connect is needed", "mergelite serve --help"],
+    [["serve", "a"], "--listen, --connect or --stdio is needed", "mergelite serve --help"],
     [
       ["serve", "a", "--listen", "x:99999"],
       "not an address to listen on",
       "mergelite serve --help",
     ],
-    [["serve", "a", "--connect", "http://x"], "not a peer's URL", "mergelite serve --help"],
+    [["serve", "a", "--connect", "ftp://x"], "not a peer's URL", "mergelite serve --help"],
     [["sync", "a", "tcp://host"], "not a peer's URL", "mergelite sync --help"],
     [
       ["sync", "a", "ws://x", "--timeout", "0"],

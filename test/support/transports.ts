@@ -2,6 +2,7 @@
 import { PassThrough } from "node:stream";
 import { MessageChannel } from "node:worker_threads";
 import { WebSocket } from "ws";
+import { httpTransport, listenHttp } from "../../src/http/index.ts";
 import { messagePortTransport } from "../../src/transport/message-port.ts";
 import { stdioTransport } from "../../src/transport/stdio.ts";
 import { listenTcp, tcpTransport } from "../../src/transport/tcp.ts";
@@ -51,6 +52,16 @@ export const kinds: Record<string, Kind> = {
     listen: (port, onTransport) => listenWebSocket({ host, port }, onTransport),
     dialer: (port) => webSocketTransport(`ws://${host}:${port}`, { WebSocket: unpausable() }),
     slows: false,
+  },
+  http: {
+    listen: (port, onTransport) => listenHttp({ host, port }, onTransport),
+    dialer: (port) => httpTransport(`http://${host}:${port}/sync`),
+    slows: true,
+  },
+  https: {
+    listen: (port, onTransport) => listenHttp({ host, port }, onTransport, { tls: server }),
+    dialer: (port) => httpTransport(`https://${host}:${port}`, { tls: { ca } }),
+    slows: true,
   },
   "message port": inProcess((onTransport) => {
     const { port1, port2 } = new MessageChannel();

@@ -1,0 +1,127 @@
+/**
+ * A link in requests and answers, for peers that do not stay. Every request is a conversation of
+ * its own: it begins with the sender's HELLO, and the answer with the other side's. So nothing is
+ * kept between two requests, and any instance of a server can answer any of them.
+ */
+import { type Clock, systemClock } from "../clock.ts";
+import { scanRecords } from "../log/records.ts";
+import { covers, mergeVector, type VersionVector } from "../log/vector.ts";
+import { decodeMessage, type Message } from "../sync/protocol.ts";
+import { readFrames } from "../transport/http-client.ts";
+import { Inbox, inboxLimits } from "../transport/inbox.ts";
+import { Outbox } from "../transport/outbox.ts";
+import type { Transport } from "../transport/transport.ts";
+
+/** Marks a POST that is a conversation of its own. */
+export const exchangeHeader = "mergelite-exchange";
+
+/** A link that says nothing for so long, and owes no acknowledgement, has nothing more to say. */
+const quietMs = 10;
+/** How long changesets may take to be merged before the answer goes without acknowledging them. */
+const mergeMs = 10_000;
+
+/** One side of such a conversation, as the transport of a link. */
+export class Exchange implements Transport {
+  readonly name: string;
+  readonly messages: Inbox;
+  readonly #clock: Clock;
+  readonly #outbox: Outbox;
+  /** What was delivered, and what the link has acknowledged of it. */
+  readonly #delivered: VersionVector = new Map();
+  readonly #acknowledged: VersionVector = new Map();
+  /** Counts what happens, to notice when nothing does. */
+  #events = 0;
+  #onRoom: (() => void) | undefined;
+
+  constructor(name: string, clock: Clock) {
+    this.name = name;
+    this.#clock = clock;
+    this.#outbox = new Outbox(name, () => undefined);
+    this.messages = new Inbox(
+      inboxLimits,
+      () => this.#onRoom?.(),
+      () => {
+        this.#events += 1;
+      },
+    );
+  }
+
+  get isEnded(): boolean {
+    return this.messages.isEnded;
+  }
+
+  send(message: Uint8Array): Promise<void> {
+    this.#events += 1;
+    const said = decodeMessage(message);
+    if (said.kind === "have") mergeVector(this.#acknowledged, said.vector);
+    // It could not merge what came, and asks for something else first.
+    if (said.kind === "want") mergeVector(this.#acknowledged, this.#delivered);
+    return this.#outbox.send(message);
+  }
+
+  close(): void {
+    this.messages.end();
+    this.#outbox.end();
+    this.#onRoom?.();
+  }
+
+  /** Hands a message of the other side to the link, as fast as the link reads. */
+  async deliver(message: Uint8Array): Promise<void> {
+    this.#note(decodeMessage(message));
+    this.messages.push(message);
+    while (this.messages.isFull && !this.isEnded) {
+      await new Promise<void>((resolve) => {
+        this.#onRoom = resolve;
+      });
+    }
+  }
+
+  /** Resolves when the link has merged what was delivered and has nothing more to say. */
+  async settled(signal?: AbortSignal): Promise<void> {
+    const startMs = this.#clock.now();
+    for (let before = -1; before !== this.#events || this.#isMerging(startMs); ) {
+      before = this.#events;
+      await this.#clock.sleep(quietMs, { signal });
+      // A full outbox stops the link.
+      if (this.#outbox.isFull) return;
+    }
+  }
+
+  /** What the link has said so far; not much over 1 MiB. */
+  take(): Uint8Array[] {
+    const said: Uint8Array[] = [];
+    while (!this.#outbox.isEmpty) said.push(...this.#outbox.take());
+    return said;
+  }
+
+  #note(message: Message): void {
+    if (message.kind !== "changes") return;
+    for (const { origin, last } of scanRecords(message.records)) {
+      mergeVector(this.#delivered, new Map([[origin, last]]));
+    }
+  }
+
+  #isMerging(startMs: number): boolean {
+    if (this.isEnded || this.#clock.now() - startMs >= mergeMs) return false;
+    return !covers(this.#acknowledged, this.#delivered);
+  }
+}
+
+/** The listening side: everything is read before anything is answered. */
+export async function answerExchange(
+  body: AsyncIterable<Uint8Array>,
+  {
+    onTransport,
+    clock = systemClock,
+  }: { onTransport: (transport: Transport) => void; clock?: Clock },
+): Promise<Uint8Array[]> {
+  const exchange = new Exchange("http:exchange", clock);
+  onTransport(exchange);
+  try {
+    for await (const message of readFrames(body, exchange.name)) await exchange.deliver(message);
+    await exchange.settled();
+    return exchange.take();
+  } finally {
+    exchange.close();
+  }
+}
