@@ -12,7 +12,7 @@ import Database from "better-sqlite3";
 import { attach } from "mergelite";
 import { listenWebSocket, webSocketTransport } from "mergelite/websocket";
 
-const header = "replica-token";
+const header = "mergelite-token";
 const waitMs = 2000;
 const folder = mkdtempSync(join(tmpdir(), "read-your-writes-"));
 
