@@ -11,8 +11,6 @@ export interface Metrics {
   mergedPatches: number;
   lostPatches: number;
   parkedPatches: number;
-  /** Changesets that came more than once. */
-  duplicateChangesets: number;
   refusedChangesets: number;
   mergeErrors: number;
   /** Longest that one slice of merging held the event loop, in ms. */
@@ -26,6 +24,13 @@ export interface Metrics {
   receivedMessages: number;
   receivedBytes: number;
   retransmissions: number;
+  /** Changesets received over all links, and those of them that had come before. */
+  receivedChangesets: number;
+  duplicateChangesets: number;
+  /** Requests for changesets that were announced and did not come. */
+  wants: number;
+  /** Messages that transports have not taken yet. */
+  waitingMessages: number;
   /** Row clocks in memory, not folded into their tables yet. */
   clockCacheEntries: number;
   clockCacheBytes: number;
@@ -33,7 +38,14 @@ export interface Metrics {
 
 export type LinkTotals = Pick<
   Metrics,
-  "sentMessages" | "sentBytes" | "receivedMessages" | "receivedBytes" | "retransmissions"
+  | "sentMessages"
+  | "sentBytes"
+  | "receivedMessages"
+  | "receivedBytes"
+  | "retransmissions"
+  | "receivedChangesets"
+  | "duplicateChangesets"
+  | "wants"
 >;
 
 /** Counters that the replica keeps itself. */
@@ -43,7 +55,6 @@ export type Counters = Pick<
   | "mergedPatches"
   | "lostPatches"
   | "parkedPatches"
-  | "duplicateChangesets"
   | "refusedChangesets"
   | "mergeErrors"
   | "linksOpened"
@@ -55,7 +66,6 @@ export function noCounters(): Counters {
     mergedPatches: 0,
     lostPatches: 0,
     parkedPatches: 0,
-    duplicateChangesets: 0,
     refusedChangesets: 0,
     mergeErrors: 0,
     linksOpened: 0,
@@ -69,6 +79,9 @@ export function noTotals(): LinkTotals {
     receivedMessages: 0,
     receivedBytes: 0,
     retransmissions: 0,
+    receivedChangesets: 0,
+    duplicateChangesets: 0,
+    wants: 0,
   };
 }
 
@@ -85,6 +98,10 @@ export function metricsOf(
 ): Metrics {
   const { ended, ...counters } = parts;
   const totals = { ...ended };
-  for (const link of links) addTotals(totals, link.metrics);
-  return { ...counters, ...totals, ...store.counters(), links: links.length };
+  let waitingMessages = 0;
+  for (const link of links) {
+    addTotals(totals, link.metrics);
+    waitingMessages += link.metrics.waitingMessages;
+  }
+  return { ...counters, ...totals, ...store.counters(), links: links.length, waitingMessages };
 }

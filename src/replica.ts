@@ -317,7 +317,6 @@ export class Replica implements AsyncDisposable {
 
   #onMerged(link: LinkHost, result: MergeResult): void {
     const nowMs = this.#options.clock.now();
-    this.#counters.duplicateChangesets += result.duplicates;
     if (result.unknownShapes.length > 0) {
       link.input({ type: "unknownShapes", hashes: result.unknownShapes, nowMs });
     }

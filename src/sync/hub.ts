@@ -12,6 +12,7 @@ import { createIntake, plan, planDueMs } from "./intake.ts";
 import type { LinkConfig } from "./link.ts";
 import { type LinkEnd, LinkHost, type LinkOwner } from "./link-host.ts";
 import type { Bucket, Digest, VerifyMessage } from "./protocol-verify.ts";
+import { ReadCache } from "./read-cache.ts";
 import { type Ask, answerVerify } from "./verify.ts";
 
 export interface HubOptions {
@@ -48,6 +49,7 @@ export class Hub {
   readonly #connections = new Set<Connection>();
   readonly #asked = new Map<number, [stop: (answer?: Digest | Bucket) => void, link: LinkHost]>();
   readonly #intake = createIntake();
+  readonly #reads = new ReadCache((range) => this.#store.readLog(range));
   /** What the links know to be held; a new one begins with all of it. */
   readonly #told: VersionVector = new Map();
   #nextRequestId = 1;
@@ -143,6 +145,7 @@ export class Hub {
 
   /** Ends all links, for they were opened under another peer id; diallers come back. */
   restartLinks(text: string): void {
+    this.#reads.clear();
     for (const link of this.#links.values()) link.close("LINK_CLOSED", text);
   }
 
@@ -198,7 +201,7 @@ export class Hub {
   #linkOwner(): LinkOwner {
     return {
       clock: this.#options.clock,
-      readLog: (range) => this.#store.readLog(range),
+      readLog: (range) => this.#reads.read(range),
       descriptors: (hashes) => this.#store.descriptors(hashes),
       merge: (link, records) => this.#owner.merge(link, records),
       room: (link) => this.#owner.room(link),

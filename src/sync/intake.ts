@@ -94,7 +94,7 @@ export function createIntake(options: Partial<IntakeOptions> = {}): Intake {
 
 /** When the next `plan` is due, on the clock of `nowMs`; infinity for never. */
 export function planDueMs(intake: Intake): number {
-  return (intake.hostMs ?? 0) + Math.max(0, intake.dueMs - intake.nowMs);
+  return (intake.hostMs ?? 0) + Math.ceil(Math.max(0, intake.dueMs - intake.nowMs));
 }
 
 export function openSource(intake: Intake, source: Source, nowMs: number): void {

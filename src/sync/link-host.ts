@@ -7,6 +7,7 @@ import { ReplicaError, type ReplicaErrorCode } from "../errors.ts";
 import { scanRecords } from "../log/records.ts";
 import type { ReadonlyVersionVector, VersionVector } from "../log/vector.ts";
 import type { Transport } from "../transport/transport.ts";
+import { Assembler, assembledBytesMax, fragmentBytesMax, fragmentsOf } from "./fragments.ts";
 import { createLink, endLink, isLive, type LinkAction, nextTickMs, step } from "./link.ts";
 import type { LinkConfig, LinkInput, LinkMetrics, LinkState } from "./link-state.ts";
 import { decodeMessage, encodeMessage, groupDescriptors } from "./protocol.ts";
@@ -29,6 +30,16 @@ export interface LinkOwner {
   onStepped(): void;
 }
 
+/** More than this waiting for the transport, and nothing more is said until there is room. */
+const outboxMax = { messages: 64, bytes: 8 * 1024 * 1024 } as const;
+/** A transport that takes nothing is given this long for what is left when the link ends. */
+const lingerMs = 1_000;
+
+interface Outgoing {
+  readonly message: Uint8Array;
+  readonly sent?: () => LinkInput;
+}
+
 export interface LinkEnd {
   readonly code: ReplicaErrorCode;
   readonly text: string;
@@ -40,12 +51,17 @@ export class LinkHost {
   readonly #owner: LinkOwner;
   readonly #transport: Transport;
   readonly #state: LinkState;
-  readonly #outbox: { message: Uint8Array; sent?: () => LinkInput }[] = [];
+  readonly #outbox: Outgoing[] = [];
+  readonly #assembler = new Assembler();
+  #outboxBytes = 0;
+  #blocked = false;
+  #fragmentId = 0;
   readonly #inputs: LinkInput[] = [];
   #stepping = false;
   #sending: Promise<void> | undefined;
   #cancelTick: (() => void) | undefined;
   #end: LinkEnd | undefined;
+  #ended: Promise<void> | undefined;
   #sentBytes = 0;
 
   constructor(transport: Transport, config: LinkConfig, owner: LinkOwner) {
@@ -74,8 +90,10 @@ export class LinkHost {
     return this.#state.origins.get(origin)?.remote ?? 0;
   }
 
-  get metrics(): LinkMetrics & { sentBytes: number } {
-    return { ...this.#state.metrics, sentBytes: this.#sentBytes };
+  /** `waitingMessages`: given to this link to send, and not to the transport yet. */
+  get metrics(): LinkMetrics & { sentBytes: number; waitingMessages: number } {
+    const { metrics } = this.#state;
+    return { ...metrics, sentBytes: this.#sentBytes, waitingMessages: this.#outbox.length };
   }
 
   /** Talks until the link ends, and tells how it ended. Never rejects. */
@@ -93,8 +111,7 @@ export class LinkHost {
       const text = error instanceof Error ? error.message : String(error);
       this.#finish({ code, text, byRemote: false });
     }
-    await this.#sending;
-    await this.#transport.close?.();
+    await this.#ended;
     return this.#end ?? { code: "LINK_CLOSED", text: "", byRemote: false };
   }
 
@@ -124,7 +141,19 @@ export class LinkHost {
     const nowMs = this.#owner.clock.now();
     try {
       const message = decodeMessage(bytes);
-      this.input({ type: "message", message, bytes: bytes.byteLength, nowMs });
+      if (message.kind !== "fragment") {
+        this.input({ type: "message", message, bytes: bytes.byteLength, nowMs });
+        return;
+      }
+      this.input({ type: "heard", bytes: bytes.byteLength, nowMs });
+      const whole = this.#assembler.add(message);
+      if (whole === undefined) return;
+      this.input({
+        type: "message",
+        message: decodeMessage(whole, assembledBytesMax),
+        bytes: 0,
+        nowMs,
+      });
     } catch (error) {
       if (!(error instanceof ReplicaError)) throw error;
       this.close(error.code, error.message);
@@ -187,9 +216,35 @@ export class LinkHost {
     else this.#send({ message: encodeMessage({ kind: "changes", records }), sent: read });
   }
 
-  #send(entry: { message: Uint8Array; sent?: () => LinkInput }): void {
-    this.#outbox.push(entry);
+  #send(entry: Outgoing): void {
+    if (entry.message.byteLength > fragmentBytesMax) this.#cut(entry);
+    else this.#push(entry);
     this.#sending ??= this.#flush();
+    this.#noteRoom();
+  }
+
+  #cut({ message, sent }: Outgoing): void {
+    this.#fragmentId += 1;
+    for (const fragment of fragmentsOf(message, this.#fragmentId)) {
+      const isLast = fragment.index === fragment.count - 1;
+      this.#push({
+        message: encodeMessage(fragment),
+        ...(isLast && sent !== undefined ? { sent } : {}),
+      });
+    }
+  }
+
+  #push(entry: Outgoing): void {
+    this.#outbox.push(entry);
+    this.#outboxBytes += entry.message.byteLength;
+  }
+
+  #noteRoom(): void {
+    const { messages, bytes } = outboxMax;
+    const blocked = this.#outbox.length >= messages || this.#outboxBytes >= bytes;
+    if (blocked === this.#blocked) return;
+    this.#blocked = blocked;
+    this.input({ type: "room", blocked, nowMs: this.#owner.clock.now() });
   }
 
   async #flush(): Promise<void> {
@@ -197,6 +252,8 @@ export class LinkHost {
       for (let entry = this.#outbox.shift(); entry !== undefined; entry = this.#outbox.shift()) {
         this.#sentBytes += entry.message.byteLength;
         await this.#transport.send(entry.message);
+        this.#outboxBytes -= entry.message.byteLength;
+        this.#noteRoom();
         if (entry.sent !== undefined) this.input(entry.sent());
       }
     } catch (error) {
@@ -228,7 +285,17 @@ export class LinkHost {
     this.#cancelTick?.();
     this.#owner.onStepped();
     // What is still to be sent, the BYE last, goes out before the transport is closed.
-    const sent = this.#sending ?? Promise.resolve();
-    void sent.then(() => this.#transport.close?.());
+    this.#ended = this.#lingered().then(() => this.#transport.close?.());
+  }
+
+  /** Resolves when all is sent, or the transport has had its time. */
+  async #lingered(): Promise<void> {
+    if (this.#sending === undefined) return;
+    let cancel: (() => void) | undefined;
+    const timeout = new Promise<void>((resolve) => {
+      cancel = this.#owner.clock.setTimer(lingerMs, resolve);
+    });
+    await Promise.race([this.#sending, timeout]);
+    cancel?.();
   }
 }

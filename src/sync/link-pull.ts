@@ -16,8 +16,8 @@ import {
 } from "./link-state.ts";
 import { limits, type ShapeHash } from "./protocol.ts";
 
-/** A vector up to this size is cheap enough to be sent whole with every heartbeat. */
-const smallVectorEntries = 1024;
+/** A vector up to this size is small enough to be sent whole with every heartbeat. */
+const smallVectorEntries = 16;
 const partialHeartbeatsMax = 5;
 export const lostIdentityText =
   "the remote holds changesets of this peer id that this replica does not have";
@@ -69,7 +69,7 @@ export function onChanges(
     if (state.nowMs >= progress.prunedMs + state.options.retryMs) progress.pruned = false;
     const { duplicates, redundant } = takeRun(state.intake, state.source, run, state.hostMs);
     state.metrics.receivedChangesets += run.last - run.first + 1;
-    state.metrics.duplicates += duplicates;
+    state.metrics.duplicateChangesets += duplicates;
     raiseRemote(state, progress, run.last);
     if (redundant && !progress.pruned) pruned.push(run.origin);
     if (duplicates <= run.last - run.first) isNew = true;
@@ -80,7 +80,7 @@ export function onChanges(
   if (isNew) actions.push({ type: "merge", ...changes });
   // All of it came before: the remote has missed an acknowledgement.
   else if (runs.length > 0) scheduleHave(state);
-  if (pruned.length > 0) sendPrune(state, actions, pruned);
+  if (pruned.length > 0 && !state.blocked) sendPrune(state, actions, pruned);
 }
 
 /** This replica holds more. */
@@ -171,6 +171,8 @@ export function sendWant(
   actions: LinkAction[],
   { ranges, shapes }: { ranges: readonly SequenceRange[]; shapes: readonly ShapeHash[] },
 ): void {
+  // The intake asks another link, the timer for shapes again.
+  if (state.blocked) return;
   for (const { origin } of ranges) progressOf(state, origin).pruned = false;
   state.metrics.wants += 1;
   send(state, actions, { kind: "want", ranges, shapes });

@@ -15,6 +15,8 @@ import type { ShapeHash, Want } from "./protocol.ts";
 
 /** Many tiny commits must not turn the window into a long list. */
 const chunksInFlightMax = 1024;
+/** A large changeset has at least this rate to arrive and be merged before it is sent again. */
+const bytesPerMsMin = 10_000;
 const shapesPerMessage = 256;
 
 /** Asks for one read when there is something to send and room in the window. */
@@ -84,7 +86,7 @@ export function onRemoteHolds(state: LinkState, progress: OriginProgress, sequen
 /** The remote says what it misses: believe it rather than what was sent. */
 export function onWant(state: LinkState, actions: LinkAction[], want: Want): void {
   const known = want.shapes.filter((hash) => state.shapes.has(hash));
-  sendShapes(state, actions, known);
+  if (!state.blocked) sendShapes(state, actions, known);
   for (const { origin, first } of want.ranges) {
     const progress = state.origins.get(origin);
     if (progress === undefined || first > progress.held) continue;
@@ -131,7 +133,8 @@ export function onAckTimeout(state: LinkState): void {
 
 export function ackTimeoutDueMs(state: LinkState): number {
   const { push } = state;
-  return push.bytesInFlight > 0 ? push.progressMs + push.timeoutMs : Number.POSITIVE_INFINITY;
+  if (push.bytesInFlight === 0) return Number.POSITIVE_INFINITY;
+  return push.progressMs + push.timeoutMs + push.bytesInFlight / bytesPerMsMin;
 }
 
 /** Puts the origin into the queue of those with something to send, or out of it. */

@@ -54,6 +54,10 @@ export type LinkInput =
   | { type: "open"; nowMs: number }
   | { type: "message"; message: Message; bytes: number; nowMs: number }
   | { type: "tick"; nowMs: number }
+  /** A part of a message came. */
+  | { type: "heard"; bytes: number; nowMs: number }
+  /** The transport takes no more, or does again: nothing is sent meanwhile but a BYE. */
+  | { type: "room"; blocked: boolean; nowMs: number }
   /** The log grew. Entries that did not rise may be left out. */
   | { type: "grew"; vector: ReadonlyVersionVector; nowMs: number }
   /**
@@ -157,7 +161,7 @@ export interface LinkMetrics {
   retransmissions: number;
   receivedChangesets: number;
   /** Changesets received that were held already, or had come over another link. */
-  duplicates: number;
+  duplicateChangesets: number;
   /** WANT messages sent. */
   wants: number;
   /** PRUNE messages sent. */
@@ -172,6 +176,8 @@ export interface LinkState {
   /** 0 until the remote's HELLO came. */
   remotePeerId: number;
   version: number;
+  /** The transport takes no more. */
+  blocked: boolean;
   readonly origins: Map<number, OriginProgress>;
   readonly shapes: Set<ShapeHash>;
   readonly remoteShapes: Set<ShapeHash>;

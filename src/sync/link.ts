@@ -64,6 +64,7 @@ export function createLink(config: LinkConfig): LinkState {
     phase: "idle",
     remotePeerId: 0,
     version: 0,
+    blocked: false,
     origins,
     shapes: new Set(config.shapes),
     remoteShapes: new Set(),
@@ -97,7 +98,7 @@ export function createLink(config: LinkConfig): LinkState {
       sentChangesBytes: 0,
       retransmissions: 0,
       receivedChangesets: 0,
-      duplicates: 0,
+      duplicateChangesets: 0,
       wants: 0,
       prunes: 0,
     },
@@ -128,8 +129,8 @@ export function step(
   if ("nowMs" in input) advance(state, input);
   take(state, actions, input);
   runTimers(state, actions);
-  if (isLive(state)) pump(state, actions);
-  else closeSource(state.intake, state.source, state.hostMs);
+  if (isLive(state) && !state.blocked) pump(state, actions);
+  else if (!isLive(state)) closeSource(state.intake, state.source, state.hostMs);
   state.metrics.bytesInFlight = state.push.bytesInFlight;
   return { state, actions };
 }
@@ -142,7 +143,8 @@ export function endLink(state: LinkState): void {
 
 /** When the next `tick` is due, on the clock of the inputs' `nowMs`; infinity for never. */
 export function nextTickMs(state: LinkState): number {
-  return state.hostMs + Math.max(0, dueMs(state) - state.nowMs);
+  // Whole milliseconds: a rest lost to rounding would be due for ever.
+  return state.hostMs + Math.ceil(Math.max(0, dueMs(state) - state.nowMs));
 }
 
 /** Both sides have introduced themselves and go together. */
@@ -167,6 +169,13 @@ function take(state: LinkState, actions: LinkAction[], input: LinkInput): void {
       return;
     case "tick":
       return;
+    case "heard":
+      state.metrics.receivedBytes += input.bytes;
+      state.heardMs = state.nowMs;
+      return;
+    case "room":
+      state.blocked = input.blocked;
+      return;
     case "grew":
       raiseHeld(state, input.vector);
       return;
@@ -190,7 +199,7 @@ function take(state: LinkState, actions: LinkAction[], input: LinkInput): void {
       learn(state, input);
       return;
     case "verify":
-      if (isLive(state)) send(state, actions, input.message);
+      if (isLive(state) && !state.blocked) send(state, actions, input.message);
       return;
     case "close":
       refuse(state, actions, input.code, input.text ?? "");
@@ -221,6 +230,7 @@ function receive(
   switch (message.kind) {
     case "hello":
     case "bye":
+    case "fragment":
       return;
     case "shapes":
       actions.push({ type: "learnShapes", descriptors: message.descriptors });
@@ -269,7 +279,7 @@ function onHello(state: LinkState, actions: LinkAction[], hello: Hello): void {
   // The first HELLO crosses ours on the way. Another one means that ours has not arrived.
   if (hello.answer || !isLive(state)) return;
   state.helloAsked += 1;
-  if (state.helloAsked > 1) sendHello(state, actions, true);
+  if (state.helloAsked > 1 && !state.blocked) sendHello(state, actions, true);
 }
 
 function refusalOf(
@@ -341,6 +351,7 @@ function runTimers(state: LinkState, actions: LinkAction[]): void {
     refuse(state, actions, "LINK_TIMEOUT", `nothing heard in ${silentHeartbeatsMax} heartbeats`);
     return;
   }
+  if (state.blocked) return;
   if (state.phase === "greeting") {
     if (nowMs < state.helloDueMs) return;
     sendHello(state, actions, false);
@@ -353,6 +364,7 @@ function runTimers(state: LinkState, actions: LinkAction[]): void {
 }
 
 function dueMs(state: LinkState): number {
+  if (state.blocked && state.phase !== "closed") return silenceDueMs(state);
   if (state.phase === "greeting") return Math.min(silenceDueMs(state), state.helloDueMs);
   if (state.phase !== "live") return never;
   return Math.min(silenceDueMs(state), ackTimeoutDueMs(state), pullDueMs(state));

@@ -32,6 +32,7 @@ export const limits = {
   descriptorBytes: 1_048_576,
   ranges: 65_536,
   pruned: 65_536,
+  fragments: 65_536,
   clusterBytes: 255,
   byeCodeBytes: 64,
   byeTextBytes: 512,
@@ -82,6 +83,17 @@ export interface Prune {
   readonly origins: readonly number[];
 }
 
+/** A part of a message that is too large to be sent whole. */
+export interface Fragment {
+  readonly kind: "fragment";
+  /** Which message of this link; 0 is none. */
+  readonly id: number;
+  readonly index: number;
+  readonly count: number;
+  /** A view of the message, not a copy. */
+  readonly bytes: Uint8Array;
+}
+
 export interface Bye {
   readonly kind: "bye";
   /** A `ReplicaErrorCode` of the sender's version. */
@@ -89,7 +101,16 @@ export interface Bye {
   readonly text: string;
 }
 
-export type Message = Hello | Shapes | Changes | Have | Want | Prune | Bye | VerifyMessage;
+export type Message =
+  | Hello
+  | Shapes
+  | Changes
+  | Have
+  | Want
+  | Prune
+  | Fragment
+  | Bye
+  | VerifyMessage;
 
 const kindBytes = {
   hello: 1,
@@ -103,6 +124,7 @@ const kindBytes = {
   bucketRequest: 9,
   bucket: 10,
   prune: 11,
+  fragment: 12,
 } as const satisfies Record<Message["kind"], number>;
 
 const headerBytes = 2;
@@ -137,6 +159,12 @@ export function encodeMessage(message: Message): Uint8Array {
       writer.varint(message.origins.length);
       for (const origin of message.origins) writer.varint(origin);
       break;
+    case "fragment":
+      writer.varint(message.id);
+      writer.varint(message.index);
+      writer.varint(message.count);
+      writer.bytes(message.bytes);
+      break;
     case "bye":
       writer.text(message.code, limits.byeCodeBytes, "code");
       // The text only explains; a long one must not get in the way of saying goodbye.
@@ -148,9 +176,12 @@ export function encodeMessage(message: Message): Uint8Array {
   return writer.finish();
 }
 
-/** @throws PROTOCOL_MALFORMED, and nothing else, whatever the bytes are. */
-export function decodeMessage(bytes: Uint8Array): Message {
-  if (bytes.byteLength > messageBytesMax) throw malformed("message is too large");
+/**
+ * `bytesMax`: more than a transport carries, for a message put together from fragments.
+ * @throws PROTOCOL_MALFORMED, and nothing else, whatever the bytes are.
+ */
+export function decodeMessage(bytes: Uint8Array, bytesMax = messageBytesMax): Message {
+  if (bytes.byteLength > bytesMax) throw malformed("message is too large");
   const reader = new ByteReader(bytes);
   const kind = reader.u8();
   const version = reader.u8();
@@ -182,7 +213,9 @@ export function groupDescriptors(
 }
 
 function encodeChanges(records: Uint8Array): Uint8Array {
-  const writer = new ByteWriter(messageBytesMax, headerBytes + records.byteLength);
+  // No message may be larger than a transport carries; a larger one is sent in fragments.
+  const bytes = headerBytes + records.byteLength;
+  const writer = new ByteWriter(bytes, bytes);
   writer.u8(kindBytes.changes);
   writer.u8(protocolVersion);
   writer.bytes(records);
@@ -232,6 +265,8 @@ function readBody(kind: number, reader: ByteReader): Message {
     }
     case kindBytes.prune:
       return { kind: "prune", origins: readOrigins(reader) };
+    case kindBytes.fragment:
+      return readFragment(reader);
     case kindBytes.digestRequest:
       return readDigestRequest(reader);
     case kindBytes.digest:
@@ -282,6 +317,14 @@ function readRanges(reader: ByteReader): SequenceRange[] {
     ranges.push({ origin, first, last });
   }
   return ranges;
+}
+
+function readFragment(reader: ByteReader): Fragment {
+  const id = reader.varint();
+  const index = reader.varint();
+  const count = reader.varintUpTo(limits.fragments, "fragments");
+  if (id === 0 || index >= count) throw malformed("fragment of no message");
+  return { kind: "fragment", id, index, count, bytes: reader.bytes(reader.remaining) };
 }
 
 function readOrigins(reader: ByteReader): number[] {

@@ -64,7 +64,11 @@ describe("on a perfect network", () => {
     expect(world.isConverged()).toBe(true);
     expect([left.held.get(11), left.held.get(22)]).toEqual([300, 200]);
     for (const link of [there, back]) {
-      expect(link.state.metrics).toMatchObject({ retransmissions: 0, duplicates: 0, wants: 0 });
+      expect(link.state.metrics).toMatchObject({
+        retransmissions: 0,
+        duplicateChangesets: 0,
+        wants: 0,
+      });
       expect(link.state.push.bytesInFlight).toBe(0);
     }
     const originsRead = (link: WorldLink) =>
@@ -229,7 +233,7 @@ describe("acknowledging", () => {
     const { state, receive } = openLink({ vector: new Map([[22, 1]]) });
     receive(hello(22));
     expect(receive(changes, 10)).toEqual([]);
-    expect(state.metrics.duplicates).toBe(1);
+    expect(state.metrics.duplicateChangesets).toBe(1);
     expect(step(state, { type: "tick", nowMs: 30 }).actions).toEqual([have]);
   });
 });

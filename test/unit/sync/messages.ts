@@ -57,6 +57,13 @@ export const messageArbitraries = {
     kind: fc.constant("prune" as const),
     origins: fc.array(peerId, { maxLength: 30 }),
   }),
+  fragment: fc.record({
+    kind: fc.constant("fragment" as const),
+    id: fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER }),
+    index: fc.integer({ min: 0, max: 99 }),
+    count: fc.integer({ min: 100, max: 65_536 }),
+    bytes,
+  }),
   bye: fc.record({ kind: fc.constant("bye" as const), code: text(3), text: text(20) }),
   digestRequest: fc.record({
     kind: fc.constant("digestRequest" as const),

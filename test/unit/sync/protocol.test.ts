@@ -38,8 +38,8 @@ describe("messages", () => {
   it("cut short anywhere are malformed", () => {
     fc.assert(
       fc.property(messageArbitrary, (message) => {
-        // Records run to the end of a CHANGES message, whatever its length.
-        fc.pre(message.kind !== "changes");
+        // Records and fragments run to the end of their message, whatever its length.
+        fc.pre(message.kind !== "changes" && message.kind !== "fragment");
         const bytes = encodeMessage(message);
         for (let length = 0; length < bytes.byteLength; length++) {
           expect(codeOf(() => decodeMessage(bytes.subarray(0, length)))).toBe("PROTOCOL_MALFORMED");
@@ -52,7 +52,7 @@ describe("messages", () => {
   it("followed by anything are malformed", () => {
     fc.assert(
       fc.property(messageArbitrary, fc.uint8Array({ minLength: 1 }), (message, rest) => {
-        fc.pre(message.kind !== "changes");
+        fc.pre(message.kind !== "changes" && message.kind !== "fragment");
         const bytes = Uint8Array.from([...encodeMessage(message), ...rest]);
         expect(codeOf(() => decodeMessage(bytes))).toBe("PROTOCOL_MALFORMED");
       }),
@@ -121,6 +121,11 @@ describe("messages", () => {
     );
     const want: Message = { kind: "want", ranges: [{ origin: 7, first: 1, last: 2 }], shapes: [] };
     expect(Buffer.from(encodeMessage(want)).toString("hex")).toBe("05010107010200");
+    const prune: Message = { kind: "prune", origins: [7, 300] };
+    expect(Buffer.from(encodeMessage(prune)).toString("hex")).toBe("0b010207ac02");
+    const bytes = Uint8Array.of(1, 2);
+    const fragment: Message = { kind: "fragment", id: 5, index: 0, count: 9, bytes };
+    expect(Buffer.from(encodeMessage(fragment)).toString("hex")).toBe("0c010500090102");
   });
 });
 
@@ -141,17 +146,22 @@ describe("limits", () => {
     ["a bucket beyond the last", [9, 1, 0, 0, 4, 4]],
     ["text that is not UTF-8", [6, 1, 1, 0xff, 0]],
     ["no version in common with anyone", [1, 1, 2, 1, 0, 0, 1, 0, 0]],
-    ["an unknown kind", [11, 1]],
+    ["a fragment beyond the last", [12, 1, 1, 3, 3]],
+    ["a fragment of message 0", [12, 1, 0, 0, 3]],
+    ["origins pruned that are not there", [11, 1, 2, 1]],
+    ["an unknown kind", [13, 1]],
   ])("%s is refused", (_, bytes) => {
     expect(codeOf(() => decodeMessage(Uint8Array.from(bytes)))).toBe("PROTOCOL_MALFORMED");
   });
 
-  it("a message over 64 MiB is refused on both sides", () => {
+  it("a message over 64 MiB is refused, unless it was put together from fragments", () => {
     const records = new Uint8Array(64 * 1024 * 1024 - 1);
-    expect(codeOf(() => encodeMessage({ kind: "changes", records }))).toBe("MESSAGE_TOO_LARGE");
-    const bytes = new Uint8Array(64 * 1024 * 1024 + 1);
-    bytes.set([3, 1]);
+    const bytes = encodeMessage({ kind: "changes", records });
+    expect(bytes.byteLength).toBe(64 * 1024 * 1024 + 1);
     expect(codeOf(() => decodeMessage(bytes))).toBe("PROTOCOL_MALFORMED");
+    expect(decodeMessage(bytes, bytes.byteLength)).toMatchObject({ kind: "changes" });
+    const descriptors = [records, records];
+    expect(codeOf(() => encodeMessage({ kind: "shapes", descriptors }))).toBe("MESSAGE_TOO_LARGE");
   });
 
   it("a long goodbye is cut between characters, a long code is refused", () => {
