@@ -75,6 +75,15 @@ int RefreshIfIdle(Connection* connection) {
   return connection->log.Refresh(connection);
 }
 
+napi_value SchemaTouched(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  Connection* connection = call.Find();
+  if (connection == nullptr) return nullptr;
+  napi_value touched;
+  napi_get_boolean(env, connection->schema_touched, &touched);
+  return touched;
+}
+
 napi_value Vector(napi_env env, napi_callback_info info) {
   Call call(env, info);
   Connection* connection = call.Find();
@@ -162,6 +171,7 @@ napi_value MaintainFile(napi_env env, napi_callback_info info) {
   if (!connection->InTransaction()) {
     rc = connection->catalog.Refresh(connection);
     if (rc == SQLITE_OK && connection->catalog.present()) rc = RenewStaleTables(connection);
+    if (rc == SQLITE_OK) connection->schema_touched = false;
   }
   if (rc == SQLITE_OK) rc = Maintain(connection, call.Real(1), &stats);
   return call.Failed(connection, rc) ? nullptr : PackStats(env, stats);
@@ -353,6 +363,7 @@ NAPI_MODULE_INIT(/* napi_env env, napi_value exports */) {
       {"detach", DetachFile},
       {"renewIdentity", Renew},
       {"tables", Tables},
+      {"schemaTouched", SchemaTouched},
       {"vector", Vector},
       {"readLog", ReadLog},
       {"merge", Merge},

@@ -72,6 +72,7 @@ int Capture::Record(Connection* connection, int argc, sqlite3_value** argv) {
 
 // A nested write to a virtual table makes SQLite tell that table of this transaction's end.
 int Capture::Enlist(Connection* connection) {
+  const bool first = !enlist_;
   int rc = connection->Prepare(&enlist_, "INSERT INTO mergelite_transaction (x) VALUES (0)");
   if (rc != SQLITE_OK) return rc;
   rc = connection->Check(enlist_.Run());
@@ -81,7 +82,8 @@ int Capture::Enlist(Connection* connection) {
                             "Only the triggers that mergelite makes call these functions.");
   }
   const int reprepared = enlist_.Reprepared();
-  if (reprepared != enlist_reprepared_ || !connection->catalog.present()) {
+  if (first || reprepared != enlist_reprepared_ || connection->schema_touched ||
+      !connection->catalog.present()) {
     enlist_reprepared_ = reprepared;
     return connection->catalog.Refresh(connection);
   }

@@ -143,6 +143,7 @@ int Catalog::Describe(Connection* connection, Table* table) {
   table->lost_triggers = info.own_triggers == 0;
   table->stale = info.kind != TableInfo::Kind::kTable || info.shape.hash != table->shape->hash ||
                  info.own_triggers != CountTriggers(info);
+  table->outranked = info.outranked;
   table->integer_key = info.integer_key;
   table->has_user_triggers = info.has_user_triggers;
   table->has_unique_indexes = !info.unique_indexes.empty();

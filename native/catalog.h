@@ -38,6 +38,7 @@ struct TableInfo {
   std::vector<Text> generated;   // columns that are computed
   bool autoincrement = false;
   bool has_user_triggers = false;
+  bool outranked = false;                   // by triggers that are younger than ours
   size_t own_triggers = 0;                  // those capture made
   std::vector<UniqueIndex> unique_indexes;  // besides the key
 };
@@ -56,6 +57,7 @@ struct Table {
   int64_t checked_version = -1;
   bool stale = false;          // the table has changed since its triggers were made
   bool lost_triggers = false;  // it was made anew under its old name
+  bool outranked = false;      // its triggers should be made anew, to be the youngest
   bool integer_key = false;
   bool has_user_triggers = false;
   bool has_unique_indexes = false;

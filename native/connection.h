@@ -41,6 +41,8 @@ struct Connection {
   bool utf16 = false;
   // Merging writes rows that need no capture; `merging` is also what mergelite_merging() tells.
   bool merging = false;
+  // A statement that may change the schema was compiled, and triggers were not looked at since.
+  bool schema_touched = false;
   int64_t fixed_clock_ms = 0;
   // Not 0: chance follows from it, see Randomness.
   uint64_t seed = 0;

@@ -158,19 +158,24 @@ int ReadIndexes(Connection* connection, TableInfo* info) {
   return connection->Check(rc);
 }
 
+// SQLite fires the youngest trigger first. Ours should be: one of the user's that fails under OR
+// FAIL leaves the row, and keeps ours from being asked.
 int ReadTriggers(Connection* connection, TableInfo* info) {
   Statement query;
   int rc = connection->Check(query.Prepare(
       connection->api, connection->db,
-      "SELECT count(*) FILTER (WHERE NOT own), count(*) FILTER (WHERE own) FROM (SELECT substr("
-      "name, 1, 11) = '_mergelite_' AS own FROM (SELECT * FROM main.sqlite_schema UNION ALL SELECT "
-      "* FROM temp.sqlite_schema) WHERE type = 'trigger' AND tbl_name = ?1 COLLATE NOCASE)"));
+      "SELECT count(*) FILTER (WHERE NOT own), count(*) FILTER (WHERE own), coalesce(max(age) "
+      "FILTER (WHERE NOT own) > min(age) FILTER (WHERE own), 0) FROM (SELECT age, substr(name, 1, "
+      "11) = '_mergelite_' AS own FROM (SELECT rowid AS age, * FROM main.sqlite_schema UNION ALL "
+      "SELECT -1, * FROM temp.sqlite_schema) WHERE type = 'trigger' AND tbl_name = ?1 COLLATE "
+      "NOCASE)"));
   if (rc != SQLITE_OK) return rc;
   query.String(1, info->name.span());
   rc = query.Step();
   if (rc != SQLITE_ROW) return connection->Check(rc);
   info->has_user_triggers = query.ColumnInteger(0) != 0;
   info->own_triggers = static_cast<size_t>(query.ColumnInteger(1));
+  info->outranked = query.ColumnInteger(2) != 0;
   return connection->Check(query.Reset());
 }
 

@@ -50,11 +50,12 @@ int Capture::WritePart(Connection* connection, bool continues) {
   return rc;
 }
 
-// A schema change inside this very transaction shows as a recompiled statement: patches of a table
-// whose columns changed under its triggers would miss values.
+// A schema change inside this very transaction shows as a recompiled statement, or, before there
+// was one, in what the authorizer has seen: patches of a table whose columns changed under its
+// triggers would miss values.
 int Capture::CheckStale(Connection* connection) {
   const int reprepared = connection->log.WriteReprepared();
-  if (reprepared == write_reprepared_) return SQLITE_OK;
+  if (reprepared == write_reprepared_ && !connection->schema_touched) return SQLITE_OK;
   write_reprepared_ = reprepared;
   const int rc = connection->catalog.Refresh(connection);
   if (rc != SQLITE_OK) return rc;

@@ -305,7 +305,7 @@ int RenewStaleTables(Connection* connection) {
     if (!table->active) continue;
     const int rc = catalog.Check(connection, table.get());
     if (rc != SQLITE_OK) return rc;
-    if (table->stale) stale.push_back(table->name.Copy());
+    if (table->stale || table->outranked) stale.push_back(table->name.Copy());
   }
   if (stale.empty()) return SQLITE_OK;
   Transaction transaction(connection);

@@ -12,13 +12,14 @@ class SchemaWatch {
   int Start(Connection* connection);
 
  private:
-  static int Authorize(void* context, int action, const char*, const char*, const char*,
-                       const char*);
+  static int Authorize(void* context, int action, const char* table, const char* column,
+                       const char* schema, const char* trigger);
+  static int BeforeCommit(void* context);
   static int AfterCommit(void* context, sqlite3* db, const char* schema, int frames);
+  bool IsVoid(const char* table, const char* schema, const char* trigger) const;
   void Renew();
 
   Connection* connection_ = nullptr;
-  bool touched_ = false;
 };
 
 }  // namespace mergelite

@@ -261,6 +261,7 @@ export class Replica implements AsyncDisposable {
       if (error instanceof ReplicaError && error.code === "CLOSED") return void this.close();
       throw error;
     }
+    if (this.#store.schemaTouched()) this.#scheduler.requestMaintenance();
     this.#announce();
     this.#waiters.check();
   }
@@ -275,9 +276,8 @@ export class Replica implements AsyncDisposable {
     const told = this.#announced;
     const before = told.get(self?.peerId ?? 0) ?? 0;
     this.#announced = heldOf(this.#marks);
-    const foreign = this.#marks.slice(1);
     this.#hub.grew({
-      look: foreign.some(({ peerId, held }) => held > (told.get(peerId) ?? 0)),
+      look: this.#marks.slice(1).some(({ peerId, held }) => held > (told.get(peerId) ?? 0)),
     });
     if (self === undefined || self.held === before) return;
     this.#maintenance.noteCommits(self.held - before);

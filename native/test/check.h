@@ -4,7 +4,7 @@
 #include <cstdio>
 #include <cstdlib>
 
-#include "../bytes.h"
+#include "exact.h"
 
 namespace mergelite::test {
 
@@ -23,12 +23,12 @@ struct Case {
   static const mergelite::test::Case name##_case(#name, &name); \
   static void name()
 
-#define CHECK(condition)                                                  \
-  do {                                                                    \
-    if (!(condition)) {                                                   \
-      fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);     \
-      exit(1);                                                            \
-    }                                                                     \
+#define CHECK(condition)                                              \
+  do {                                                                \
+    if (!(condition)) {                                               \
+      fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition); \
+      exit(1);                                                        \
+    }                                                                 \
   } while (false)
 
 // xorshift64*: the same numbers on every platform.
@@ -48,24 +48,6 @@ class Random {
 
  private:
   uint64_t state_;
-};
-
-// A copy in a block of exactly its size: AddressSanitizer sees one byte beyond it.
-class Exact {
- public:
-  explicit Exact(Span span) : Exact(span, span.size) {}
-  Exact(Span span, size_t size) : size_(size), data_(static_cast<uint8_t*>(malloc(size))) {
-    if (size > 0) memcpy(data_, span.data, size);
-  }
-  Exact(const Exact&) = delete;
-  Exact& operator=(const Exact&) = delete;
-  ~Exact() { free(data_); }
-
-  Span span() const { return {data_, size_}; }
-
- private:
-  size_t size_;
-  uint8_t* data_;
 };
 
 inline Span SpanOf(const char* text) {

@@ -115,6 +115,10 @@ export class Store {
     call(() => native.learnShapes(this.#handle, [...descriptors]));
   }
 
+  schemaTouched(): boolean {
+    return call(() => native.schemaTouched(this.#handle));
+  }
+
   status(): ReturnType<typeof native.status> {
     return call(() => native.status(this.#handle));
   }

@@ -39,17 +39,17 @@ function warnAboutKey({ name, sql }: SchemaRow): void {
   }
 }
 
-/** A trigger that writes replicated tables does it again on every peer that merges the row. */
+/** What a trigger deletes from replicated tables it deletes on every peer that merges the row. */
 function warnAboutTrigger({ name, sql }: SchemaRow, replicated: ReadonlySet<string>): void {
   const body = sql.slice(sql.search(/\bBEGIN\b/i)).toLowerCase();
-  const written = [...body.matchAll(/\b(?:into|update|from)\s+["'`[]?(\w+)/g)]
+  const written = [...body.matchAll(/\bdelete\s+from\s+["'`[]?(\w+)/g)]
     .map(([, table]) => table ?? "")
     .find((table) => replicated.has(table));
   if (written === undefined) return;
   warn(
     "MERGELITE_TRIGGER",
-    `trigger ${name} may write the replicated table ${written}: it would do so again on every peer, ` +
-      "unrecorded. Add WHEN NOT mergelite_merging().",
+    `trigger ${name} may delete from the replicated table ${written}: it would do so again on every ` +
+      "peer, unrecorded. Add WHEN NOT mergelite_merging().",
   );
 }
 

@@ -1,27 +1,33 @@
 /** Schema changes on a replicated table: capture goes on, and peers converge. */
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { setImmediate } from "node:timers/promises";
+import Database from "better-sqlite3";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { attach } from "../../src/attach.ts";
 import { native } from "../../src/native.ts";
-import { converge, dump, maintainAll, openRaw, type RawReplica } from "../support/replica.ts";
+import { temporaryFolder } from "../support/folder.ts";
+import {
+  converge,
+  dump,
+  handleOf,
+  maintainAll,
+  openRaw,
+  type RawReplica,
+} from "../support/replica.ts";
 
 const schema = "CREATE TABLE t (id INTEGER PRIMARY KEY, a, b)";
-let folder: string;
+const folder = temporaryFolder();
 let here: RawReplica;
 let there: RawReplica;
 
 beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), "mergelite-alter-"));
-  here = openRaw(join(folder, "here.db"), schema, ["t"]);
-  there = openRaw(join(folder, "there.db"), schema, ["t"]);
+  here = openRaw(folder.file(), schema, ["t"]);
+  there = openRaw(folder.file(), schema, ["t"]);
   here.db.exec("INSERT INTO t VALUES (1, 1, 1), (2, 2, 2)");
   converge([here, there]);
 });
 afterEach(() => {
   here.db.close();
   there.db.close();
-  rmSync(folder, { recursive: true, force: true });
 });
 
 function patches(): unknown[] {
@@ -88,7 +94,7 @@ describe("in WAL mode", () => {
     native.replicate(here.handle, "t");
     here.db.exec("INSERT INTO t VALUES (1, 2)");
     const other = openRaw(
-      join(folder, "other.db"),
+      folder.file(),
       "CREATE TABLE t (a, b, PRIMARY KEY (a, b)) WITHOUT ROWID",
       ["t"],
     );
@@ -107,7 +113,7 @@ test("an ordinary table of the companion's name is refused, not taken for one", 
 
 test("automatic checkpoints go on as they were set", () => {
   here.db.pragma("wal_autocheckpoint = 0");
-  const again = openRaw(join(folder, "again.db"), schema, ["t"]);
+  const again = openRaw(folder.file(), schema, ["t"]);
   const insert = again.db.prepare("INSERT INTO t VALUES (?, zeroblob(3000), 1)");
   for (let i = 0; i < 2500; i++) insert.run(i);
   // Three pages a commit, and at most four times what SQLite lets it grow to.
@@ -116,3 +122,35 @@ test("automatic checkpoints go on as they were set", () => {
   again.db.close();
   maintainAll(there);
 });
+
+test.each(["DELETE", "TRUNCATE", "PERSIST", "MEMORY"])(
+  "in journal_mode %s a change is adopted at the next turn, and until then writes are refused",
+  async (mode) => {
+    const db = new Database(folder.file());
+    db.exec(`PRAGMA journal_mode = ${mode}; ${schema}`);
+    const replica = attach(db, { tables: ["t"] });
+    const other = openRaw(folder.file(), `${schema}; ALTER TABLE t ADD COLUMN c`, ["t"]);
+    try {
+      db.exec("ALTER TABLE t ADD COLUMN c");
+      const insert = () => db.exec("INSERT INTO t (id, a, b, c) VALUES (1, 2, 3, 4)");
+      expect(insert).toThrow(/SCHEMA_STALE/);
+      db.exec("BEGIN; CREATE TABLE local (x); COMMIT");
+      const captured = db.prepare("SELECT count(*) FROM t_patches").pluck();
+      for (let written = false; !written; ) {
+        await setImmediate();
+        try {
+          insert();
+          written = true;
+        } catch (error) {
+          expect(String(error)).toMatch(/SCHEMA_STALE/);
+        }
+      }
+      expect(captured.get()).toBe(1);
+      converge([{ db, handle: handleOf(db), peerId: replica.peerId }, other]);
+      expect(dump(other.db, "t")).toEqual(dump(db, "t"));
+    } finally {
+      await replica.close();
+      for (const one of [db, other.db]) one.close();
+    }
+  },
+);

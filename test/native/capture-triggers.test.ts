@@ -1,6 +1,7 @@
 /** Capture beside foreign keys and the user's own triggers, which may run before ours and after. */
 import { describe, expect, it } from "vitest";
 import { everyWay, pair } from "../support/pair.ts";
+import { converge, dump, maintainAll, openRaw, progressOf } from "../support/replica.ts";
 
 describe("foreign keys and triggers", () => {
   it("captures cascades, SET NULL and SET DEFAULT", () => {
@@ -127,4 +128,54 @@ describe("foreign keys and triggers", () => {
       ],
     );
   });
+});
+
+describe("while merging", () => {
+  const table = (name: string) => `CREATE TABLE ${name} (id INTEGER PRIMARY KEY, a, n DEFAULT 0)`;
+  const schema = `${table("t")}; ${table("other")}; ${table("aside")};
+    CREATE TRIGGER made AFTER INSERT ON t BEGIN
+      INSERT INTO other VALUES (NEW.id, 'made', random()); INSERT INTO aside (a) VALUES (NEW.a); END;
+    CREATE TRIGGER touched AFTER UPDATE OF a ON t BEGIN
+      UPDATE t SET n = n + 1 WHERE id = NEW.id; UPDATE other SET n = random(); END`;
+
+  it("makes void what triggers insert into and update in replicated tables, and nothing else", () => {
+    const tables = ["t", "other"];
+    const [here, there] = [
+      openRaw(":memory:", schema, tables),
+      openRaw(":memory:", schema, tables),
+    ];
+    try {
+      here.db.exec("INSERT INTO t (id, a) VALUES (1, 'x'), (2, 'y'); UPDATE t SET a = 'z'");
+      converge([here, there]);
+      there.db.exec("UPDATE t SET a = 'w' WHERE id = 1; INSERT INTO t (id, a) VALUES (3, 'v')");
+      converge([here, there]);
+      for (const name of tables) expect(dump(there.db, name)).toEqual(dump(here.db, name));
+      expect(here.db.prepare("SELECT id, a, n FROM t").raw().all()).toEqual([
+        [1, "w", 2],
+        [2, "z", 1],
+        [3, "v", 0],
+      ]);
+      // Tables that are not replicated get what the triggers write, on every peer.
+      const aside = [here, there].map(({ db }) => db.prepare("SELECT a FROM aside").pluck().all());
+      expect(aside).toEqual([
+        ["x", "y", "v"],
+        ["x", "y", "v"],
+      ]);
+      expect(progressOf(there).map(({ held, merged }) => held === merged)).toEqual([true, true]);
+    } finally {
+      for (const { db } of [here, there]) db.close();
+    }
+  });
+});
+
+it("captures a row that a younger trigger leaves by failing under OR FAIL", () => {
+  const both = pair("CREATE TABLE t (id INTEGER PRIMARY KEY, a)", ["t"]);
+  both.here.db.exec(
+    `CREATE TRIGGER late AFTER INSERT ON t WHEN NOT mergelite_merging()
+     BEGIN SELECT raise(FAIL, 'late') WHERE NEW.a = 'no'; END`,
+  );
+  // In memory there is no WAL, whose commits make our triggers the youngest again.
+  maintainAll(both.here);
+  expect(both.step("INSERT INTO t VALUES (1, 'yes'), (2, 'no'), (3, 'never')")).toBeDefined();
+  expect(both.there.db.prepare("SELECT a FROM t").pluck().all()).toEqual(["yes", "no"]);
 });

@@ -1,20 +1,18 @@
 /** What one connection parks, another one on the same file merges when its row comes alive. */
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import Database from "better-sqlite3";
 import { expect, test } from "vitest";
 import { native } from "../../src/native.ts";
+import { temporaryFolder } from "../support/folder.ts";
 import { attachRaw, mergeAll, openRaw, pull, recordsOf, teachShapes } from "../support/replica.ts";
 
+const folder = temporaryFolder();
 const schema = "CREATE TABLE t (id INTEGER PRIMARY KEY, a, b)";
 
 test("an update parked by one connection shows when another merges the insert", () => {
-  const folder = mkdtempSync(join(tmpdir(), "mergelite-parked-"));
   const inserter = openRaw(":memory:", schema, ["t"]);
   const updater = openRaw(":memory:", schema, ["t"]);
-  const here = openRaw(join(folder, "here.db"), schema, ["t"]);
-  const beside = attachRaw(new Database(join(folder, "here.db")));
+  const here = openRaw(folder.file(), schema, ["t"]);
+  const beside = attachRaw(new Database(here.db.name));
   try {
     for (const from of [inserter, updater]) teachShapes(from, here);
     // By this merge the second connection learns that nothing is parked.
@@ -30,6 +28,5 @@ test("an update parked by one connection shows when another merges the insert", 
     expect(native.status(here.handle).parked).toEqual([]);
   } finally {
     for (const { db } of [inserter, updater, here, beside]) db.close();
-    rmSync(folder, { recursive: true, force: true });
   }
 });

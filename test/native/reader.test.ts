@@ -1,13 +1,13 @@
 /** Invariant I10: a reader on another connection never sees half a changeset. */
 import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Worker } from "node:worker_threads";
 import { expect, test } from "vitest";
 import { native } from "../../src/native.ts";
+import { temporaryFolder } from "../support/folder.ts";
 import { heldOf, mergeAll, openRaw, recordsOf, teachShapes } from "../support/replica.ts";
 
+const folder = temporaryFolder();
 const accounts = 8;
 const schema = `CREATE TABLE account (id INTEGER PRIMARY KEY, n INTEGER);
   CREATE TABLE transfer (id INTEGER PRIMARY KEY, n INTEGER)`;
@@ -31,10 +31,9 @@ parentPort.postMessage("ready");
 `;
 
 test("a reader sees whole changesets only", async () => {
-  const folder = mkdtempSync(join(tmpdir(), "mergelite-reader-"));
   const tables = ["account", "transfer"];
-  const here = openRaw(join(folder, "here.db"), schema, tables);
-  const there = openRaw(join(folder, "there.db"), schema, tables);
+  const here = openRaw(folder.file(), schema, tables);
+  const there = openRaw(folder.file(), schema, tables);
   try {
     const insert = here.db.prepare("INSERT INTO account VALUES (?, 100)");
     here.db.transaction(() => {
@@ -54,7 +53,7 @@ test("a reader sees whole changesets only", async () => {
     const worker = new Worker(reader, {
       eval: true,
       workerData: {
-        file: join(folder, "there.db"),
+        file: there.db.name,
         sqlite: join(process.cwd(), "node_modules/better-sqlite3"),
       },
     });
@@ -71,6 +70,5 @@ test("a reader sees whole changesets only", async () => {
   } finally {
     here.db.close();
     there.db.close();
-    rmSync(folder, { recursive: true, force: true });
   }
 }, 60_000);
