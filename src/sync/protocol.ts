@@ -180,7 +180,7 @@ export function encodeMessage(message: Message): Uint8Array {
  * `bytesMax`: more than a transport carries, for a message put together from fragments.
  * @throws PROTOCOL_MALFORMED, and nothing else, whatever the bytes are.
  */
-export function decodeMessage(bytes: Uint8Array, bytesMax = messageBytesMax): Message {
+export function decodeMessage(bytes: Uint8Array, bytesMax: number = messageBytesMax): Message {
   if (bytes.byteLength > bytesMax) throw malformed("message is too large");
   const reader = new ByteReader(bytes);
   const kind = reader.u8();
