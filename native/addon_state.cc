@@ -1,6 +1,7 @@
 #include "addon_state.h"
 
 #include "addon_values.h"
+#include "state.h"
 #include "trim.h"
 
 namespace mergelite {
@@ -63,6 +64,65 @@ napi_value Horizon(napi_env env, napi_callback_info info) {
   return Numbers(env, pairs);
 }
 
+napi_value StartTransfer(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  Connection* connection = call.Find();
+  if (connection == nullptr) return nullptr;
+  StateProgress progress;
+  const int rc = StartState(connection, call.Integer(1) != 0, &progress);
+  if (call.Failed(connection, rc)) return nullptr;
+  std::vector<double> pairs;
+  for (const StateOrigin& origin : progress.vector) {
+    pairs.push_back(static_cast<double>(origin.peer));
+    pairs.push_back(static_cast<double>(origin.sequence));
+  }
+  return Object(env)
+      .Flag("busy", !progress.exists)
+      .Set("cursor", Buffer(env, progress.cursor.span()))
+      .Set("vector", Numbers(env, pairs))
+      .Set("rows", progress.rows);
+}
+
+napi_value ReadChunk(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  Connection* connection = call.Find();
+  if (connection == nullptr) return nullptr;
+  StateRead read;
+  const int rc = ReadState(connection, call.View(1), static_cast<size_t>(call.Integer(2)),
+                           call.Real(3), &read);
+  if (call.Failed(connection, rc)) return nullptr;
+  return Object(env)
+      .Flag("busy", read.busy)
+      .Flag("more", read.more)
+      .Flag("ends", read.ends)
+      .Set("chunk", Buffer(env, read.chunk.span()))
+      .Set("next", Buffer(env, read.next.span()))
+      .Set("table", String(env, read.table.span()))
+      .Set("rows", read.rows);
+}
+
+napi_value TakeChunk(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  Connection* connection = call.Find();
+  if (connection == nullptr) return nullptr;
+  StateMessage message{call.View(1), call.View(2), static_cast<size_t>(call.Integer(3)),
+                       call.Integer(4) != 0};
+  StateMerge merge;
+  const int rc = MergeChunk(connection, message, call.Real(5), &merge);
+  if (call.Failed(connection, rc)) return nullptr;
+  const MergeStats& stats = merge.stats;
+  return Object(env)
+      .Set("consumed", stats.consumed)
+      .Set("patches", stats.patches)
+      .Set("lost", stats.lost)
+      .Set("parked", stats.parked)
+      .Set("rows", merge.rows)
+      .Flag("busy", stats.busy)
+      .Flag("more", stats.more)
+      .Flag("complete", merge.complete)
+      .Set("resumeAtMs", static_cast<uint64_t>(stats.resume_at_ms));
+}
+
 }  // namespace
 
 void AddStateFunctions(napi_env env, napi_value exports) {
@@ -70,8 +130,8 @@ void AddStateFunctions(napi_env env, napi_value exports) {
     const char* name;
     napi_callback function;
   } const functions[] = {
-      {"trim", Trim},
-      {"horizon", Horizon},
+      {"trim", Trim},           {"horizon", Horizon},      {"startState", StartTransfer},
+      {"readState", ReadChunk}, {"mergeState", TakeChunk},
   };
   for (const auto& entry : functions) {
     napi_value function;

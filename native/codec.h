@@ -67,6 +67,13 @@ class PatchReader {
   // False at the end and on bytes that make no sense; tell them apart by ok().
   bool Next(Patch* patch);
   bool ok() const { return ok_; }
+  // One patch that stands by itself, with the shapes this reader was made with. False unless the
+  // bytes are just that.
+  bool ReadOne(Span bytes, Patch* patch) {
+    in_ = Reader(bytes);
+    left_ = 1;
+    return Next(patch) && in_.AtEnd();
+  }
 
  private:
   bool ReadKey(const Shape& shape, Patch* patch);

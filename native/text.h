@@ -71,5 +71,15 @@ inline bool SameName(const char* a, const char* b) {
   }
   return Fold(*a) == Fold(*b);
 }
+// Below, at or above 0: the same order on every platform.
+inline int CompareNames(Span a, Span b) {
+  const size_t size = a.size < b.size ? a.size : b.size;
+  for (size_t i = 0; i < size; i++) {
+    const auto left = static_cast<uint8_t>(Fold(static_cast<char>(a.data[i])));
+    const auto right = static_cast<uint8_t>(Fold(static_cast<char>(b.data[i])));
+    if (left != right) return left < right ? -1 : 1;
+  }
+  return a.size == b.size ? 0 : a.size < b.size ? -1 : 1;
+}
 
 }  // namespace mergelite

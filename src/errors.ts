@@ -31,6 +31,7 @@ export const replicaErrorCodes = [
   "SCHEMA_STALE",
   "SHAPE_MALFORMED",
   "SQLITE",
+  "STATE_OUT_OF_ORDER",
   "TABLE_MISSING",
   "TABLE_NOT_REPLICATED",
   "TABLE_NO_KEY",

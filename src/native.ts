@@ -65,6 +65,37 @@ export interface TrimResult {
   more: boolean;
 }
 
+/** A part of what the tables hold, for a peer that the log does not reach. */
+export interface StateChunk {
+  busy: boolean;
+  /** Row clocks had to be folded first: call again. */
+  more: boolean;
+  /** This is the last chunk. */
+  ends: boolean;
+  /** Empty when `busy` or `more`. */
+  chunk: Uint8Array;
+  /** The cursor behind it. */
+  next: Uint8Array;
+  table: string;
+  rows: number;
+}
+
+/** What one call of {@link Binding.mergeState} did. */
+export interface StateMergeResult {
+  /** Where the next call goes on. */
+  consumed: number;
+  patches: number;
+  lost: number;
+  parked: number;
+  rows: number;
+  busy: boolean;
+  more: boolean;
+  /** This was the last slice of the last chunk: the vector has moved. */
+  complete: boolean;
+  /** Not 0: the chunk has stamps too far ahead, and none of it was merged. */
+  resumeAtMs: number;
+}
+
 /** What the addon exports. All calls are synchronous; errors have `code` and `hint`. */
 export interface Binding {
   /** Creates the system tables when they are missing and takes or renews the peer id. */
@@ -116,6 +147,29 @@ export interface Binding {
   ): TrimResult;
   /** Flat pairs of peer id and the sequence up to which its changesets are no longer in the log. */
   horizon(handle: Handle): Float64Array;
+  /**
+   * Begins a state transfer into this file or goes on with one; with `restart` 1 it begins anew.
+   * `vector` has flat pairs of peer id and sequence: what all chunks so far have in common.
+   */
+  startState(
+    handle: Handle,
+    restart: 0 | 1,
+  ): { busy: boolean; cursor: Uint8Array; vector: Float64Array; rows: number };
+  /** A chunk of about `bytesMax` bytes from `cursor` on; an empty cursor is the beginning. */
+  readState(handle: Handle, cursor: Uint8Array, bytesMax: number, budgetMs: number): StateChunk;
+  /**
+   * Merges a chunk for about `budgetMs`, in one transaction. `next` is the sender's cursor behind
+   * it; `offset` is 0 and `again` 0 for the first call, then what the last one consumed and 1.
+   * @throws PAYLOAD_CORRUPT, STATE_OUT_OF_ORDER
+   */
+  mergeState(
+    handle: Handle,
+    chunk: Uint8Array,
+    next: Uint8Array,
+    offset: number,
+    again: 0 | 1,
+    budgetMs: number,
+  ): StateMergeResult;
   /**
    * Descriptors of shapes with id above `since`. With `look` 1 the file is asked, else only what
    * this connection has seen.

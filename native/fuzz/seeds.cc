@@ -1,9 +1,10 @@
 // Writes a few valid inputs for each target, so that fuzzing starts beyond the first checks:
-// `seeds <folder>` fills <folder>/{payload,shape,record,row_clock}/.
+// `seeds <folder>` fills <folder>/{payload,shape,record,row_clock,state}/.
 #include <cstdio>
 
 #include "../codec.h"
 #include "../row_clock.h"
+#include "../state_chunk.h"
 #include "fuzz.h"
 #include "stub_shapes.h"
 
@@ -91,6 +92,38 @@ void WritePayloads(Folder payloads, Folder records) {
   records.Add(stream.span());
 }
 
+void WriteState(Folder states) {
+  StateChunk chunk;
+  chunk.vector = {{9007199254740991, 3, 8192}, {1, 0, 0}};
+  std::vector<Bytes> descriptors;
+  Bytes items;
+  for (uint64_t shape = 0; shape < kStubShapes; shape++) {
+    descriptors.emplace_back();
+    EncodeShape(*StubShape(shape), &descriptors.back());
+    Bytes patch;
+    AppendPatch(shape, Operation::kInsert, &patch);
+    StateItem item;
+    item.origin = shape % 2;
+    item.goes_on = shape % 2 == 0;
+    item.timestamp = 8192 + shape;
+    item.patch = patch.span();
+    AppendStateItem(item, &items);
+  }
+  for (const Bytes& descriptor : descriptors) chunk.shapes.push_back(descriptor.span());
+  const uint8_t name[] = {'s', 't', 'u', 'b'};
+  chunk.flags = kStateTableEnds;
+  chunk.table = {name, sizeof name};
+  chunk.item_count = kStubShapes;
+  chunk.items = items.span();
+  Bytes out;
+  EncodeStateChunk(chunk, &out);
+  out.Truncate(out.size() - 4);
+  states.Add(out.span());
+  out.Clear();
+  EncodeStateCursor({true, 5, chunk.table, 7, {name, 1}}, &out);
+  states.Add(out.span());
+}
+
 void WriteClocks(Folder clocks) {
   PeerIds peers;
   peers.by_ordinal = {0, 40, 20, 30, 10};
@@ -113,6 +146,7 @@ int main(int argc, char** argv) {
   Require(argc == 2, "seeds takes the folder to fill");
   WritePayloads(Folder(argv[1], "payload"), Folder(argv[1], "record"));
   WriteClocks(Folder(argv[1], "row_clock"));
+  WriteState(Folder(argv[1], "state"));
   Folder shapes(argv[1], "shape");
   for (uint64_t i = 0; i < kStubShapes; i++) {
     Bytes descriptor;

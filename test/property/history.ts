@@ -9,9 +9,11 @@ import {
   converge,
   maintainAll,
   progressOf,
+  pull,
   type RawReplica,
   teachShapes,
 } from "../support/replica.ts";
+import { horizonOf, transferState, trimAll } from "../support/state.ts";
 import { foldEverything, spare, tables, toSql, type Write } from "./schema.ts";
 
 /** One statement of a transaction, or what happens to its savepoints. */
@@ -29,6 +31,8 @@ export type Step =
   | { do: "maintain"; at: number }
   | { do: "fold"; at: number }
   | { do: "reopen"; at: number }
+  | { do: "trim"; at: number }
+  | { do: "state"; from: number; to: number; chunks: number }
   | { do: "clock"; at: number; ms: number };
 
 export interface History {
@@ -80,6 +84,16 @@ const step: fc.Arbitrary<Step> = fc.oneof(
     arbitrary: fc.record({
       do: fc.constantFrom("maintain", "fold", "reopen"),
       at: fc.nat({ max: 3 }),
+    }),
+  },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant("trim"), at: fc.nat({ max: 3 }) }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      do: fc.constant("state"),
+      from: fc.nat({ max: 3 }),
+      to: fc.nat({ max: 3 }),
+      chunks: fc.constantFrom(1, 1, 2, 5, 1000),
     }),
   },
   {
@@ -190,26 +204,35 @@ class Peer {
 export function run(
   { replicas, skews, steps, tables: chosen }: History,
   folder: string | undefined,
-  check: (replicas: readonly RawReplica[]) => void,
+  check: (replicas: readonly RawReplica[], archive: RawReplica) => void,
 ): void {
   const peers = Array.from(
     { length: replicas },
     (_, number) => new Peer({ number, skewMs: skews[number] ?? 0 }, chosen, folder),
   );
   const all = () => peers.map(({ replica }) => replica);
+  // Hears everything before it is trimmed, and tells nobody.
+  const archive = new Peer({ number: replicas, skewMs: 0 }, chosen, undefined);
   try {
-    for (const to of all()) for (const from of all()) if (from !== to) teachShapes(from, to);
-    for (const one of steps) take(one, peers, chosen);
+    for (const to of [...all(), archive.replica])
+      for (const from of all()) if (from !== to) teachShapes(from, to);
+    for (const one of steps) take(one, { peers, archive: archive.replica }, chosen);
     // Whoever is ahead, its time has come by now.
     for (const peer of peers) peer.advance(300_000);
+    for (const from of all()) pull(from, archive.replica);
+    convergeByState(all());
     converge(all());
-    check(all());
+    check(all(), archive.replica);
   } finally {
-    for (const { connections } of peers) for (const { db } of connections) db.close();
+    for (const { connections } of [...peers, archive]) for (const { db } of connections) db.close();
   }
 }
 
-function take(step: Step, peers: readonly Peer[], chosen: readonly number[]): void {
+function take(
+  step: Step,
+  { peers, archive }: { peers: readonly Peer[]; archive: RawReplica },
+  chosen: readonly number[],
+): void {
   const pick = (number: number) => peers[number % peers.length] as Peer;
   for (const peer of peers) peer.takeTurn();
   if (step.do === "write") {
@@ -222,6 +245,12 @@ function take(step: Step, peers: readonly Peer[], chosen: readonly number[]): vo
     pick(step.at).replica.db.exec(foldEverything);
   } else if (step.do === "reopen") {
     pick(step.at).reopen();
+  } else if (step.do === "trim") {
+    pull(pick(step.at).replica, archive);
+    trimAll(pick(step.at).replica);
+  } else if (step.do === "state") {
+    const [from, to] = [pick(step.from).replica, pick(step.to).replica];
+    if (from !== to) transferState(from, to, { bytesMax: 1, chunksMax: step.chunks });
   } else {
     pick(step.at).advance(step.ms);
   }
@@ -258,6 +287,25 @@ function attempt(db: Database.Database, sql: string): void {
     db.exec(sql);
   } catch (error) {
     if (!String((error as { code?: unknown }).code).startsWith("SQLITE_CONSTRAINT")) throw error;
+  }
+}
+
+/** To every replica that a log does not reach goes the state. */
+function convergeByState(replicas: readonly RawReplica[]): void {
+  for (let round = 0; round < 2; round++) {
+    for (const to of replicas) {
+      maintainAll(to);
+      for (const from of replicas) {
+        if (from === to) continue;
+        pull(from, to);
+        const held = new Map(progressOf(to).map((one) => [one.peerId, one.held]));
+        const behind = [...horizonOf(from)].some(([peer, end]) => (held.get(peer) ?? 0) < end);
+        if (!behind) continue;
+        const { complete } = transferState(from, to, { bytesMax: 200, restart: round === 1 });
+        if (!complete) throw new Error("the transfer does not end");
+        pull(from, to);
+      }
+    }
   }
 }
 

@@ -15,7 +15,11 @@ import { tables } from "./schema.ts";
 const runs = Number(process.env.PROPERTY_RUNS ?? 2000);
 const seed = Number(process.env.PROPERTY_SEED ?? 1);
 
-function check(replicas: readonly RawReplica[], written: readonly number[]): void {
+function check(
+  replicas: readonly RawReplica[],
+  archive: RawReplica,
+  written: readonly number[],
+): void {
   for (const replica of replicas) {
     for (const { held, merged } of progressOf(replica)) expect(merged).toBe(held);
     const parked = replica.db
@@ -26,7 +30,8 @@ function check(replicas: readonly RawReplica[], written: readonly number[]): voi
   }
   for (const table of tables.filter((_, i) => written.includes(i))) {
     const { name } = table;
-    const model = modelRows(replicas, table);
+    const logs = replicas.map(({ peerId }) => ({ ...archive, peerId }));
+    const model = modelRows(logs, table);
     for (const { db } of replicas) expect([name, tableRows(db, name)]).toEqual([name, model]);
     const [first, ...others] = replicas.map(({ db }) => dump(db, name));
     for (const other of others) expect(other).toEqual(first);
@@ -35,7 +40,7 @@ function check(replicas: readonly RawReplica[], written: readonly number[]): voi
 
 function prove(count: number, folder?: string): void {
   const property = fc.property(history, (one: History) => {
-    run(one, folder, (replicas) => check(replicas, one.tables));
+    run(one, folder, (replicas, archive) => check(replicas, archive, one.tables));
   });
   fc.assert(property, { numRuns: count, seed });
 }
