@@ -11,7 +11,7 @@ CREATE TABLE IF NOT EXISTS main._mergelite_origins (
   ordinal INTEGER PRIMARY KEY, peer INTEGER NOT NULL UNIQUE, held INTEGER NOT NULL DEFAULT 0,
   merged INTEGER NOT NULL DEFAULT 0, timestamp INTEGER NOT NULL DEFAULT 0,
   folded INTEGER NOT NULL DEFAULT 0, trimmed INTEGER NOT NULL DEFAULT 0,
-  acknowledged INTEGER NOT NULL DEFAULT 0);
+  acknowledged INTEGER NOT NULL DEFAULT 0, reached INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE IF NOT EXISTS main._mergelite_log (
   id INTEGER PRIMARY KEY, timestamp INTEGER NOT NULL, payload BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS main._mergelite_shapes (
@@ -125,8 +125,8 @@ void Log::Committed(Connection* connection) { data_version_ = DataVersion(connec
 int Log::LoadOrigins(Connection* connection) {
   int rc = connection->Prepare(
       &load_origins_,
-      "SELECT ordinal, peer, held, merged, timestamp, folded, trimmed, acknowledged FROM "
-      "main._mergelite_origins");
+      "SELECT ordinal, peer, held, merged, timestamp, folded, trimmed, acknowledged, reached "
+      "FROM main._mergelite_origins");
   if (rc != SQLITE_OK) return rc;
   loaded_.clear();
   while ((rc = load_origins_.Step()) == SQLITE_ROW) {
@@ -144,6 +144,7 @@ int Log::LoadOrigins(Connection* connection) {
     origin->folded = static_cast<uint64_t>(load_origins_.ColumnInteger(5));
     origin->trimmed = static_cast<uint64_t>(load_origins_.ColumnInteger(6));
     origin->acknowledged = static_cast<uint64_t>(load_origins_.ColumnInteger(7));
+    origin->reached = static_cast<uint64_t>(load_origins_.ColumnInteger(8));
     if (origin->absorbed < origin->folded) origin->absorbed = origin->folded;
     origin->dirty = false;
     if (loaded_.size() <= origin->ordinal) loaded_.resize(origin->ordinal + 1, 0);
@@ -232,8 +233,8 @@ int Log::SaveOrigins(Connection* connection) {
     if (!origin->dirty) continue;
     int rc = connection->Prepare(&save_,
                                  "UPDATE main._mergelite_origins SET held = ?2, merged = ?3, "
-                                 "timestamp = ?4, folded = ?5, trimmed = ?6, acknowledged = ?7 "
-                                 "WHERE ordinal = ?1");
+                                 "timestamp = ?4, folded = ?5, trimmed = ?6, acknowledged = ?7, "
+                                 "reached = ?8 WHERE ordinal = ?1");
     if (rc != SQLITE_OK) return rc;
     save_.Integer(1, origin->ordinal);
     save_.Integer(2, static_cast<int64_t>(origin->held));
@@ -242,6 +243,7 @@ int Log::SaveOrigins(Connection* connection) {
     save_.Integer(5, static_cast<int64_t>(origin->folded));
     save_.Integer(6, static_cast<int64_t>(origin->trimmed));
     save_.Integer(7, static_cast<int64_t>(origin->acknowledged));
+    save_.Integer(8, static_cast<int64_t>(origin->reached));
     rc = connection->Check(save_.Run());
     if (rc != SQLITE_OK) return rc;
     origin->dirty = false;
@@ -344,7 +346,7 @@ void Log::ReloadAfterRollback(Connection* connection) {
   for (auto& origin : origins_) {
     origin->dirty = false;
     if (origin.get() != self_) origin->held = origin->merged = 0;
-    origin->folded = origin->trimmed = origin->acknowledged = 0;
+    origin->folded = origin->trimmed = origin->acknowledged = origin->reached = 0;
   }
   valid_ = false;
   Refresh(connection);

@@ -23,6 +23,7 @@ struct Origin {
   uint64_t absorbed = 0;      // ... and up to here at least in this connection's memory
   uint64_t trimmed = 0;       // the log begins after this: trimmed <= folded <= merged <= held
   uint64_t acknowledged = 0;  // of this file's own: held by another peer
+  uint64_t reached = 0;       // a state transfer may have brought rows of up to here
   bool dirty = false;
 };
 

@@ -215,38 +215,41 @@ int AbsentRows::DropRow(const std::vector<Value>& key, bool unborn) {
   return MergePatch(connection_, {origin, 0, newest}, target_, patch);
 }
 
-// Whether the sender has merged the changeset of this stamp.
+// Whether the sender has merged the changeset of this stamp. An origin's timestamps rise with its
+// sequences, but several changesets may share one, and rows from before replication have 1: of
+// these the log has to tell.
 int AbsentRows::Covered(const Stamp& stamp, bool* covered) {
   *covered = false;
   const uint64_t peer = connection_->log.peers().Of(stamp.origin);
   const Origin* origin = connection_->log.FindOrigin(peer);
   for (const StateOrigin& known : chunk_.vector) {
     if (known.peer != peer || origin == nullptr) continue;
-    if (known.sequence >= origin->merged) return *covered = true, SQLITE_OK;
     if (stamp.timestamp > known.timestamp) return SQLITE_OK;
-    // Several changesets may share a timestamp: the log tells those that the sender lacks.
-    uint64_t unseen = 0;
-    const int rc = FirstUnseen(*origin, known.sequence, &unseen);
-    *covered = stamp.timestamp < (unseen == 0 ? known.timestamp : unseen);
-    return rc;
+    const uint64_t last = std::max(origin->merged, origin->reached);
+    const bool clear = stamp.timestamp < known.timestamp && stamp.timestamp > kBeforeAllWrites;
+    *covered = clear || known.sequence >= last;
+    // What the log does not hold cannot be told apart, and a row too many is better than one lost.
+    if (*covered || last > origin->merged || origin->trimmed > known.sequence) return SQLITE_OK;
+    return LacksUnseen(*origin, known.sequence, stamp.timestamp, covered);
   }
   return SQLITE_OK;
 }
 
-// The oldest timestamp of this origin behind `sequence`; 0 when the log has been trimmed there.
-int AbsentRows::FirstUnseen(const Origin& origin, uint64_t sequence, uint64_t* timestamp) {
-  if (origin.trimmed > sequence) return SQLITE_OK;
+// Whether no changeset of this origin behind `sequence` has this timestamp.
+int AbsentRows::LacksUnseen(const Origin& origin, uint64_t sequence, uint64_t timestamp,
+                            bool* lacks) {
   Statement query;
   int rc = connection_->Check(
       query.Prepare(connection_->api, connection_->db,
-                    "SELECT coalesce(min(timestamp), 0) FROM main._mergelite_log WHERE id BETWEEN "
-                    "?1 AND ?2"));
+                    "SELECT NOT EXISTS (SELECT 1 FROM main._mergelite_log WHERE id BETWEEN ?1 AND "
+                    "?2 AND timestamp = ?3)"));
   if (rc != SQLITE_OK) return rc;
   query.Integer(1, LogBase(origin.ordinal) + static_cast<int64_t>(sequence) + 1);
   query.Integer(2, LogBase(origin.ordinal) + static_cast<int64_t>(origin.merged));
+  query.Integer(3, static_cast<int64_t>(timestamp));
   rc = query.Step();
   if (rc != SQLITE_ROW) return connection_->Check(rc);
-  *timestamp = static_cast<uint64_t>(query.ColumnInteger(0));
+  *lacks = query.ColumnInteger(0) != 0;
   return SQLITE_OK;
 }
 

@@ -32,7 +32,7 @@ class AbsentRows {
   const Mentioned* FindMentioned(const Table& table, const Value* key);
   int DropRow(const std::vector<Value>& key, bool unborn);
   int Covered(const Stamp& stamp, bool* covered);
-  int FirstUnseen(const Origin& origin, uint64_t sequence, uint64_t* timestamp);
+  int LacksUnseen(const Origin& origin, uint64_t sequence, uint64_t timestamp, bool* lacks);
 
   Connection* connection_;
   const StateChunk& chunk_;

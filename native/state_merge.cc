@@ -53,7 +53,8 @@ class ChunkMerger {
     if (rc == SQLITE_OK) rc = ReadShapes();
     if (rc == SQLITE_OK) rc = connection_->merge->scope->BeforeWriting();
     if (rc != SQLITE_OK) return rc;
-    Observe();
+    rc = Observe();
+    if (rc != SQLITE_OK) return rc;
     IntersectVector(&progress_.vector, chunk_.vector);
     AbsentRows absent(connection_, chunk_, deadline_);
     rc = absent.Open(position_.span());
@@ -114,15 +115,25 @@ class ChunkMerger {
   }
 
   // What is written here from now on is newer than everything that comes.
-  void Observe() {
+  int Observe() {
     Log& log = connection_->log;
-    for (const StateOrigin& origin : chunk_.vector) log.Observe(origin.timestamp);
+    for (const StateOrigin& known : chunk_.vector) {
+      log.Observe(known.timestamp);
+      if (known.sequence == 0) continue;
+      Origin* origin;
+      const int rc = OriginOf(known.peer, &origin);
+      if (rc != SQLITE_OK) return rc;
+      if (origin->reached >= known.sequence) continue;
+      origin->reached = known.sequence;
+      origin->dirty = true;
+    }
     Reader in(chunk_.items);
     StateItem item;
     for (uint64_t i = 0; i < chunk_.item_count; i++) {
       if (ReadStateItem(&in, chunk_.vector.size(), &item)) log.Observe(item.timestamp);
     }
     SaveNewest();
+    return SQLITE_OK;
   }
   void SaveNewest() {
     Origin* self = connection_->log.self();

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "connection.h"
+#include "parked.h"
 #include "state.h"
 #include "table_sql.h"
 #include "trim.h"
@@ -9,7 +10,8 @@
 namespace mergelite {
 namespace {
 
-constexpr uint64_t kRowsBetweenLooks = 32;  // at the time
+// How often the time is looked at.
+constexpr uint64_t kRowsBetweenLooks = 32;
 
 class ChunkReader {
  public:
@@ -73,7 +75,7 @@ class ChunkReader {
     int rc = connection_->Check(query.Prepare(
         connection_->api, connection_->db,
         "SELECT peer, sequence, timestamp, shape, patch, id FROM main._mergelite_parked WHERE id "
-        "> ?1 ORDER BY id"));
+        "> ?1 AND reason <> 'check' ORDER BY id"));
     if (rc != SQLITE_OK) return rc;
     query.Integer(1, static_cast<int64_t>(cursor->parked_after));
     while ((rc = query.Step()) == SQLITE_ROW) {
@@ -233,7 +235,7 @@ class ChunkReader {
     int rc = connection_->Prepare(
         &parked_,
         "SELECT peer, sequence, timestamp, shape, patch FROM main._mergelite_parked WHERE "
-        "table_name = ?1 AND key = ?2 ORDER BY timestamp, id");
+        "table_name = ?1 AND key = ?2 AND reason <> 'check' ORDER BY timestamp, id");
     if (rc != SQLITE_OK) return rc;
     IdentityOf(*table.shape, key_values_.data(), &identity_);
     parked_.String(1, table.name.span());
