@@ -12,8 +12,10 @@ const columns = "id INTEGER PRIMARY KEY, a TEXT COLLATE NOCASE, b INTEGER, c INT
 const constrained =
   `CREATE TABLE t (${columns}, UNIQUE (a), UNIQUE (b, c));` +
   "CREATE UNIQUE INDEX partly ON t (v) WHERE v IS NOT NULL AND b > 1";
-const { UNIQUE_HISTORIES = "250" } = process.env;
-const histories = Number(UNIQUE_HISTORIES);
+const { PROPERTY_RUNS = "2000", PROPERTY_SEED = "1" } = process.env;
+const histories = Math.ceil(Number(PROPERTY_RUNS) / 8);
+const seed = Number(PROPERTY_SEED);
+const unlimited = 24 * 3_600_000;
 
 interface Row {
   id: number;
@@ -90,38 +92,42 @@ function conflict(one: Row, other: Row): boolean {
   return inPart(one) && inPart(other) && one.v === other.v;
 }
 
-test("rows that UNIQUE keeps apart are the same on all replicas: the older ones", () => {
-  fc.assert(
-    fc.property(fc.array(step, { minLength: 5, maxLength: 60 }), (steps) => {
-      const peers = [0, 1, 2].map(() => openRaw(":memory:", constrained, ["t"]));
-      const observer = openRaw(":memory:", `CREATE TABLE t (${columns})`, ["t"]);
-      try {
-        let nowMs = Date.now();
-        for (const one of steps) {
-          nowMs += 1;
-          if ("statement" in one) {
-            const peer = peers[one.peer] as RawReplica;
-            native.setClock(peer.handle, nowMs + one.clockMs);
-            write(peer, one.statement, one.row);
-          } else if (one.from !== one.to) {
-            const to = peers[one.to] as RawReplica;
-            deliver(peers[one.from] as RawReplica, to, one.changesets);
-            if (one.maintain) maintainAll(to);
+test(
+  "rows that UNIQUE keeps apart are the same on all replicas: the older ones",
+  () => {
+    fc.assert(
+      fc.property(fc.array(step, { minLength: 5, maxLength: 60 }), (steps) => {
+        const peers = [0, 1, 2].map(() => openRaw(":memory:", constrained, ["t"]));
+        const observer = openRaw(":memory:", `CREATE TABLE t (${columns})`, ["t"]);
+        try {
+          let nowMs = Date.now();
+          for (const one of steps) {
+            nowMs += 1;
+            if ("statement" in one) {
+              const peer = peers[one.peer] as RawReplica;
+              native.setClock(peer.handle, nowMs + one.clockMs);
+              write(peer, one.statement, one.row);
+            } else if (one.from !== one.to) {
+              const to = peers[one.to] as RawReplica;
+              deliver(peers[one.from] as RawReplica, to, one.changesets);
+              if (one.maintain) maintainAll(to);
+            }
           }
+          for (const replica of [...peers, observer]) native.setClock(replica.handle, nowMs + 2000);
+          converge([...peers, observer]);
+          const expected = shownRows(observer);
+          for (const peer of peers) {
+            expect(peer.db.prepare("SELECT * FROM t ORDER BY id").all()).toEqual(expected);
+          }
+        } finally {
+          for (const replica of [...peers, observer]) replica.db.close();
         }
-        for (const replica of [...peers, observer]) native.setClock(replica.handle, nowMs + 2000);
-        converge([...peers, observer]);
-        const expected = shownRows(observer);
-        for (const peer of peers) {
-          expect(peer.db.prepare("SELECT * FROM t ORDER BY id").all()).toEqual(expected);
-        }
-      } finally {
-        for (const replica of [...peers, observer]) replica.db.close();
-      }
-    }),
-    { numRuns: histories, endOnFailure: false },
-  );
-}, 120_000);
+      }),
+      { numRuns: histories, seed, endOnFailure: false },
+    );
+  },
+  unlimited,
+);
 
 function write(peer: RawReplica, statement: string, values: Row): void {
   try {
