@@ -1,6 +1,7 @@
 {
   "variables": {
     "mergelite_asan%": 0,
+    "mergelite_faults%": 0,
     "sqlite_headers%": "<!(node -p \"require('path').relative('.',require.resolve('better-sqlite3/package.json')+'/../deps/sqlite3')\")",
   },
   "targets": [
@@ -14,6 +15,10 @@
       "cflags_cc!": ["-fno-omit-frame-pointer", "-std=gnu++17", "-std=gnu++20"],
       "cflags_cc": ["-std=c++17", "-fno-exceptions", "-fno-rtti", "-fno-threadsafe-statics", "-fvisibility=hidden", "-fvisibility-inlines-hidden", "-Wall", "-Wextra", "-Werror"],
       "conditions": [
+        ["mergelite_faults==1", {
+          "sources": ["native/faults/faults.cc", "native/faults/files.cc"],
+          "defines": ["MERGELITE_FAULTS"],
+        }],
         ["OS=='linux'", {
           "defines": ["NAPI_EXTERN=__attribute__((visibility(\"default\"),weak))"],
           "ldflags": ["-Wl,--version-script=../native/exports.map", "-Wl,-z,relro,-z,now", "-Wl,--as-needed"],

@@ -132,6 +132,6 @@ class Capture {
 };
 
 // Registers the virtual tables that triggers call and that follow transactions.
-int RegisterCaptureTables(Connection* connection);
+int RegisterCaptureTables(Connection* connection, bool there);
 
 }  // namespace mergelite

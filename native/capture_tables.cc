@@ -178,16 +178,17 @@ constexpr sqlite3_module kTransactionModule = MakeTransactionModule();
 
 }  // namespace
 
-int RegisterCaptureTables(Connection* connection) {
+int RegisterCaptureTables(Connection* connection, bool there) {
   for (int width : kCaptureWidths) {
     Text name("mergelite_capture_");
     name << static_cast<uint64_t>(width);
-    const int rc = connection->api->create_module_v2(connection->db, name.c_str(), &kCaptureModule,
-                                                     connection, nullptr);
+    const int rc = connection->api->create_module_v2(
+        connection->db, name.c_str(), there ? &kCaptureModule : nullptr, connection, nullptr);
     if (rc != SQLITE_OK) return rc;
   }
   return connection->api->create_module_v2(connection->db, "mergelite_transaction",
-                                           &kTransactionModule, connection, nullptr);
+                                           there ? &kTransactionModule : nullptr, connection,
+                                           nullptr);
 }
 
 }  // namespace mergelite

@@ -5,6 +5,9 @@
 #include "merge.h"
 #include "patches_table.h"
 #include "schema_watch.h"
+#if defined(MERGELITE_FAULTS)
+#include "faults/faults.h"
+#endif
 
 #if defined(_WIN32)
 #define MERGELITE_EXPORT extern "C" __declspec(dllexport)
@@ -98,7 +101,7 @@ struct Functions {
     api()->result_blob64(context, joined.data, joined.size, SQLITE_TRANSIENT);
   }
 
-  static int Register(sqlite3* db, Extension* extension) {
+  static int Register(sqlite3* db, Extension* extension, bool there) {
     struct {
       const char* name;
       int parameters;
@@ -112,16 +115,16 @@ struct Functions {
         {"mergelite_join_clocks", 2, SQLITE_DIRECTONLY, JoinClocks},
     };
     for (const auto& entry : functions) {
-      const int rc =
-          api()->create_function_v2(db, entry.name, entry.parameters, SQLITE_UTF8 | entry.flags,
-                                    extension, entry.function, nullptr, nullptr, nullptr);
+      const int rc = api()->create_function_v2(
+          db, entry.name, entry.parameters, SQLITE_UTF8 | entry.flags, extension,
+          there ? entry.function : nullptr, nullptr, nullptr, nullptr);
       if (rc != SQLITE_OK) return rc;
     }
     return SQLITE_OK;
   }
 };
 
-using Register = int (*)(sqlite3*, Extension*);
+using Register = int (*)(sqlite3*, Extension*, bool);
 constexpr Register kRegister[kSlots] = {
     Functions<0>::Register, Functions<1>::Register, Functions<2>::Register, Functions<3>::Register,
     Functions<4>::Register, Functions<5>::Register, Functions<6>::Register, Functions<7>::Register};
@@ -169,6 +172,21 @@ void DestroyExtension(void* context) {
   delete extension;
 }
 
+// Makes functions and modules known, or with `there` false unknown.
+int Announce(Extension* extension, int slot, bool there) {
+  Connection* connection = &extension->connection;
+  int rc = kRegister[slot](connection->db, extension, there);
+  if (rc == SQLITE_OK) rc = RegisterCaptureTables(connection, there);
+  if (rc == SQLITE_OK) rc = RegisterFeedTables(connection, there);
+  if (rc == SQLITE_OK) rc = RegisterPatchesTable(connection, there);
+  return rc;
+}
+
+int ConnectCloser(Connection* connection) {
+  Statement compile;
+  return compile.Prepare(connection->api, connection->db, "SELECT 1 FROM mergelite_closer");
+}
+
 int RegisterAll(sqlite3* db, const Api* api, int slot) {
   auto* extension = new Extension;
   extension->connection.api = api;
@@ -178,19 +196,22 @@ int RegisterAll(sqlite3* db, const Api* api, int slot) {
   int rc =
       api->create_module_v2(db, "mergelite_closer", &kCloserModule, extension, DestroyExtension);
   if (rc != SQLITE_OK) return rc;
-  rc = api->set_clientdata(db, kClientData, extension, nullptr);
-  if (rc == SQLITE_OK) rc = kRegister[slot](db, extension);
-  if (rc == SQLITE_OK) rc = RegisterCaptureTables(&extension->connection);
-  if (rc == SQLITE_OK) rc = RegisterFeedTables(&extension->connection);
-  if (rc == SQLITE_OK) rc = RegisterPatchesTable(&extension->connection);
-  if (rc != SQLITE_OK) return rc;
-  rc = extension->schema_watch.Start(&extension->connection);
-  if (rc != SQLITE_OK) return rc;
-  Statement connect;  // compiling it connects the closer
-  return connect.Prepare(api, db, "SELECT 1 FROM mergelite_closer");
+  rc = Announce(extension, slot, true);
+  if (rc == SQLITE_OK) rc = ConnectCloser(&extension->connection);
+  if (rc == SQLITE_OK) rc = api->set_clientdata(db, kClientData, extension, nullptr);
+  if (rc == SQLITE_OK) rc = extension->schema_watch.Start(&extension->connection);
+  if (rc == SQLITE_OK) return rc;
+  // SQLite unloads a library that fails: it must not be called any more, and may be loaded again.
+  api->set_clientdata(db, kClientData, nullptr, nullptr);
+  Announce(extension, slot, false);
+  api->create_module_v2(db, "mergelite_closer", nullptr, nullptr, nullptr);
+  return rc;
 }
 
 int Init(sqlite3* db, char** error, const Api* api) {
+#if defined(MERGELITE_FAULTS)
+  api = WithFaults(db, api);
+#endif
   if (api->libversion_number() < kOldestSqlite) {
     *error = api->mprintf(
         "mergelite needs SQLite 3.51.3 or newer, this is %s: older ones can corrupt WAL databases",

@@ -157,10 +157,10 @@ int BindFeed(Statement* statement, int index, Feed* feed) {
   return statement->Pointer(index, feed, kPointerType);
 }
 
-int RegisterFeedTables(Connection* connection) {
+int RegisterFeedTables(Connection* connection, bool there) {
   for (size_t width : kWidths) {
-    const int rc = connection->api->create_module_v2(connection->db, FeedName(width).c_str(),
-                                                     &kModule, connection, nullptr);
+    const int rc = connection->api->create_module_v2(
+        connection->db, FeedName(width).c_str(), there ? &kModule : nullptr, connection, nullptr);
     if (rc != SQLITE_OK) return rc;
   }
   return SQLITE_OK;

@@ -34,6 +34,6 @@ class RowFeed final : public Feed {
 void AppendFeedName(Text* sql, size_t columns);
 int BindFeed(Statement* statement, int index, Feed* feed);
 
-int RegisterFeedTables(Connection* connection);
+int RegisterFeedTables(Connection* connection, bool there);
 
 }  // namespace mergelite

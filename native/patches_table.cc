@@ -371,9 +371,9 @@ constexpr sqlite3_module kModule = MakeModule();
 
 }  // namespace
 
-int RegisterPatchesTable(Connection* connection) {
-  return connection->api->create_module_v2(connection->db, "mergelite", &kModule, connection,
-                                           nullptr);
+int RegisterPatchesTable(Connection* connection, bool there) {
+  return connection->api->create_module_v2(connection->db, "mergelite", there ? &kModule : nullptr,
+                                           connection, nullptr);
 }
 
 }  // namespace mergelite

@@ -5,6 +5,6 @@
 namespace mergelite {
 
 struct Connection;
-int RegisterPatchesTable(Connection* connection);
+int RegisterPatchesTable(Connection* connection, bool there);
 
 }  // namespace mergelite
