@@ -238,7 +238,8 @@ napi_value Parked(napi_env env, Call* call, Connection* connection) {
   int rc = connection->Check(query.Prepare(
       connection->api, connection->db,
       "SELECT table_name, reason, count(*) FROM main._mergelite_parked GROUP BY 1, 2"));
-  while (rc == SQLITE_OK && query.Step() == SQLITE_ROW) {
+  while (rc == SQLITE_OK && (rc = connection->Check(query.Step())) == SQLITE_ROW) {
+    rc = SQLITE_OK;
     Object entry(env);
     entry.Set("table", String(env, query.ColumnText(0)));
     entry.Set("reason", String(env, query.ColumnText(1)));
@@ -259,7 +260,11 @@ napi_value Status(napi_env env, napi_callback_info info) {
     rc = connection->Check(query.Prepare(connection->api, connection->db,
                                          "SELECT count(*) FROM main._mergelite_refused"));
   }
-  if (rc == SQLITE_OK && query.Step() == SQLITE_ROW) refused = query.ColumnInteger(0);
+  if (rc == SQLITE_OK) rc = connection->Check(query.Step());
+  if (rc == SQLITE_ROW) {
+    refused = query.ColumnInteger(0);
+    rc = connection->Check(query.Reset());
+  }
   if (call.Failed(connection, rc)) return nullptr;
   napi_value parked = Parked(env, &call, connection);
   if (parked == nullptr) return nullptr;

@@ -118,7 +118,7 @@ int ReadDefault(Connection* connection, const Table& table, const Text& column, 
   rc = query.Step();
   if (rc != SQLITE_ROW) return connection->Check(rc);
   *expression << (query.ColumnIsNull(0) ? "NULL" : query.ColumnText(0));
-  return SQLITE_OK;
+  return connection->Check(query.Reset());
 }
 
 int LogColumn(Connection* connection, Table* table, size_t column, SliceWriter* writer) {

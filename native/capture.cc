@@ -10,13 +10,20 @@ namespace {
 // Memory a transaction may leave behind for the next one.
 constexpr size_t kBufferBytesKept = size_t{4} << 20;
 
-Span ContentOf(const Api* api, sqlite3_value* value) {
-  const auto* data = static_cast<const uint8_t*>(api->value_blob(value));
-  return {data, static_cast<size_t>(api->value_bytes(value))};
+// False when there was no memory to convert it.
+bool ContentOf(const Api* api, sqlite3_value* value, bool utf16, Span* content) {
+  // The size first: it is what converts a UTF-16 text, and moves it.
+  if (utf16 && api->value_type(value) == SQLITE_TEXT && api->value_text(value) == nullptr) {
+    return false;
+  }
+  content->size = static_cast<size_t>(api->value_bytes(value));
+  content->data = static_cast<const uint8_t*>(api->value_blob(value));
+  return content->data != nullptr || content->size == 0;
 }
 
 // Exactly equal, whatever collation or affinity the column has: 'a' and 'A' differ, 1 and 1.0 too.
-bool Same(const Api* api, sqlite3_value* a, sqlite3_value* b) {
+// What cannot be compared for want of memory counts as different.
+bool Same(const Api* api, sqlite3_value* a, sqlite3_value* b, bool utf16) {
   const int type = api->value_type(a);
   if (type != api->value_type(b)) return false;
   switch (type) {
@@ -28,8 +35,10 @@ bool Same(const Api* api, sqlite3_value* a, sqlite3_value* b) {
     }
     case SQLITE_NULL:
       return true;
-    default:
-      return ContentOf(api, a) == ContentOf(api, b);
+    default: {
+      Span left, right;
+      return ContentOf(api, a, utf16, &left) && ContentOf(api, b, utf16, &right) && left == right;
+    }
   }
 }
 
@@ -82,8 +91,9 @@ int Capture::Enlist(Connection* connection) {
                             "Only the triggers that mergelite makes call these functions.");
   }
   const int reprepared = enlist_.Reprepared();
+  const Catalog& catalog = connection->catalog;
   if (first || reprepared != enlist_reprepared_ || connection->schema_touched ||
-      !connection->catalog.present()) {
+      !catalog.present() || catalog.schema_version() < 0) {
     enlist_reprepared_ = reprepared;
     return connection->catalog.Refresh(connection);
   }
@@ -144,7 +154,9 @@ int Capture::AppendKey(Connection* connection, const Table& table, sqlite3_value
                               "A replicated row is found by its key on every peer: give it one, "
                               "and declare the column NOT NULL.");
     }
-    AppendSqlValue(connection->api, &body_, values[i], connection->utf16);
+    if (!AppendSqlValue(connection->api, &body_, values[i], connection->utf16)) {
+      return connection->Check(SQLITE_NOMEM);
+    }
   }
   return SQLITE_OK;
 }
@@ -156,16 +168,17 @@ int Capture::RecordInsert(Connection* connection, Table* table, int argc, sqlite
   }
   const size_t start = body_.size();
   AppendHead(table, Operation::kInsert);
-  const int rc = AppendKey(connection, *table, argv);
+  int rc = AppendKey(connection, *table, argv);
+  for (size_t i = keys; rc == SQLITE_OK && i < keys + columns; i++) {
+    if (!AppendSqlValue(connection->api, &body_, argv[i], connection->utf16)) {
+      rc = connection->Check(SQLITE_NOMEM);
+    }
+  }
   if (rc != SQLITE_OK) {
     body_.Truncate(start);
     patch_count_--;
-    return rc;
   }
-  for (size_t i = keys; i < keys + columns; i++) {
-    AppendSqlValue(connection->api, &body_, argv[i], connection->utf16);
-  }
-  return SQLITE_OK;
+  return rc;
 }
 
 int Capture::RecordDelete(Connection* connection, Table* table, int argc, sqlite3_value** argv) {
@@ -193,7 +206,8 @@ int Capture::RecordColumns(Connection* connection, Table* table, int argc, sqlit
   size_t bitmap = 0;
   for (int i = 0; i < count; i++) {
     // With triggers of the user's, an update that changes nothing may still undo what one wrote.
-    if (Same(api, values[2 * i], values[2 * i + 1]) && !table->has_user_triggers) continue;
+    const bool same = Same(api, values[2 * i], values[2 * i + 1], connection->utf16);
+    if (same && !table->has_user_triggers) continue;
     if (bitmap == 0) {
       const LastUpdate last = last_update_;
       const size_t start = body_.size();
@@ -214,9 +228,11 @@ int Capture::RecordColumns(Connection* connection, Table* table, int argc, sqlit
       bitmap = last_update_.key_end;
     }
     const int column = first + i;
+    if (!AppendSqlValue(api, &body_, values[2 * i + 1], connection->utf16)) {
+      return connection->Check(SQLITE_NOMEM);
+    }
     body_.data()[bitmap + static_cast<size_t>(column) / 8] |=
         static_cast<uint8_t>(1u << (column % 8));
-    AppendSqlValue(api, &body_, values[2 * i + 1], connection->utf16);
     last_update_.highest = column;
   }
   return SQLITE_OK;
@@ -232,7 +248,9 @@ bool Capture::ExtendsLastUpdate(size_t start, size_t key_end) const {
 int Capture::RecordKey(Connection* connection, Table* table, int argc, sqlite3_value** argv) {
   const int keys = static_cast<int>(table->shape->keys.size());
   bool same = true;
-  for (int i = 0; i < keys; i++) same = same && Same(connection->api, argv[i], argv[keys + i]);
+  for (int i = 0; i < keys; i++) {
+    same = same && Same(connection->api, argv[i], argv[keys + i], connection->utf16);
+  }
   if (same) return SQLITE_OK;
   const int rc = RecordDelete(connection, table, keys, argv);
   if (rc != SQLITE_OK) return rc;
@@ -244,9 +262,12 @@ int Capture::RecordCandidate(Connection* connection, Table* table, int argc, sql
   if (static_cast<size_t>(argc) != table->shape->keys.size()) {
     return connection->Fail("CAPTURE_MISUSE", "a capture call with the wrong number of values");
   }
+  const size_t start = candidates_.size();
   candidates_.Varint(static_cast<uint64_t>(table->shape_id));
   for (int i = 0; i < argc; i++) {
-    AppendSqlValue(connection->api, &candidates_, argv[i], connection->utf16);
+    if (AppendSqlValue(connection->api, &candidates_, argv[i], connection->utf16)) continue;
+    candidates_.Truncate(start);
+    return connection->Check(SQLITE_NOMEM);
   }
   return SQLITE_OK;
 }

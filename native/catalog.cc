@@ -36,7 +36,8 @@ int Catalog::Refresh(Connection* connection) {
   int rc = ReadSchemaVersion(connection, &version);
   if (rc != SQLITE_OK || version == schema_version_) return rc;
   rc = Load(connection);
-  if (rc == SQLITE_OK) schema_version_ = version;
+  // What was loaded in part is loaded again.
+  schema_version_ = rc == SQLITE_OK ? version : -1;
   return rc;
 }
 
@@ -56,7 +57,8 @@ int Catalog::Load(Connection* connection) {
   has_foreign_keys_ = query.ColumnInteger(1) != 0;
   connection->utf16 = query.ColumnInteger(2) != 0;
   has_user_triggers_ = query.ColumnInteger(3) != 0;
-  query.Reset();
+  rc = connection->Check(query.Reset());
+  if (rc != SQLITE_OK) return rc;
   if (!present_) return Forget(), SQLITE_OK;
   rc = LoadShapes(connection);
   return rc == SQLITE_OK ? LoadTables(connection) : rc;
@@ -71,8 +73,10 @@ int Catalog::LoadShapes(Connection* connection) {
     StoredShape stored;
     stored.id = load_shapes_.ColumnInteger(0);
     stored.shape = DecodeShape(load_shapes_.ColumnBytes(1));
+    // One that could not be read is asked for again.
+    if (stored.shape == nullptr) continue;
     shapes_loaded_ = stored.id;
-    if (stored.shape != nullptr) shapes_.push_back(static_cast<StoredShape&&>(stored));
+    shapes_.push_back(static_cast<StoredShape&&>(stored));
   }
   return connection->Check(rc);
 }
@@ -116,13 +120,14 @@ int Catalog::LoadTables(Connection* connection) {
     }
     table->column_ids.assign(table->shape->columns.size(), 0);
     columns.Integer(1, id);
-    while (columns.Step() == SQLITE_ROW) {
+    while ((rc = columns.Step()) == SQLITE_ROW) {
       for (size_t i = 0; i < table->column_ids.size(); i++) {
         if (SameName(table->shape->columns[i].c_str(), columns.ColumnText(1))) {
           table->column_ids[i] = static_cast<uint32_t>(columns.ColumnInteger(0));
         }
       }
     }
+    if (rc != SQLITE_OK) break;
   }
   if (rc != SQLITE_OK) return connection->Check(rc);
   table_by_shape_id_.clear();
@@ -170,7 +175,9 @@ int Catalog::Describe(Connection* connection, Table* table) {
   sql.Name(name.c_str()) << ")";
   rc = connection->Check(query.Prepare(connection->api, connection->db, sql.c_str()));
   if (rc != SQLITE_OK) return rc;
-  table->clocks_empty = query.Step() == SQLITE_ROW && query.ColumnInteger(0) != 0;
+  rc = query.Step();
+  if (rc != SQLITE_ROW) return connection->Check(rc);
+  table->clocks_empty = query.ColumnInteger(0) != 0;
   table->checked_version = schema_version_;
   return SQLITE_OK;
 }

@@ -54,10 +54,10 @@ struct Table {
   bool listed = false;  // in the file; a table whose key changed leaves its old self in memory only
 
   // Facts that a schema change may alter; see Catalog::Check.
-  int64_t checked_version = -1;
-  bool stale = false;          // the table has changed since its triggers were made
-  bool lost_triggers = false;  // it was made anew under its old name
-  bool outranked = false;      // its triggers should be made anew, to be the youngest
+  int64_t checked_version = -2;  // not even under a catalog that could not be loaded
+  bool stale = false;            // the table has changed since its triggers were made
+  bool lost_triggers = false;    // it was made anew under its old name
+  bool outranked = false;        // its triggers should be made anew, to be the youngest
   bool integer_key = false;
   bool has_user_triggers = false;
   bool has_unique_indexes = false;

@@ -4,6 +4,7 @@
 
 #include "connection.h"
 #include "merge.h"
+#include "parked.h"
 #include "table_sql.h"
 
 namespace mergelite {
@@ -314,6 +315,8 @@ int FoldEverything(Connection* connection) {
   const int settled = clocks.SettleDoubt(connection);
   if (settled != SQLITE_OK) return settled;
   clocks.Doubt();
+  const int looked = LookForParked(connection);
+  if (looked != SQLITE_OK) return looked;
   const Deadline never(connection, 1e15);
   for (;;) {
     bool absorbed, folded;

@@ -33,6 +33,28 @@ int g_next_handle = 1;
 // SQLite counts milliseconds from the Julian epoch.
 constexpr int64_t kJulianToUnixMs = 210866760000000;
 
+const char* HintFor(int rc) {
+  switch (rc & 0xff) {
+    case SQLITE_FULL:
+      return "Free space on the disk, then try again.";
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+      return "Another connection holds the file: try again, or set a busy_timeout.";
+    case SQLITE_NOMEM:
+      return "The process is out of memory: nothing was changed, try again with less.";
+    case SQLITE_IOERR:
+    case SQLITE_CANTOPEN:
+      return "Look at the disk and at the rights on the file, then try again.";
+    case SQLITE_INTERRUPT:
+      return "Nothing was changed: try again.";
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB:
+      return "Run `PRAGMA integrity_check`; restore the file from a backup.";
+    default:
+      return "";
+  }
+}
+
 }  // namespace
 
 Connection::Connection() = default;
@@ -67,8 +89,10 @@ int Connection::Check(int rc) {
   // A virtual table of ours has already said more than SQLite's message does.
   if (rc == SQLITE_ERROR && error.code[0] != 0) return rc;
   error.code = "SQLITE";
-  error.message = Text(api->errmsg(db));
-  error.hint.Clear();
+  // What failed may have been no statement: then SQLite's message is about something else.
+  const bool known = (api->extended_errcode(db) & 0xff) == (rc & 0xff);
+  error.message = Text(known ? api->errmsg(db) : api->errstr(rc));
+  error.hint = Text(HintFor(rc));
   return rc;
 }
 

@@ -80,6 +80,10 @@ struct Connection {
   int Fail(const char* code, const Text& message, const char* hint = "") {
     return Fail(code, message.c_str(), hint);
   }
+  // Ends what this library began. SQLite may have done so itself when a statement failed.
+  void Rollback() {
+    if (InTransaction()) api->exec(db, "ROLLBACK", nullptr, nullptr, nullptr);
+  }
   // Finalizes every statement, so that sqlite3_close() finds none.
   void Finalize();
 };
@@ -108,12 +112,11 @@ class Transaction {
  public:
   explicit Transaction(Connection* connection) : connection_(connection), keep_(connection) {}
   ~Transaction() {
-    if (open_) connection_->api->exec(connection_->db, "ROLLBACK", nullptr, nullptr, nullptr);
+    if (open_) connection_->Rollback();
   }
   int Begin() {
-    const int rc = connection_->Execute("BEGIN IMMEDIATE");
-    open_ = rc == SQLITE_OK;
-    return rc;
+    open_ = true;
+    return connection_->Execute("BEGIN IMMEDIATE");
   }
   int Commit() {
     const int rc = connection_->Execute("COMMIT");

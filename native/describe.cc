@@ -46,7 +46,7 @@ int ReadKind(Connection* connection, const char* name, TableInfo* info, bool* st
   info->name = Text(query.ColumnText(2));
   info->has_rowid = query.ColumnInteger(3) == 0;
   if (!query.ColumnIsNull(4)) info->autoincrement = Contains(query.ColumnText(4), "AUTOINCREMENT");
-  return SQLITE_OK;
+  return connection->Check(query.Reset());
 }
 
 int ReadColumns(Connection* connection, bool strict, TableInfo* info) {

@@ -15,9 +15,8 @@ int ReadMark(Connection* connection, const char* key, Text* mark) {
   query.String(1, key);
   rc = query.Step();
   if (rc != SQLITE_ROW) return connection->Check(rc);
-  const char* text = query.ColumnText(0);
-  if (text != nullptr) *mark << text;
-  return SQLITE_OK;
+  *mark << query.ColumnText(0);
+  return connection->Check(query.Reset());
 }
 
 int WriteMark(Connection* connection, const char* key, const Text& mark) {

@@ -88,8 +88,8 @@ int Log::RenewIdentity(Connection* connection) {
   Value value;
   value.type = Type::kInteger;
   value.integer = insert.ColumnInteger(0);
-  insert.Reset();
-  rc = SetMeta(connection, "self", value);
+  rc = connection->Check(insert.Reset());
+  if (rc == SQLITE_OK) rc = SetMeta(connection, "self", value);
   valid_ = false;
   return rc;
 }
@@ -193,7 +193,7 @@ int Log::ReadTail(Connection* connection) {
   if (rc != SQLITE_OK) return rc;
   tail_.Integer(1, LogBase(self_->ordinal));
   tail_.Integer(2, LogBase(self_->ordinal) + static_cast<int64_t>(kSequenceMax));
-  return tail_.Step();
+  return connection->Check(tail_.Step());
 }
 
 Origin* Log::FindOrigin(uint64_t peer) {
@@ -214,7 +214,8 @@ int Log::AddOrigin(Connection* connection, uint64_t peer, Origin** origin) {
   rc = insert.Step();
   if (rc != SQLITE_ROW) return connection->Check(rc);
   const auto ordinal = static_cast<Ordinal>(insert.ColumnInteger(0));
-  insert.Reset();
+  rc = connection->Check(insert.Reset());
+  if (rc != SQLITE_OK) return rc;
   if (ordinal > kOrdinalMax) {
     return connection->Fail("TOO_MANY_ORIGINS", "this file has seen two million peers",
                             "Start a new file from a snapshot.");
@@ -317,7 +318,7 @@ int Log::Counts(Connection* connection, int64_t* rows, int64_t* bytes) {
   if (rc != SQLITE_ROW) return connection->Check(rc);
   *rows = query.ColumnInteger(0);
   *bytes = query.ColumnInteger(1);
-  return SQLITE_OK;
+  return connection->Check(query.Reset());
 }
 
 int Log::MetaInteger(Connection* connection, const char* key, int64_t* value) {

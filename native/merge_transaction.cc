@@ -37,11 +37,15 @@ int RunMergeTransaction(Connection* connection, MergeStats* stats, bool many, in
   if (rc == SQLITE_OK) rc = connection->Prepare(&merge.commit, "COMMIT");
   if (rc != SQLITE_OK) return rc;
   rc = merge.begin.Run();
-  if (IsBusy(rc)) return stats->busy = true, SQLITE_OK;
-  if (rc != SQLITE_OK) return connection->Check(rc);
+  if (rc != SQLITE_OK) {
+    connection->Rollback();
+    if (IsBusy(rc)) return stats->busy = true, SQLITE_OK;
+    return connection->Check(rc);
+  }
   rc = merge.clocks.SettleDoubt(connection);
   if (rc == SQLITE_OK) rc = connection->log.Refresh(connection);
   if (rc == SQLITE_OK) rc = connection->catalog.Refresh(connection);
+  if (rc == SQLITE_OK) rc = LookForParked(connection);
   merge.ledger().Begin();
   if (rc == SQLITE_OK) rc = work(context);
   if (rc == SQLITE_OK) rc = SettleWithheld(connection);
@@ -52,7 +56,7 @@ int RunMergeTransaction(Connection* connection, MergeStats* stats, bool many, in
   if (rc == SQLITE_OK) rc = connection->Check(merge.commit.Run());
   if (rc != SQLITE_OK) {
     // The error stays as it was told first.
-    connection->api->exec(connection->db, "ROLLBACK", nullptr, nullptr, nullptr);
+    connection->Rollback();
     Abandon(connection, rc);
     if (IsBusy(rc)) return stats->busy = true, SQLITE_OK;
     return rc;

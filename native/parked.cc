@@ -113,36 +113,26 @@ SinglePatch::SinglePatch(Span bytes, const Shape* shape) {
   reader_ = std::make_unique<PatchReader>(payload_, shapes_.data());
 }
 
-namespace {
-
 // What is known stays right until another connection has written: this one only adds to it.
-void LoadParked(Connection* connection) {
+int LookForParked(Connection* connection) {
   MergeState& merge = *connection->merge;
-  if (merge.parked_loads == connection->log.loads()) return;
-  merge.any_parked = merge.any_held = true;
+  if (merge.parked_loads == connection->log.loads()) return SQLITE_OK;
   Statement query;
-  if (query.Prepare(connection->api, connection->db,
-                    "SELECT EXISTS (SELECT 1 FROM main._mergelite_parked), EXISTS (SELECT 1 FROM "
-                    "main._mergelite_parked WHERE reason IN " MERGELITE_HELD ")") != SQLITE_OK ||
-      query.Step() != SQLITE_ROW) {
-    return;
-  }
+  int rc = connection->Prepare(
+      &query,
+      "SELECT EXISTS (SELECT 1 FROM main._mergelite_parked), EXISTS (SELECT 1 FROM "
+      "main._mergelite_parked WHERE reason IN " MERGELITE_HELD ")");
+  if (rc == SQLITE_OK) rc = query.Step();
+  if (rc != SQLITE_ROW) return connection->Check(rc);
   merge.any_parked = query.ColumnInteger(0) != 0;
   merge.any_held = query.ColumnInteger(1) != 0;
   merge.parked_loads = connection->log.loads();
+  return SQLITE_OK;
 }
 
-}  // namespace
+bool AnyParked(const Connection* connection) { return connection->merge->any_parked; }
 
-bool AnyParked(Connection* connection) {
-  LoadParked(connection);
-  return connection->merge->any_parked;
-}
-
-bool AnyHeld(Connection* connection) {
-  LoadParked(connection);
-  return connection->merge->any_held;
-}
+bool AnyHeld(const Connection* connection) { return connection->merge->any_held; }
 
 int Park(Connection* connection, const Incoming& incoming, const Shape& shape,
          const Parking& parking, Span patch) {

@@ -30,9 +30,11 @@ constexpr uint8_t BitOf(Reason reason) {
 constexpr uint8_t kWithheldBits =
     BitOf(Reason::kUnique) | BitOf(Reason::kNotNull) | BitOf(Reason::kConstraint);
 
-// Whether anything is parked, and whether any row is withheld or violates a CHECK.
-bool AnyParked(Connection* connection);
-bool AnyHeld(Connection* connection);
+// Whether anything is parked, and whether any row is withheld or violates a CHECK: a transaction
+// that merges or folds looks once, and from then on memory knows.
+int LookForParked(Connection* connection);
+bool AnyParked(const Connection* connection);
+bool AnyHeld(const Connection* connection);
 
 // What a patch is parked under.
 struct Parking {

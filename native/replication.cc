@@ -348,6 +348,7 @@ int Detach(Connection* connection) {
     statements.push_back(static_cast<Text&&>(sql));
     rc = SQLITE_OK;
   }
+  if (rc != SQLITE_OK) return connection->Check(rc);
   query.Finalize();
   connection->Finalize();
   connection->finalized = false;

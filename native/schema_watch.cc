@@ -16,9 +16,9 @@ int SchemaWatch::Start(Connection* connection) {
   int rc = query.Prepare(api, db, "PRAGMA wal_autocheckpoint");
   if (rc != SQLITE_OK) return rc;
   // The WAL hook takes the place of automatic checkpoints, so it sees to them.
-  if (query.Step() == SQLITE_ROW) {
-    connection->checkpoints.Start(connection, static_cast<int>(query.ColumnInteger(0)));
-  }
+  rc = query.Step();
+  if (rc != SQLITE_ROW) return rc == SQLITE_OK ? SQLITE_INTERNAL : rc;
+  connection->checkpoints.Start(connection, static_cast<int>(query.ColumnInteger(0)));
   query.Finalize();
   api->wal_hook(db, AfterCommit, this);
   api->commit_hook(db, BeforeCommit, this);

@@ -15,21 +15,21 @@ void Statement::Finalize() {
 
 int Statement::Bytes(int index, Span value) {
   // A null pointer would bind NULL: an empty blob is not NULL.
-  if (value.size == 0) return api_->bind_zeroblob(stmt_, index, 0);
-  return api_->bind_blob64(stmt_, index, value.data, value.size, SQLITE_STATIC);
+  if (value.size == 0) return Keep(api_->bind_zeroblob(stmt_, index, 0));
+  return Keep(api_->bind_blob64(stmt_, index, value.data, value.size, SQLITE_STATIC));
 }
 
 int Statement::String(int index, Span value) {
   const char* text = value.size == 0 ? "" : reinterpret_cast<const char*>(value.data);
-  return api_->bind_text64(stmt_, index, text, value.size, SQLITE_STATIC, SQLITE_UTF8);
+  return Keep(api_->bind_text64(stmt_, index, text, value.size, SQLITE_STATIC, SQLITE_UTF8));
 }
 
 int Statement::Any(int index, const Value& value) {
   switch (value.type) {
     case Type::kInteger:
-      return api_->bind_int64(stmt_, index, value.integer);
+      return Integer(index, value.integer);
     case Type::kReal:
-      return api_->bind_double(stmt_, index, value.real);
+      return Keep(api_->bind_double(stmt_, index, value.real));
     case Type::kText:
       return String(index, value.content);
     case Type::kBlob:
@@ -37,10 +37,20 @@ int Statement::Any(int index, const Value& value) {
     case Type::kNull:
       break;
   }
-  return api_->bind_null(stmt_, index);
+  return Null(index);
 }
 
+int Statement::TakeFailure(int otherwise) {
+  if (failure_ == SQLITE_OK) return otherwise;
+  const int failure = failure_;
+  failure_ = SQLITE_OK;
+  return failure;
+}
+
+int Statement::Reset() { return TakeFailure(api_->reset(stmt_)); }
+
 int Statement::Step() {
+  if (failure_ != SQLITE_OK) return Reset();
   const int rc = api_->step(stmt_);
   if (rc == SQLITE_ROW) return SQLITE_ROW;
   // reset() gives the error of the step; keep it even where reset clears it.
@@ -51,7 +61,17 @@ int Statement::Step() {
 
 Span Statement::ColumnBytes(int column) {
   const auto* data = static_cast<const uint8_t*>(api_->column_blob(stmt_, column));
-  return {data, static_cast<size_t>(api_->column_bytes(stmt_, column))};
+  const auto size = static_cast<size_t>(api_->column_bytes(stmt_, column));
+  if (data != nullptr || size == 0) return {data, size};
+  Keep(SQLITE_NOMEM);
+  return {};
+}
+
+const char* Statement::ColumnText(int column) {
+  const auto* text = reinterpret_cast<const char*>(api_->column_text(stmt_, column));
+  if (text != nullptr) return text;
+  if (!ColumnIsNull(column)) Keep(SQLITE_NOMEM);
+  return "";
 }
 
 void Statement::ColumnAny(int column, Value* value) {
@@ -66,8 +86,9 @@ void Statement::ColumnAny(int column, Value* value) {
       break;
     case SQLITE_TEXT: {
       value->type = Type::kText;
-      const auto* text = api_->column_text(stmt_, column);
-      value->content = {text, static_cast<size_t>(api_->column_bytes(stmt_, column))};
+      const char* text = ColumnText(column);
+      const int size = failure_ == SQLITE_OK ? api_->column_bytes(stmt_, column) : 0;
+      value->content = {reinterpret_cast<const uint8_t*>(text), static_cast<size_t>(size)};
       break;
     }
     case SQLITE_BLOB:
@@ -79,53 +100,26 @@ void Statement::ColumnAny(int column, Value* value) {
   }
 }
 
-void AppendSqlValue(const Api* api, Bytes* out, sqlite3_value* value, bool utf16) {
-  switch (api->value_type(value)) {
+bool AppendSqlValue(const Api* api, Bytes* out, sqlite3_value* value, bool utf16) {
+  const int type = api->value_type(value);
+  switch (type) {
     case SQLITE_INTEGER:
-      return AppendInteger(out, api->value_int64(value));
+      return AppendInteger(out, api->value_int64(value)), true;
     case SQLITE_FLOAT:
-      return AppendReal(out, api->value_double(value));
-    case SQLITE_TEXT: {
-      // As a blob a UTF-8 text comes without the copy that its closing NUL may cost.
-      const void* text = utf16 ? api->value_text(value) : api->value_blob(value);
-      const auto size = static_cast<size_t>(api->value_bytes(value));
-      return AppendContent(out, Type::kText, {static_cast<const uint8_t*>(text), size});
-    }
-    case SQLITE_BLOB: {
-      const auto* blob = static_cast<const uint8_t*>(api->value_blob(value));
-      const auto size = static_cast<size_t>(api->value_bytes(value));
-      return AppendContent(out, Type::kBlob, {blob, size});
-    }
+      return AppendReal(out, api->value_double(value)), true;
+    case SQLITE_NULL:
+      return AppendNull(out), true;
     default:
-      return AppendNull(out);
+      break;
   }
-}
-
-void ReadSqlValue(const Api* api, sqlite3_value* source, Value* value) {
-  switch (api->value_type(source)) {
-    case SQLITE_INTEGER:
-      value->type = Type::kInteger;
-      value->integer = api->value_int64(source);
-      break;
-    case SQLITE_FLOAT:
-      value->type = Type::kReal;
-      value->real = api->value_double(source);
-      break;
-    case SQLITE_TEXT: {
-      value->type = Type::kText;
-      const auto* text = api->value_text(source);
-      value->content = {text, static_cast<size_t>(api->value_bytes(source))};
-      break;
-    }
-    case SQLITE_BLOB: {
-      value->type = Type::kBlob;
-      const auto* blob = static_cast<const uint8_t*>(api->value_blob(source));
-      value->content = {blob, static_cast<size_t>(api->value_bytes(source))};
-      break;
-    }
-    default:
-      value->type = Type::kNull;
-  }
+  // As a blob a UTF-8 text comes without the copy that its closing NUL may cost.
+  const bool converted = utf16 && type == SQLITE_TEXT;
+  const void* content = converted ? api->value_text(value) : api->value_blob(value);
+  const auto size = static_cast<size_t>(api->value_bytes(value));
+  if (content == nullptr && (converted || size > 0)) return false;
+  const Span span{static_cast<const uint8_t*>(content), size};
+  AppendContent(out, type == SQLITE_TEXT ? Type::kText : Type::kBlob, span);
+  return true;
 }
 
 }  // namespace mergelite

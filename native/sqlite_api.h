@@ -29,8 +29,10 @@ class Statement {
   int Prepare(const Api* api, sqlite3* db, const char* sql);
   void Finalize();
 
-  int Integer(int index, int64_t value) { return api_->bind_int64(stmt_, index, value); }
-  int Null(int index) { return api_->bind_null(stmt_, index); }
+  // A value that could not be bound, or a column not read, for want of memory makes the next Step()
+  // or Reset() fail: so no caller needs to look at each of them.
+  int Integer(int index, int64_t value) { return Keep(api_->bind_int64(stmt_, index, value)); }
+  int Null(int index) { return Keep(api_->bind_null(stmt_, index)); }
   // Bound without a copy: the bytes must outlive the step.
   int Bytes(int index, Span value);
   int String(int index, Span value);
@@ -39,7 +41,7 @@ class Statement {
   }
   int Any(int index, const Value& value);
   int Pointer(int index, void* pointer, const char* type) {
-    return api_->bind_pointer(stmt_, index, pointer, type, nullptr);
+    return Keep(api_->bind_pointer(stmt_, index, pointer, type, nullptr));
   }
 
   // SQLITE_ROW, or the result of the whole run after a reset: SQLITE_OK or an error.
@@ -50,13 +52,12 @@ class Statement {
     if (rc != SQLITE_ROW) return rc;
     return Reset();
   }
-  int Reset() { return api_->reset(stmt_); }
+  int Reset();
 
   int64_t ColumnInteger(int column) { return api_->column_int64(stmt_, column); }
   Span ColumnBytes(int column);
-  const char* ColumnText(int column) {
-    return reinterpret_cast<const char*>(api_->column_text(stmt_, column));
-  }
+  // Empty for NULL.
+  const char* ColumnText(int column);
   bool ColumnIsNull(int column) { return api_->column_type(stmt_, column) == SQLITE_NULL; }
   void ColumnAny(int column, Value* value);
   // How often SQLite compiled it again by itself, because the schema or a setting had changed.
@@ -66,16 +67,22 @@ class Statement {
   void Swap(Statement& other) {
     const Api* api = api_;
     sqlite3_stmt* stmt = stmt_;
-    api_ = other.api_, stmt_ = other.stmt_;
-    other.api_ = api, other.stmt_ = stmt;
+    const int failure = failure_;
+    api_ = other.api_, stmt_ = other.stmt_, failure_ = other.failure_;
+    other.api_ = api, other.stmt_ = stmt, other.failure_ = failure;
   }
+  int Keep(int rc) {
+    if (rc != SQLITE_OK) failure_ = rc;
+    return rc;
+  }
+  int TakeFailure(int otherwise);
 
   const Api* api_ = nullptr;
   sqlite3_stmt* stmt_ = nullptr;
+  int failure_ = SQLITE_OK;
 };
 
-// Appends the value of an SQL function's argument or a column, encoded.
-void AppendSqlValue(const Api* api, Bytes* out, sqlite3_value* value, bool utf16);
-void ReadSqlValue(const Api* api, sqlite3_value* source, Value* value);
+// Appends the value of an SQL function's argument, encoded; false when there is no memory for it.
+[[nodiscard]] bool AppendSqlValue(const Api* api, Bytes* out, sqlite3_value* value, bool utf16);
 
 }  // namespace mergelite

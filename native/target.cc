@@ -93,15 +93,18 @@ int ResolveTarget(Connection* connection, const Shape* shape, Target** out) {
   }
   *out = target;
   if (target->schema_version == catalog.schema_version()) return SQLITE_OK;
-  target->schema_version = catalog.schema_version();
+  target->schema_version = -1;
   target->writes.clear();
   target->columns.assign(shape->columns.size(), -1);
   target->knows_all_columns = true;
   target->table = nullptr;
   Table* table = catalog.FindTable(shape->table.c_str());
+  if (table != nullptr && table->active) {
+    const int rc = catalog.Check(connection, table);
+    if (rc != SQLITE_OK) return rc;
+  }
+  target->schema_version = catalog.schema_version();
   if (table == nullptr || !table->active) return SQLITE_OK;
-  const int rc = catalog.Check(connection, table);
-  if (rc != SQLITE_OK) return rc;
   if (table->shape->keys.size() != shape->keys.size()) return SQLITE_OK;
   for (size_t i = 0; i < shape->keys.size(); i++) {
     if (!SameName(shape->keys[i].name.c_str(), table->shape->keys[i].name.c_str())) {
