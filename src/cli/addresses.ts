@@ -4,7 +4,7 @@ import type { Dialer, Listener, Transport } from "../transport/transport.ts";
 import { type Credentials, headersOf, isAuthorized } from "./credentials.ts";
 import { usageFailure } from "./failure.ts";
 
-const schemes = ["ws", "wss", "tcp", "tls", "http", "https"] as const;
+const schemes = ["ws", "wss", "tcp", "tls", "udp", "http", "https"] as const;
 type Scheme = (typeof schemes)[number];
 
 export interface ListenAddress {
@@ -16,7 +16,7 @@ export interface ListenAddress {
 /** For those who listen with a certificate of their own. */
 const secureSchemes: readonly string[] = ["wss", "tls", "https"];
 /** For those that have no headers, and no room for a token. */
-const tokenlessSchemes: readonly string[] = ["tcp", "tls"];
+const tokenlessSchemes: readonly string[] = ["tcp", "tls", "udp"];
 
 export function isUrl(text: string): boolean {
   return /^[a-z][a-z0-9+.-]*:\/\//i.test(text);
@@ -55,7 +55,7 @@ export function parseUrl(text: string, credentials: Credentials): string {
   const needsPort = tokenlessSchemes.includes(scheme);
   if (!isScheme(scheme) || hostname === "" || (needsPort && port === "")) {
     throw usageFailure(
-      `not a peer's URL: "${text}" (ws://HOST:PORT, wss://HOST, http://HOST, https://HOST, tcp://HOST:PORT, tls://HOST:PORT)`,
+      `not a peer's URL: "${text}" (ws://HOST:PORT, wss://HOST, http://HOST, https://HOST, tcp://HOST:PORT, tls://HOST:PORT, udp://HOST:PORT)`,
     );
   }
   refuseToken(scheme, credentials);
@@ -70,6 +70,8 @@ export async function dialerFor(url: string, credentials: Credentials): Promise<
       return (await import("../transport/tcp.ts")).tcpTransport(url);
     case "tls:":
       return (await import("../transport/tls.ts")).tlsTransport(url, tls);
+    case "udp:":
+      return (await import("../transport/udp.ts")).udpTransport(url);
     case "http:":
     case "https:":
       return (await import("../transport/http.ts")).httpTransport(url, { tls, headers });
@@ -87,6 +89,9 @@ export async function listenOn(
   const own = identity !== undefined && secureSchemes.includes(scheme) ? { tls: identity } : {};
   if (scheme === "tcp") {
     return (await import("../transport/tcp.ts")).listenTcp({ host, port }, onTransport);
+  }
+  if (scheme === "udp") {
+    return (await import("../transport/udp.ts")).listenUdp({ host, port }, onTransport);
   }
   if (scheme === "tls" && identity !== undefined) {
     const options = { ...tls, ...identity };

@@ -16,7 +16,7 @@ export const sync: Command = {
   usage: "FILE (FILE|URL|--exec COMMAND)",
   summary: "exchange changes with another file or a running peer, once",
   description: `Exchanges changesets both ways between FILE and another file, the peer at URL (ws, wss,
-http, https, tcp or tls), or a peer that COMMAND starts, until each holds all that the
+http, https, tcp, tls or udp), or a peer that COMMAND starts, until each holds all that the
 other held:
 
   mergelite sync app.db --exec "ssh host mergelite serve app.db --stdio"`,

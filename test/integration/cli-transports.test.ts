@@ -67,6 +67,7 @@ describe.each([
     here: [...trust, ...certificateOf("client")],
     there: [...certificateOf("server"), ...trust],
   },
+  { scheme: "udp", here: [], there: [] },
 ])("$scheme:// with $there", ({ scheme, here, there }) => {
   test("sync and verify", async () => {
     const [left, right] = [await replicated(2), await replicated(1)];
@@ -75,6 +76,7 @@ describe.each([
     const synced = JSON.parse(await succeed("sync", right, url, "--json", ...here)) as object;
     expect(synced).toMatchObject({ received: { changesets: 2 }, sent: { changesets: 1 } });
     expect(await succeed("verify", right, url, ...here)).toContain("identical: 1 table, 3 rows");
+    if (here.length === 0) return;
     const stderr = await fail(1, "sync", right, url, "--timeout", "0.5");
     if (there.includes("--token") && scheme !== "https") {
       expect(stderr).toContain("does not let this peer in");

@@ -8,6 +8,7 @@ import { stdioTransport } from "../../src/transport/stdio.ts";
 import { listenTcp, tcpTransport } from "../../src/transport/tcp.ts";
 import { listenTls, tlsTransport } from "../../src/transport/tls.ts";
 import type { Dialer, Listener, Transport } from "../../src/transport/transport.ts";
+import { listenUdp, udpTransport } from "../../src/transport/udp.ts";
 import { listenWebSocket, webSocketTransport } from "../../src/transport/websocket.ts";
 import { makeAuthority } from "./certificates.ts";
 
@@ -61,6 +62,11 @@ export const kinds: Record<string, Kind> = {
   https: {
     listen: (port, onTransport) => listenHttp({ host, port }, onTransport, { tls: server }),
     dialer: (port) => httpTransport(`https://${host}:${port}`, { tls: { ca } }),
+    slows: true,
+  },
+  udp: {
+    listen: (port, onTransport) => listenUdp({ host, port }, onTransport),
+    dialer: (port) => udpTransport(`udp://${host}:${port}`),
     slows: true,
   },
   "message port": inProcess((onTransport) => {
