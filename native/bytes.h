@@ -94,7 +94,11 @@ class Bytes {
   // The low `count` bytes of `value`, little-endian.
   void Little(uint64_t value, size_t count) {
     uint8_t* out = Reserve(8);
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    memcpy(out, &value, sizeof value);
+#else
     for (size_t i = 0; i < count; i++) out[i] = static_cast<uint8_t>(value >> (8 * i));
+#endif
     size_ += count;
   }
 
@@ -135,6 +139,33 @@ class Reader {
   }
   // Shortest form only: one number has one encoding, so equal keys are equal bytes.
   uint64_t Varint() {
+    // Nearly all fit into one byte.
+    if (__builtin_expect(at_ != end_ && *at_ < 0x80, 1)) return *at_++;
+    return LongVarint();
+  }
+  uint64_t Little(size_t count) {
+    if (left() < count) return Fail(), 0;
+    uint64_t value = 0;
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    if (left() >= sizeof value && count > 0) {
+      memcpy(&value, at_, sizeof value);
+      at_ += count;
+      return value & ~uint64_t{0} >> (64 - 8 * count);
+    }
+#endif
+    for (size_t i = 0; i < count; i++) value |= static_cast<uint64_t>(at_[i]) << (8 * i);
+    at_ += count;
+    return value;
+  }
+  Span Take(uint64_t count) {
+    if (left() < count) return Fail(), Span{};
+    const Span span{at_, static_cast<size_t>(count)};
+    at_ += count;
+    return span;
+  }
+
+ private:
+  uint64_t LongVarint() {
     uint64_t value = 0;
     for (unsigned shift = 0; shift < 70; shift += 7) {
       if (at_ == end_) break;
@@ -149,21 +180,7 @@ class Reader {
     Fail();
     return 0;
   }
-  uint64_t Little(size_t count) {
-    if (left() < count) return Fail(), 0;
-    uint64_t value = 0;
-    for (size_t i = 0; i < count; i++) value |= static_cast<uint64_t>(at_[i]) << (8 * i);
-    at_ += count;
-    return value;
-  }
-  Span Take(uint64_t count) {
-    if (left() < count) return Fail(), Span{};
-    const Span span{at_, static_cast<size_t>(count)};
-    at_ += count;
-    return span;
-  }
 
- private:
   const uint8_t* at_;
   const uint8_t* end_;
   bool ok_ = true;
