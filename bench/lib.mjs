@@ -127,3 +127,16 @@ export function table(title, head, rows) {
   const rule = `|${widths.map((width) => "-".repeat(width + 2)).join("|")}|`;
   return `\n${title}\n\n${line(cells[0])}\n${rule}\n${cells.slice(1).map(line).join("\n")}\n`;
 }
+
+/** A table of ratios: `results[workload][shape]`. */
+export function ratioTable(title, results) {
+  const names = Object.keys(Object.values(results)[0]);
+  return table(
+    title,
+    ["workload", ...names.map((name) => shapes[name].title)],
+    Object.entries(results).map(([workload, row]) => [
+      workload,
+      ...names.map((name) => row[name].toFixed(2)),
+    ]),
+  );
+}
