@@ -9,8 +9,7 @@ import { covers, mergeVector, type VersionVector } from "../log/vector.ts";
 import { decodeMessage, type Message } from "../sync/protocol.ts";
 import { readFrames } from "../transport/http-client.ts";
 import { Inbox, inboxLimits } from "../transport/inbox.ts";
-import { Outbox } from "../transport/outbox.ts";
-import type { Transport } from "../transport/transport.ts";
+import { checkSize, closedError, type Transport } from "../transport/transport.ts";
 
 /** Marks a POST that is a conversation of its own. */
 export const exchangeHeader = "mergelite-exchange";
@@ -25,10 +24,13 @@ export class Exchange implements Transport {
   readonly name: string;
   readonly messages: Inbox;
   readonly #clock: Clock;
-  readonly #outbox: Outbox;
+  /** The link's own window bounds it: nothing is acknowledged before it is taken. */
+  readonly #said: Uint8Array[] = [];
   /** What was delivered, and what the link has acknowledged of it. */
   readonly #delivered: VersionVector = new Map();
   readonly #acknowledged: VersionVector = new Map();
+  /** A changeset too large for a message came in fragments, and nothing was said to it yet. */
+  #owesAnswer = false;
   /** Counts what happens, to notice when nothing does. */
   #events = 0;
   #onRoom: (() => void) | undefined;
@@ -36,7 +38,6 @@ export class Exchange implements Transport {
   constructor(name: string, clock: Clock) {
     this.name = name;
     this.#clock = clock;
-    this.#outbox = new Outbox(name, () => undefined);
     this.messages = new Inbox(
       inboxLimits,
       () => this.#onRoom?.(),
@@ -50,24 +51,29 @@ export class Exchange implements Transport {
     return this.messages.isEnded;
   }
 
-  send(message: Uint8Array): Promise<void> {
+  async send(message: Uint8Array): Promise<void> {
+    checkSize(message);
+    if (this.isEnded) throw closedError(this.name);
     this.#events += 1;
+    this.#said.push(message);
     const said = decodeMessage(message);
     if (said.kind === "have") mergeVector(this.#acknowledged, said.vector);
     // It could not merge what came, and asks for something else first.
     if (said.kind === "want") mergeVector(this.#acknowledged, this.#delivered);
-    return this.#outbox.send(message);
+    if (said.kind === "have" || said.kind === "want") this.#owesAnswer = false;
   }
 
   close(): void {
     this.messages.end();
-    this.#outbox.end();
     this.#onRoom?.();
   }
 
   /** Hands a message of the other side to the link, as fast as the link reads. */
   async deliver(message: Uint8Array): Promise<void> {
-    this.#note(decodeMessage(message));
+    const heard = decodeMessage(message);
+    // A wish for fewer changes holds for a link that stays; this one would be left without them.
+    if (heard.kind === "prune") return;
+    this.#note(heard);
     this.messages.push(message);
     while (this.messages.isFull && !this.isEnded) {
       await new Promise<void>((resolve) => {
@@ -82,19 +88,16 @@ export class Exchange implements Transport {
     for (let before = -1; before !== this.#events || this.#isMerging(startMs); ) {
       before = this.#events;
       await this.#clock.sleep(quietMs, { signal });
-      // A full outbox stops the link.
-      if (this.#outbox.isFull) return;
     }
   }
 
-  /** What the link has said so far; not much over 1 MiB. */
+  /** What the link has said so far: about a window, or one changeset that is larger. */
   take(): Uint8Array[] {
-    const said: Uint8Array[] = [];
-    while (!this.#outbox.isEmpty) said.push(...this.#outbox.take());
-    return said;
+    return this.#said.splice(0);
   }
 
   #note(message: Message): void {
+    if (message.kind === "fragment" && message.index === message.count - 1) this.#owesAnswer = true;
     if (message.kind !== "changes") return;
     for (const { origin, last } of scanRecords(message.records)) {
       mergeVector(this.#delivered, new Map([[origin, last]]));
@@ -103,7 +106,7 @@ export class Exchange implements Transport {
 
   #isMerging(startMs: number): boolean {
     if (this.isEnded || this.#clock.now() - startMs >= mergeMs) return false;
-    return !covers(this.#acknowledged, this.#delivered);
+    return this.#owesAnswer || !covers(this.#acknowledged, this.#delivered);
   }
 }
 

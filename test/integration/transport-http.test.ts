@@ -13,6 +13,7 @@ import {
   syncOnce,
 } from "../../src/http/index.ts";
 import { attach, type Replica } from "../../src/index.ts";
+import { memoryPair } from "../../src/transport/memory.ts";
 import type { Transport } from "../../src/transport/transport.ts";
 import { acceptor, host, read, readAll } from "../support/transports.ts";
 
@@ -294,6 +295,38 @@ describe("syncOnce", () => {
     expect(requests).toBeLessThan(20);
     expect(idsOf(peer)).toHaveLength(320);
     expect(idsOf(hub)).toEqual(idsOf(peer));
+  });
+
+  it("carries a value that no message holds", async () => {
+    const hub = await hubOf("a");
+    const peer = open();
+    for (const { db } of [hub, peer]) {
+      db.exec(`INSERT INTO note VALUES (hex(randomblob(8)), randomblob(12000000))`);
+    }
+    const { requests } = await syncOnce(peer.replica, hub.url);
+    expect(requests).toBeLessThan(6);
+    expect(idsOf(peer)).toHaveLength(3);
+    expect(idsOf(hub)).toEqual(idsOf(peer));
+  });
+
+  it("is not stopped by other links of the two", async () => {
+    const hub = await hubOf("a");
+    const [middle, peer] = [open("b"), open("c")];
+    for (const { replica } of [hub, peer]) {
+      const [left, right] = memoryPair();
+      middle.replica.connect(left);
+      replica.connect(right);
+    }
+    for (let i = 0; i < 5; i++) {
+      for (const { db } of [hub, middle, peer]) {
+        db.exec("INSERT INTO note (id) VALUES (hex(randomblob(8)))");
+      }
+      await syncOnce(peer.replica, hub.url);
+    }
+    const all = 3 + 15;
+    await expect
+      .poll(() => [hub, middle, peer].map((one) => idsOf(one).length))
+      .toEqual([all, all, all]);
   });
 
   it("is answered by any process on the file", async () => {
