@@ -101,6 +101,23 @@ napi_value ReadChunk(napi_env env, napi_callback_info info) {
       .Set("rows", read.rows);
 }
 
+napi_value StateBytes(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  Connection* connection = call.Find();
+  if (connection == nullptr) return nullptr;
+  Statement query;
+  int rc =
+      connection->Check(query.Prepare(connection->api, connection->db,
+                                      "SELECT (page_count - freelist_count) * page_size FROM "
+                    "pragma_page_count, pragma_freelist_count, pragma_page_size"));
+  if (rc == SQLITE_OK) rc = query.Step();
+  if (rc != SQLITE_ROW) {
+    call.Failed(connection, connection->Check(rc));
+    return nullptr;
+  }
+  return Number(env, static_cast<uint64_t>(query.ColumnInteger(0)));
+}
+
 napi_value TakeChunk(napi_env env, napi_callback_info info) {
   Call call(env, info);
   Connection* connection = call.Find();
@@ -130,8 +147,8 @@ void AddStateFunctions(napi_env env, napi_value exports) {
     const char* name;
     napi_callback function;
   } const functions[] = {
-      {"trim", Trim},           {"horizon", Horizon},      {"startState", StartTransfer},
-      {"readState", ReadChunk}, {"mergeState", TakeChunk},
+      {"trim", Trim},           {"horizon", Horizon},       {"startState", StartTransfer},
+      {"readState", ReadChunk}, {"stateBytes", StateBytes}, {"mergeState", TakeChunk},
   };
   for (const auto& entry : functions) {
     napi_value function;

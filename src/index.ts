@@ -8,7 +8,7 @@ export type { Metrics } from "./metrics.ts";
 export { extensionPath } from "./native.ts";
 export type { AttachOptions } from "./options.ts";
 export type { Replica } from "./replica.ts";
-export type { ReplicaEvents } from "./replica-events.ts";
+export type { ReplicaEvents, StateProgressEvent } from "./replica-events.ts";
 export type { Status } from "./status.ts";
 export type { Connection } from "./sync/hub.ts";
 export type { Difference, TableVerification, Verification } from "./sync/verify.ts";

@@ -155,6 +155,8 @@ export interface Binding {
     handle: Handle,
     restart: 0 | 1,
   ): { busy: boolean; cursor: Uint8Array; vector: Float64Array; rows: number };
+  /** Bytes of the file's pages that are in use. */
+  stateBytes(handle: Handle): number;
   /** A chunk of about `bytesMax` bytes from `cursor` on; an empty cursor is the beginning. */
   readState(handle: Handle, cursor: Uint8Array, bytesMax: number, budgetMs: number): StateChunk;
   /**

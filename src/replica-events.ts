@@ -1,11 +1,28 @@
 /** What a replica tells its listeners. */
 import type { ReplicaError } from "./errors.ts";
 
+/** How far a transfer has come. */
+export interface StateProgressEvent {
+  readonly peerId: number;
+  /** The table of the rows merged last; empty before the first. */
+  readonly table: string;
+  readonly rows: number;
+  readonly bytes: number;
+  /** An estimate from the size of the sender's file; 100 when done. */
+  readonly percent: number;
+  readonly done: boolean;
+}
+
 export interface ReplicaEvents {
   /** A local transaction, of this connection or another one on the same file, is in the log. */
   commit: { token: string };
   /** A slice of remote changesets shows in the tables. */
   merge: { changesets: number; patches: number; lost: number; parked: number };
+  /**
+   * A state transfer into this file has begun, come on or ended: rows, and bytes over this link.
+   * While one is under way readers may see some of a transaction's rows before the others.
+   */
+  state: StateProgressEvent;
   /** A link went live or ended. */
   link: { peerId: number; name: string; live: boolean; code?: string; text?: string };
   /** A dialler could not connect; it tries again. */

@@ -9,7 +9,7 @@ import type { VersionVector } from "./log/vector.ts";
 import { Maintenance } from "./merge/maintenance.ts";
 import { MergeScheduler, type MergeSource } from "./merge/scheduler.ts";
 import { addTotals, type Metrics, metricsOf, noCounters, noTotals } from "./metrics.ts";
-import type { MergeResult } from "./native.ts";
+import type { MergeResult, StateMergeResult } from "./native.ts";
 import type { Options } from "./options.ts";
 import type { ReplicaEvents } from "./replica-events.ts";
 import { warnAboutTables } from "./schema/warnings.ts";
@@ -147,14 +147,7 @@ export class Replica implements AsyncDisposable {
     { signal, limit = 100 }: { signal?: AbortSignal; limit?: number } = {},
   ): Promise<Verification> {
     this.#assertOpen();
-    const link = this.#hub.liveLinks.find((one) => peerId === undefined || one.peerId === peerId);
-    if (link === undefined) {
-      const which = peerId === undefined ? "any peer" : `peer ${peerId}`;
-      throw new ReplicaError("NOT_LINKED", `there is no live link to ${which}`, {
-        hint: "Connect first, and wait for the `link` event.",
-      });
-    }
-    const ask = this.#hub.asker(link, signal);
+    const ask = this.#hub.asker(peerId, signal);
     return verifyTables(this.#store, this.tables(), { ask, limit });
   }
 
@@ -231,7 +224,7 @@ export class Replica implements AsyncDisposable {
   }
 
   #makeHub(): Hub {
-    const { clock, random, cluster, heartbeatMs, windowBytes } = this.#options;
+    const { clock, random, cluster, heartbeatMs, windowBytes, mergeSliceMs } = this.#options;
     return new Hub(
       this.#store,
       {
@@ -245,9 +238,11 @@ export class Replica implements AsyncDisposable {
         onLinkEnded: (link, end) => this.#onLinkEnded(link, end),
         onDial: (event) => this.#events.emit("dial", event),
         onProgress: () => this.#waiters.check(),
+        onStateMerged: (link, result) => this.#onStateMerged(link, result),
+        onStateProgress: (event) => this.#events.emit("state", event),
         onError: (error) => this.#events.emit("error", { error }),
       },
-      { clock, random, link: { cluster, heartbeatMs, windowBytes } },
+      { clock, random, sliceMs: mergeSliceMs, link: { cluster, heartbeatMs, windowBytes } },
     );
   }
 
@@ -330,6 +325,20 @@ export class Replica implements AsyncDisposable {
       this.#announce();
     }
     link.input({ type: "merged", vector: new Map(), nowMs });
+    this.#waiters.check();
+  }
+
+  #onStateMerged(link: LinkHost, { patches, lost, parked, complete }: StateMergeResult): void {
+    this.#counters.mergedPatches += patches;
+    this.#counters.lostPatches += lost;
+    this.#counters.parkedPatches += parked;
+    this.#events.emit("merge", { changesets: 0, patches, lost, parked });
+    if (!complete) return;
+    this.#refreshMarks();
+    this.#announce();
+    this.#hub.horizonMoved();
+    link.input({ type: "merged", vector: heldOf(this.#marks), nowMs: this.#options.clock.now() });
+    this.#scheduler.requestMaintenance();
     this.#waiters.check();
   }
 

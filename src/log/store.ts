@@ -3,7 +3,14 @@
  * replica. Errors come out as {@link ReplicaError}.
  */
 import { ReplicaError, toReplicaErrorCode } from "../errors.ts";
-import { extensionPath, type Handle, type MergeResult, native } from "../native.ts";
+import {
+  extensionPath,
+  type Handle,
+  type MergeResult,
+  native,
+  type StateChunk,
+  type StateMergeResult,
+} from "../native.ts";
 import type { VersionVector } from "./vector.ts";
 
 /** The part of a better-sqlite3, node:sqlite or bun:sqlite database that is needed. */
@@ -86,6 +93,41 @@ export class Store {
     return call(() => native.maintain(this.#handle, budgetMs));
   }
 
+  /** Up to where the log is trimmed, of each origin that it is trimmed of. */
+  horizon(): VersionVector {
+    return pairs(call(() => native.horizon(this.#handle)));
+  }
+
+  /** Begins a transfer of state into this file, or goes on with one. */
+  startState({ restart }: { restart: boolean }): {
+    busy: boolean;
+    cursor: Uint8Array;
+    vector: VersionVector;
+    rows: number;
+  } {
+    const started = call(() => native.startState(this.#handle, restart ? 1 : 0));
+    return { ...started, vector: pairs(started.vector) };
+  }
+
+  /** About how many bytes a transfer of everything takes: those of the file that are in use. */
+  stateBytes(): number {
+    return call(() => native.stateBytes(this.#handle));
+  }
+
+  readState(cursor: Uint8Array, bytesMax: number, budgetMs: number): StateChunk {
+    return call(() => native.readState(this.#handle, cursor, bytesMax, budgetMs));
+  }
+
+  mergeState(
+    { chunk, next }: { chunk: Uint8Array; next: Uint8Array },
+    { offset, again }: { offset: number; again: boolean },
+    budgetMs: number,
+  ): StateMergeResult {
+    return call(() =>
+      native.mergeState(this.#handle, chunk, next, offset, again ? 1 : 0, budgetMs),
+    );
+  }
+
   /**
    * Hashes of the shapes that this store did not know at the last call. Cheap, unless the file has
    * to be looked into for shapes another process has stored.
@@ -146,6 +188,13 @@ export class Store {
       native.digestBucket(this.#handle, table, afterKey, budgetMs, buckets, bucket),
     );
   }
+}
+
+/** Flat pairs as the native core gives them. */
+function pairs(flat: Float64Array): VersionVector {
+  const vector: VersionVector = new Map();
+  for (let i = 0; i + 1 < flat.length; i += 2) vector.set(flat[i] ?? 0, flat[i + 1] ?? 0);
+  return vector;
 }
 
 /** What peers are told: the sequences held. */

@@ -6,18 +6,24 @@ import type { Clock, Random } from "../clock.ts";
 import { ReplicaError } from "../errors.ts";
 import { heldOf, type OriginMarks, type Store } from "../log/store.ts";
 import { covers, mergeVector, type VersionVector } from "../log/vector.ts";
+import type { StateMergeResult } from "../native.ts";
+import type { StateProgressEvent } from "../replica-events.ts";
 import { keepDialing } from "../transport/reconnect.ts";
 import type { Dialer, Transport } from "../transport/transport.ts";
 import { createIntake, plan, planDueMs } from "./intake.ts";
 import type { LinkConfig } from "./link.ts";
 import { type LinkEnd, LinkHost, type LinkOwner } from "./link-host.ts";
+import type { StateMessage } from "./protocol-state.ts";
 import type { Bucket, Digest, VerifyMessage } from "./protocol-verify.ts";
 import { ReadCache } from "./read-cache.ts";
+import { StateReceiver } from "./state-receive.ts";
+import { StateSender } from "./state-send.ts";
 import { type Ask, answerVerify } from "./verify.ts";
 
 export interface HubOptions {
   readonly clock: Clock;
   readonly random: Random;
+  readonly sliceMs: number;
   readonly link: Pick<LinkConfig, "cluster" | "heartbeatMs" | "windowBytes">;
 }
 
@@ -30,6 +36,9 @@ export interface HubOwner {
   onLinkEnded(link: LinkHost, end: LinkEnd): void;
   onDial(event: { name: string; error: unknown }): void;
   onProgress(): void;
+  /** A slice of a state transfer shows in the tables; at its end the vector has moved. */
+  onStateMerged(link: LinkHost, result: StateMergeResult): void;
+  onStateProgress(event: StateProgressEvent): void;
   onError(error: ReplicaError): void;
 }
 
@@ -52,6 +61,8 @@ export class Hub {
   readonly #reads = new ReadCache((range) => this.#store.readLog(range));
   /** What the links know to be held; a new one begins with all of it. */
   readonly #told: VersionVector = new Map();
+  readonly #sender: StateSender<LinkHost>;
+  readonly #receiver: StateReceiver<LinkHost>;
   #nextRequestId = 1;
   #nextLinkId = 1;
   #planAtMs = Number.POSITIVE_INFINITY;
@@ -61,6 +72,22 @@ export class Hub {
     this.#store = store;
     this.#owner = owner;
     this.#options = options;
+    const { clock, sliceMs } = options;
+    const shared = {
+      clock,
+      sliceMs,
+      marks: () => owner.marks(),
+      send: (link: LinkHost, message: StateMessage) =>
+        link.input({ type: "state", message, nowMs: clock.now() }),
+      onError: (error: ReplicaError) => owner.onError(error),
+    };
+    this.#sender = new StateSender(store, shared);
+    this.#receiver = new StateReceiver(store, {
+      ...shared,
+      onProgress: (event) => owner.onStateProgress(event),
+      onMerged: (link, result) => owner.onStateMerged(link, result),
+      onRejected: (link, error) => link.close("PROTOCOL_MALFORMED", error.message),
+    });
   }
 
   get liveLinks(): LinkHost[] {
@@ -108,6 +135,12 @@ export class Hub {
     );
   }
 
+  /** The log has been trimmed: some peer may need the rows instead. */
+  horizonMoved(): void {
+    this.#reads.clear();
+    this.#sender.onHorizonMoved(this.liveLinks);
+  }
+
   /** How many live peers hold this sequence of an origin on disk. */
   holders(origin: number, sequence: number): number {
     const peers = new Set<number>();
@@ -117,8 +150,18 @@ export class Hub {
     return peers.size;
   }
 
-  /** Sends verify requests over a link; rejects when it ends. */
-  asker(link: LinkHost, signal: AbortSignal | undefined): Ask {
+  /**
+   * Sends verify requests to a peer, or to any; rejects when the link ends.
+   * @throws NOT_LINKED
+   */
+  asker(peerId: number | undefined, signal: AbortSignal | undefined): Ask {
+    const link = this.liveLinks.find((one) => peerId === undefined || one.peerId === peerId);
+    if (link === undefined) {
+      const which = peerId === undefined ? "any peer" : `peer ${peerId}`;
+      throw new ReplicaError("NOT_LINKED", `there is no live link to ${which}`, {
+        hint: "Connect first, and wait for the `link` event.",
+      });
+    }
     return (message) =>
       new Promise((resolve, reject) => {
         const requestId = this.#nextRequestId++;
@@ -195,19 +238,32 @@ export class Hub {
     for (const [stopAsking, asked] of [...this.#asked.values()]) {
       if (asked === link) stopAsking();
     }
+    this.#sender.onEnded(link);
+    this.#receiver.onEnded(link);
     this.#owner.onLinkEnded(link, end);
   }
 
   #linkOwner(): LinkOwner {
     return {
       clock: this.#options.clock,
-      readLog: (range) => this.#reads.read(range),
+      readLog: (range) => {
+        const records = this.#reads.read(range);
+        if (records.byteLength === 0) this.horizonMoved();
+        return records;
+      },
       descriptors: (hashes) => this.#store.descriptors(hashes),
       merge: (link, records) => this.#owner.merge(link, records),
       room: (link) => this.#owner.room(link),
       learnShapes: (link, descriptors) => this.#learnShapes(link, descriptors),
-      onLive: (link) => this.#owner.onLinkLive(link),
-      onRemoteVector: () => this.#owner.onProgress(),
+      onLive: (link) => {
+        this.#sender.look(link);
+        this.#owner.onLinkLive(link);
+      },
+      onRemoteVector: (link) => {
+        this.#sender.look(link);
+        this.#owner.onProgress();
+      },
+      onState: (link, message) => this.#onState(link, message),
       onVerify: (link, message) => this.#onVerify(link, message),
       onError: (error) => this.#owner.onError(error),
       onStepped: () => this.#armPlan(),
@@ -252,6 +308,12 @@ export class Hub {
     for (const link of this.#links.values()) {
       link.input({ type: "shapesGrew", hashes, fromRemote: link === from, nowMs });
     }
+  }
+
+  #onState(link: LinkHost, message: StateMessage): void {
+    if (message.kind === "stateOffer") this.#receiver.onOffer(link, message);
+    else if (message.kind === "stateRequest") this.#sender.onRequest(link, message);
+    else this.#receiver.onChunk(link, message);
   }
 
   #onVerify(link: LinkHost, message: VerifyMessage): void {

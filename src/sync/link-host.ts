@@ -11,6 +11,7 @@ import { Assembler, assembledBytesMax, fragmentBytesMax, fragmentsOf } from "./f
 import { createLink, endLink, isLive, type LinkAction, nextTickMs, step } from "./link.ts";
 import type { LinkConfig, LinkInput, LinkMetrics, LinkState } from "./link-state.ts";
 import { decodeMessage, encodeMessage, groupDescriptors } from "./protocol.ts";
+import type { StateMessage } from "./protocol-state.ts";
 import type { VerifyMessage } from "./protocol-verify.ts";
 
 /** What a link needs of the replica. */
@@ -25,6 +26,7 @@ export interface LinkOwner {
   onLive(link: LinkHost): void;
   onRemoteVector(link: LinkHost): void;
   onVerify(link: LinkHost, message: VerifyMessage): void;
+  onState(link: LinkHost, message: StateMessage): void;
   onError(error: ReplicaError): void;
   /** What is to be asked for may have changed. */
   onStepped(): void;
@@ -187,6 +189,9 @@ export class LinkHost {
         return;
       case "verify":
         this.#owner.onVerify(this, action.message);
+        return;
+      case "state":
+        this.#owner.onState(this, action.message);
         return;
       case "close":
         this.#finish(action);

@@ -3,6 +3,7 @@ import type { ReplicaErrorCode } from "../errors.ts";
 import type { ReadonlyVersionVector, SequenceRange } from "../log/vector.ts";
 import type { Intake, Source } from "./intake.ts";
 import type { Hello, Message, ShapeHash } from "./protocol.ts";
+import type { StateMessage } from "./protocol-state.ts";
 import type { VerifyMessage } from "./protocol-verify.ts";
 
 export interface LinkOptions {
@@ -76,6 +77,8 @@ export type LinkInput =
   | { type: "shapesGrew"; hashes: readonly ShapeHash[]; fromRemote?: boolean; nowMs: number }
   /** Send a message of `verify`; dropped while the link is not live. */
   | { type: "verify"; message: VerifyMessage; nowMs: number }
+  /** Send a message of a state transfer; dropped while the link is not live. */
+  | { type: "state"; message: StateMessage; nowMs: number }
   | { type: "close"; code: ReplicaErrorCode; text?: string };
 
 /** To be carried out in order. */
@@ -91,6 +94,7 @@ export type LinkAction =
   /** Entries of the remote's vector, as it sent them: what it holds on disk. */
   | { type: "remoteVector"; vector: ReadonlyVersionVector }
   | { type: "verify"; message: VerifyMessage }
+  | { type: "state"; message: StateMessage }
   /** The last action of a link. Close the transport once the messages before it are sent. */
   | { type: "close"; code: ReplicaErrorCode; text: string; byRemote: boolean };
 

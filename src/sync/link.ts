@@ -199,6 +199,7 @@ function take(state: LinkState, actions: LinkAction[], input: LinkInput): void {
       learn(state, input);
       return;
     case "verify":
+    case "state":
       if (isLive(state) && !state.blocked) send(state, actions, input.message);
       return;
     case "close":
@@ -246,6 +247,11 @@ function receive(
       return;
     case "prune":
       onPrune(state, message.origins);
+      return;
+    case "stateOffer":
+    case "stateRequest":
+    case "stateChunk":
+      actions.push({ type: "state", message });
       return;
     default:
       actions.push({ type: "verify", message });

@@ -14,6 +14,13 @@ import {
 } from "../log/vector.ts";
 import { messageBytesMax } from "../transport/transport.ts";
 import {
+  readStateChunk,
+  readStateOffer,
+  readStateRequest,
+  type StateMessage,
+  writeState,
+} from "./protocol-state.ts";
+import {
   readBucket,
   readBucketRequest,
   readDigest,
@@ -110,7 +117,8 @@ export type Message =
   | Prune
   | Fragment
   | Bye
-  | VerifyMessage;
+  | VerifyMessage
+  | StateMessage;
 
 const kindBytes = {
   hello: 1,
@@ -125,6 +133,9 @@ const kindBytes = {
   bucket: 10,
   prune: 11,
   fragment: 12,
+  stateOffer: 13,
+  stateRequest: 14,
+  stateChunk: 15,
 } as const satisfies Record<Message["kind"], number>;
 
 const headerBytes = 2;
@@ -169,6 +180,11 @@ export function encodeMessage(message: Message): Uint8Array {
       writer.text(message.code, limits.byeCodeBytes, "code");
       // The text only explains; a long one must not get in the way of saying goodbye.
       writer.text(truncateUtf8(message.text, limits.byeTextBytes), limits.byeTextBytes, "text");
+      break;
+    case "stateOffer":
+    case "stateRequest":
+    case "stateChunk":
+      writeState(writer, message);
       break;
     default:
       writeVerify(writer, message);
@@ -275,6 +291,12 @@ function readBody(kind: number, reader: ByteReader): Message {
       return readBucketRequest(reader);
     case kindBytes.bucket:
       return readBucket(reader);
+    case kindBytes.stateOffer:
+      return readStateOffer(reader);
+    case kindBytes.stateRequest:
+      return readStateRequest(reader);
+    case kindBytes.stateChunk:
+      return readStateChunk(reader);
     default:
       throw malformed(`message of unknown kind ${kind}`);
   }

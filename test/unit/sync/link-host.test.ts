@@ -48,6 +48,7 @@ function ownerOn(clock: Clock, records: (first: number) => Uint8Array): LinkOwne
     onLive: () => undefined,
     onRemoteVector: () => undefined,
     onVerify: () => undefined,
+    onState: () => undefined,
     onError: (error) => {
       throw error;
     },

@@ -57,6 +57,26 @@ export const messageArbitraries = {
     kind: fc.constant("prune" as const),
     origins: fc.array(peerId, { maxLength: 30 }),
   }),
+  stateOffer: fc.record({
+    kind: fc.constant("stateOffer" as const),
+    vector: vectorArbitrary,
+    horizon: vectorArbitrary,
+    bytes: requestId,
+  }),
+  stateRequest: fc.record({
+    kind: fc.constant("stateRequest" as const),
+    requestId,
+    bytesMax: fc.integer({ min: 1, max: 4_194_304 }),
+    cursor: bytes,
+  }),
+  stateChunk: fc.record({
+    kind: fc.constant("stateChunk" as const),
+    requestId,
+    ends: fc.boolean(),
+    table: text(10),
+    next: bytes,
+    chunk: bytes,
+  }),
   fragment: fc.record({
     kind: fc.constant("fragment" as const),
     id: fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER }),

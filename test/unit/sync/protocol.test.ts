@@ -38,8 +38,8 @@ describe("messages", () => {
   it("cut short anywhere are malformed", () => {
     fc.assert(
       fc.property(messageArbitrary, (message) => {
-        // Records and fragments run to the end of their message, whatever its length.
-        fc.pre(message.kind !== "changes" && message.kind !== "fragment");
+        // These run to the end of their message, whatever its length.
+        fc.pre(!["changes", "fragment", "stateChunk"].includes(message.kind));
         const bytes = encodeMessage(message);
         for (let length = 0; length < bytes.byteLength; length++) {
           expect(codeOf(() => decodeMessage(bytes.subarray(0, length)))).toBe("PROTOCOL_MALFORMED");
@@ -52,7 +52,7 @@ describe("messages", () => {
   it("followed by anything are malformed", () => {
     fc.assert(
       fc.property(messageArbitrary, fc.uint8Array({ minLength: 1 }), (message, rest) => {
-        fc.pre(message.kind !== "changes" && message.kind !== "fragment");
+        fc.pre(!["changes", "fragment", "stateChunk"].includes(message.kind));
         const bytes = Uint8Array.from([...encodeMessage(message), ...rest]);
         expect(codeOf(() => decodeMessage(bytes))).toBe("PROTOCOL_MALFORMED");
       }),
@@ -124,6 +124,27 @@ describe("messages", () => {
     const prune: Message = { kind: "prune", origins: [7, 300] };
     expect(Buffer.from(encodeMessage(prune)).toString("hex")).toBe("0b010207ac02");
     const bytes = Uint8Array.of(1, 2);
+    const offer: Message = {
+      kind: "stateOffer",
+      vector: new Map([[7, 9]]),
+      horizon: new Map([[7, 3]]),
+      bytes: 300,
+    };
+    expect(Buffer.from(encodeMessage(offer)).toString("hex")).toBe("0d01010709010703ac02");
+    const cursor = Uint8Array.of(0xaa);
+    const request: Message = { kind: "stateRequest", requestId: 2, bytesMax: 300, cursor };
+    expect(Buffer.from(encodeMessage(request)).toString("hex")).toBe("0e0102ac0201aa");
+    const chunk: Message = {
+      kind: "stateChunk",
+      requestId: 2,
+      ends: true,
+      table: "note",
+      next: Uint8Array.of(0xbb),
+      chunk: Uint8Array.of(1, 2),
+    };
+    expect(Buffer.from(encodeMessage(chunk)).toString("hex")).toBe(
+      "0f01020104" + "6e6f7465" + "01bb" + "0102",
+    );
     const fragment: Message = { kind: "fragment", id: 5, index: 0, count: 9, bytes };
     expect(Buffer.from(encodeMessage(fragment)).toString("hex")).toBe("0c010500090102");
   });
@@ -149,7 +170,11 @@ describe("limits", () => {
     ["a fragment beyond the last", [12, 1, 1, 3, 3]],
     ["a fragment of message 0", [12, 1, 0, 0, 3]],
     ["origins pruned that are not there", [11, 1, 2, 1]],
-    ["an unknown kind", [13, 1]],
+    ["a chunk of state of no size", [14, 1, 1, 0, 0]],
+    ["a state cursor beyond the message", [14, 1, 1, 9, 4, 1]],
+    ["a state cursor over the limit", [14, 1, 1, 9, 0x81, 0x80, 0x40, 0]],
+    ["a state offer without horizon", [13, 1, 0]],
+    ["an unknown kind", [16, 1]],
   ])("%s is refused", (_, bytes) => {
     expect(codeOf(() => decodeMessage(Uint8Array.from(bytes)))).toBe("PROTOCOL_MALFORMED");
   });

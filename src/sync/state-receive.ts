@@ -1,0 +1,213 @@
+/**
+ * The receiving side of state transfers: one at a time, a chunk being merged in slices while the
+ * next one is on its way. How far it has come is in the file, so any peer can go on with it.
+ */
+import type { Clock } from "../clock.ts";
+import { ReplicaError } from "../errors.ts";
+import { heldOf, type OriginMarks } from "../log/store.ts";
+import { covers, type VersionVector } from "../log/vector.ts";
+import type { StateMergeResult } from "../native.ts";
+import type { StateProgressEvent } from "../replica-events.ts";
+import type { StateChunkMessage, StateMessage, StateOffer } from "./protocol-state.ts";
+import type { StateLink } from "./state-send.ts";
+
+export interface StateTarget {
+  startState(options: { restart: boolean }): {
+    busy: boolean;
+    cursor: Uint8Array;
+    vector: VersionVector;
+    rows: number;
+  };
+  mergeState(
+    message: { chunk: Uint8Array; next: Uint8Array },
+    position: { offset: number; again: boolean },
+    budgetMs: number,
+  ): StateMergeResult;
+}
+
+export interface StateReceiverOptions<Link extends StateLink> {
+  readonly clock: Clock;
+  readonly sliceMs: number;
+  marks(): readonly OriginMarks[];
+  send(link: Link, message: StateMessage): void;
+  onProgress(event: StateProgressEvent): void;
+  onMerged(link: Link, result: StateMergeResult): void;
+  /** The link sent what makes no sense. */
+  onRejected(link: Link, error: ReplicaError): void;
+  onError(error: ReplicaError): void;
+}
+
+const chunkBytes = 256 * 1024;
+/** A request or its answer was lost. */
+const answerMs = 10_000;
+const busyRetryMs = { min: 1, max: 50 };
+
+/** Where merging a chunk stands, and how long to wait when the database is busy. */
+interface Slice {
+  readonly offset: number;
+  readonly again: boolean;
+  readonly waitMs: number;
+}
+
+interface Transfer<Link> {
+  readonly link: Link;
+  readonly bytesExpected: number;
+  rows: number;
+  bytes: number;
+  requestId: number;
+  cursor: Uint8Array;
+  merging: boolean;
+  /** The chunk that came while the one before it was being merged. */
+  ahead: StateChunkMessage | undefined;
+  cancelAnswer: (() => void) | undefined;
+  cancelSlice: (() => void) | undefined;
+}
+
+export class StateReceiver<Link extends StateLink> {
+  readonly #target: StateTarget;
+  readonly #options: StateReceiverOptions<Link>;
+  #transfer: Transfer<Link> | undefined;
+  #nextRequestId = 1;
+
+  constructor(target: StateTarget, options: StateReceiverOptions<Link>) {
+    this.#target = target;
+    this.#options = options;
+  }
+
+  get active(): boolean {
+    return this.#transfer !== undefined;
+  }
+
+  onOffer(link: Link, offer: StateOffer): void {
+    if (this.#transfer !== undefined) return;
+    // Since it was offered, what was missing may have come another way.
+    const held = heldOf(this.#options.marks());
+    if (covers(held, offer.horizon)) return;
+    this.#guard(link, () => {
+      let started = this.#target.startState({ restart: false });
+      if (started.busy) return;
+      // A sender that knows less than those before it would lower what can be claimed in the end.
+      if (!covers(offer.vector, started.vector)) {
+        started = this.#target.startState({ restart: true });
+      }
+      if (started.busy) return;
+      const { rows, cursor } = started;
+      this.#transfer = {
+        link,
+        bytesExpected: offer.bytes,
+        rows,
+        bytes: 0,
+        requestId: 0,
+        cursor,
+        merging: false,
+        ahead: undefined,
+        cancelAnswer: undefined,
+        cancelSlice: undefined,
+      };
+      this.#report(this.#transfer, { table: "", done: false });
+      this.#request(this.#transfer);
+    });
+  }
+
+  onChunk(link: Link, message: StateChunkMessage): void {
+    const transfer = this.#transfer;
+    if (transfer === undefined || transfer.link !== link) return;
+    if (message.requestId !== transfer.requestId) return;
+    transfer.cancelAnswer?.();
+    transfer.requestId = 0;
+    transfer.cursor = message.next;
+    if (transfer.merging) {
+      transfer.ahead = message;
+      return;
+    }
+    this.#take(transfer, message);
+  }
+
+  onEnded(link: Link): void {
+    if (this.#transfer?.link === link) this.#stop();
+  }
+
+  #stop(): void {
+    this.#transfer?.cancelAnswer?.();
+    this.#transfer?.cancelSlice?.();
+    this.#transfer = undefined;
+  }
+
+  #request(transfer: Transfer<Link>): void {
+    transfer.requestId = this.#nextRequestId++;
+    const { requestId, cursor } = transfer;
+    const message = { kind: "stateRequest", requestId, bytesMax: chunkBytes, cursor } as const;
+    this.#options.send(transfer.link, message);
+    transfer.cancelAnswer = this.#options.clock.setTimer(answerMs, () => this.#request(transfer));
+  }
+
+  #take(transfer: Transfer<Link>, message: StateChunkMessage): void {
+    transfer.merging = true;
+    if (!message.ends) this.#request(transfer);
+    this.#merge(transfer, message, { offset: 0, again: false, waitMs: busyRetryMs.min });
+  }
+
+  #merge(
+    transfer: Transfer<Link>,
+    message: StateChunkMessage,
+    { offset, again, waitMs }: Slice,
+  ): void {
+    if (this.#transfer !== transfer) return;
+    this.#guard(transfer.link, () => {
+      const { clock, sliceMs } = this.#options;
+      const result = this.#target.mergeState(message, { offset, again }, sliceMs);
+      const goOn = (afterMs: number, next: Slice) => {
+        transfer.cancelSlice = clock.setTimer(afterMs, () => this.#merge(transfer, message, next));
+      };
+      if (result.busy) {
+        goOn(waitMs, { offset, again, waitMs: Math.min(waitMs * 2, busyRetryMs.max) });
+        return;
+      }
+      // Stamps too far ahead wait for their time, as changesets do.
+      if (result.resumeAtMs > 0) {
+        const afterMs = Math.max(result.resumeAtMs - clock.now(), 1);
+        goOn(afterMs, { offset, again, waitMs: busyRetryMs.min });
+        return;
+      }
+      transfer.rows += result.rows;
+      this.#options.onMerged(transfer.link, result);
+      if (this.#transfer !== transfer) return;
+      if (result.more) goOn(0, { offset: result.consumed, again: true, waitMs: busyRetryMs.min });
+      else this.#onChunkMerged(transfer, message, result);
+    });
+  }
+
+  #onChunkMerged(
+    transfer: Transfer<Link>,
+    message: StateChunkMessage,
+    { complete }: StateMergeResult,
+  ): void {
+    transfer.merging = false;
+    transfer.bytes += message.chunk.byteLength;
+    if (complete) this.#stop();
+    this.#report(transfer, { table: message.table, done: complete });
+    const { ahead } = transfer;
+    transfer.ahead = undefined;
+    if (ahead !== undefined && this.#transfer === transfer) this.#take(transfer, ahead);
+  }
+
+  #report(transfer: Transfer<Link>, { table, done }: { table: string; done: boolean }): void {
+    const { rows, bytes, bytesExpected, link } = transfer;
+    const share = Math.floor((100 * bytes) / Math.max(bytesExpected, 1));
+    const percent = done ? 100 : Math.min(share, 99);
+    this.#options.onProgress({ peerId: link.peerId, table, rows, bytes, percent, done });
+  }
+
+  #guard(link: Link, work: () => void): void {
+    try {
+      work();
+    } catch (error) {
+      if (!(error instanceof ReplicaError)) throw error;
+      this.#stop();
+      if (error.code === "CLOSED") return;
+      // Another offer comes; what was merged is in the file.
+      if (error.code === "PAYLOAD_CORRUPT") this.#options.onRejected(link, error);
+      else this.#options.onError(error);
+    }
+  }
+}
