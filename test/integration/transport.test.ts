@@ -1,7 +1,10 @@
 /** What every transport has to do, whatever carries it: `docs/protocol.md` and `Transport`. */
-import { afterEach, describe, expect, it } from "vitest";
+import { afterEach, describe, expect, it, vi } from "vitest";
 import type { Listener, Transport } from "../../src/transport/transport.ts";
 import { acceptor, kinds, read, readAll, whenStill } from "../support/transports.ts";
+
+// Many megabytes, perhaps on a busy machine; no test waits for this.
+vi.setConfig({ testTimeout: 120_000 });
 
 const megabyte = 1024 * 1024;
 const cleanups: (() => unknown)[] = [];
