@@ -1,5 +1,7 @@
 #include "catalog.h"
 
+#include <algorithm>
+
 #include "connection.h"
 #include "triggers.h"
 
@@ -45,11 +47,12 @@ int Catalog::Load(Connection* connection) {
   Statement query;
   int rc = connection->Check(query.Prepare(
       connection->api, connection->db,
-      "SELECT (SELECT count(*) FROM main.sqlite_schema WHERE name = '_mergelite_meta'), "
-      "EXISTS (SELECT 1 FROM pragma_table_list AS list JOIN pragma_foreign_key_list(list.name) "
-      "WHERE list.schema = 'main'), (SELECT encoding <> 'UTF-8' FROM pragma_encoding), EXISTS "
-      "(SELECT 1 FROM (SELECT type, name FROM main.sqlite_schema UNION ALL SELECT type, name FROM "
-      "temp.sqlite_schema) WHERE type = 'trigger' AND substr(name, 1, 11) <> '_mergelite_')"));
+      // One pass: with thousands of tables the schema is long.
+      "SELECT coalesce(max(name = '_mergelite_meta'), 0), coalesce(max(type = 'table' AND sql LIKE "
+      "'%REFERENCES%'), 0), (SELECT encoding <> 'UTF-8' FROM pragma_encoding), "
+      "coalesce(max(type = 'trigger' AND substr(name, 1, 11) <> '_mergelite_'), 0) OR EXISTS "
+      "(SELECT 1 FROM temp.sqlite_schema WHERE type = 'trigger' AND substr(name, 1, 11) <> "
+      "'_mergelite_') FROM main.sqlite_schema"));
   if (rc != SQLITE_OK) return rc;
   rc = query.Step();
   if (rc != SQLITE_ROW) return connection->Check(rc);
@@ -81,6 +84,28 @@ int Catalog::LoadShapes(Connection* connection) {
   return connection->Check(rc);
 }
 
+// They are loaded in the order of their ids.
+const Shape* Catalog::ShapeById(int64_t id) const {
+  const auto found =
+      std::lower_bound(shapes_.begin(), shapes_.end(), id,
+                       [](const StoredShape& shape, int64_t wanted) { return shape.id < wanted; });
+  return found != shapes_.end() && found->id == id ? found->shape.get() : nullptr;
+}
+
+int Catalog::LoadColumnIds(Table* table, Statement* columns) {
+  table->column_ids.assign(table->shape->columns.size(), 0);
+  columns->Integer(1, table->id);
+  int rc;
+  while ((rc = columns->Step()) == SQLITE_ROW) {
+    for (size_t i = 0; i < table->column_ids.size(); i++) {
+      if (SameName(table->shape->columns[i].c_str(), columns->ColumnText(1))) {
+        table->column_ids[i] = static_cast<uint32_t>(columns->ColumnInteger(0));
+      }
+    }
+  }
+  return rc;
+}
+
 int Catalog::LoadTables(Connection* connection) {
   Statement query, columns;
   int rc = connection->Check(
@@ -94,40 +119,32 @@ int Catalog::LoadTables(Connection* connection) {
   if (rc != SQLITE_OK) return rc;
   // Tables keep their place in memory: the capture of an open transaction points at them.
   for (auto& table : tables_) table->active = table->listed = false;
+  size_t at = 0;
   while ((rc = query.Step()) == SQLITE_ROW) {
     const int64_t id = query.ColumnInteger(0);
-    Table* table = nullptr;
-    for (auto& known : tables_) {
-      if (known->id == id) table = known.get();
+    // Both are in the order of their ids.
+    while (at < tables_.size() && tables_[at]->id < id) at++;
+    if (at == tables_.size() || tables_[at]->id != id) {
+      tables_.insert(tables_.begin() + static_cast<ptrdiff_t>(at), std::make_unique<Table>());
+      tables_[at]->id = id;
     }
-    if (table == nullptr) {
-      tables_.push_back(std::make_unique<Table>());
-      table = tables_.back().get();
-      table->id = id;
-    }
+    Table* table = tables_[at].get();
+    const Shape* before = table->shape;
     table->listed = true;
     table->name = Text(query.ColumnText(1));
     if (table->shape_id != query.ColumnInteger(2)) table->capture_epoch = 0;
     table->shape_id = query.ColumnInteger(2);
     table->active = query.ColumnInteger(3) != 0;
-    table->shape = nullptr;
-    for (const StoredShape& stored : shapes_) {
-      if (stored.id == table->shape_id) table->shape = stored.shape.get();
-    }
+    table->shape = ShapeById(table->shape_id);
     if (table->shape == nullptr) {
       table->active = false;
       continue;
     }
-    table->column_ids.assign(table->shape->columns.size(), 0);
-    columns.Integer(1, id);
-    while ((rc = columns.Step()) == SQLITE_ROW) {
-      for (size_t i = 0; i < table->column_ids.size(); i++) {
-        if (SameName(table->shape->columns[i].c_str(), columns.ColumnText(1))) {
-          table->column_ids[i] = static_cast<uint32_t>(columns.ColumnInteger(0));
-        }
-      }
-    }
-    if (rc != SQLITE_OK) break;
+    if (table->shape == before) continue;
+    rc = LoadColumnIds(table, &columns);
+    if (rc == SQLITE_OK) continue;
+    table->shape = nullptr;  // so that they are loaded next time
+    break;
   }
   if (rc != SQLITE_OK) return connection->Check(rc);
   table_by_shape_id_.clear();
@@ -149,6 +166,7 @@ int Catalog::Describe(Connection* connection, Table* table) {
   table->stale = info.kind != TableInfo::Kind::kTable || info.shape.hash != table->shape->hash ||
                  info.own_triggers != CountTriggers(info);
   table->outranked = info.outranked;
+  table->signature = info.signature;
   table->integer_key = info.integer_key;
   table->has_user_triggers = info.has_user_triggers;
   table->has_unique_indexes = !info.unique_indexes.empty();
@@ -180,6 +198,45 @@ int Catalog::Describe(Connection* connection, Table* table) {
   table->clocks_empty = query.ColumnInteger(0) != 0;
   table->checked_version = schema_version_;
   return SQLITE_OK;
+}
+
+int Catalog::CheckAll(Connection* connection) {
+  std::vector<Table*> by_name;
+  bool checked = true;
+  for (auto& table : tables_) {
+    if (!table->active) continue;
+    checked = checked && table->checked_version == schema_version_;
+    table->schema_signature = 0;
+    by_name.push_back(table.get());
+  }
+  if (checked) return SQLITE_OK;
+  std::sort(by_name.begin(), by_name.end(), [](const Table* a, const Table* b) {
+    return CompareNames(a->name.c_str(), b->name.c_str()) < 0;
+  });
+  Statement query;
+  int rc = connection->Check(query.Prepare(
+      connection->api, connection->db,
+      "SELECT rowid, type, name, sql, tbl_name FROM main.sqlite_schema UNION ALL SELECT -1, type, "
+      "name, sql, tbl_name FROM temp.sqlite_schema"));
+  while (rc == SQLITE_OK && (rc = query.Step()) == SQLITE_ROW) {
+    rc = SQLITE_OK;
+    const char* name = query.ColumnText(4);
+    const auto found = std::lower_bound(
+        by_name.begin(), by_name.end(), name,
+        [](const Table* a, const char* b) { return CompareNames(a->name.c_str(), b) < 0; });
+    if (found == by_name.end() || !SameName((*found)->name.c_str(), name)) continue;
+    (*found)->schema_signature += SchemaRowHash(&query);
+  }
+  query.Finalize();
+  for (size_t i = 0; rc == SQLITE_OK && i < by_name.size(); i++) {
+    Table* table = by_name[i];
+    if (table->signature != 0 && table->signature == table->schema_signature) {
+      table->checked_version = schema_version_;
+    } else {
+      rc = Check(connection, table);
+    }
+  }
+  return connection->Check(rc);
 }
 
 Table* Catalog::FindTable(const char* name) const {

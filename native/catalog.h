@@ -36,13 +36,15 @@ struct TableInfo {
   bool integer_key = false;      // the key is the rowid
   bool has_rowid = true;         // WITHOUT ROWID tables have none
   std::vector<Text> generated;   // columns that are computed
-  bool autoincrement = false;
   bool has_user_triggers = false;
+  uint64_t signature = 0;                   // of its rows in the schema
   bool outranked = false;                   // by triggers that are younger than ours
   size_t own_triggers = 0;                  // those capture made
   std::vector<UniqueIndex> unique_indexes;  // besides the key
 };
 int DescribeTable(Connection* connection, const char* name, TableInfo* info);
+// Of a row (rowid, type, name, sql) of sqlite_schema; a table's signature is the sum of these.
+uint64_t SchemaRowHash(Statement* row);
 
 struct Table {
   int64_t id = 0;
@@ -54,10 +56,12 @@ struct Table {
   bool listed = false;  // in the file; a table whose key changed leaves its old self in memory only
 
   // Facts that a schema change may alter; see Catalog::Check.
-  int64_t checked_version = -2;  // not even under a catalog that could not be loaded
-  bool stale = false;            // the table has changed since its triggers were made
-  bool lost_triggers = false;    // it was made anew under its old name
-  bool outranked = false;        // its triggers should be made anew, to be the youngest
+  uint64_t signature = 0;         // of the schema rows that were checked
+  uint64_t schema_signature = 0;  // of those that are there; see Catalog::CheckAll
+  int64_t checked_version = -2;   // not even under a catalog that could not be loaded
+  bool stale = false;             // the table has changed since its triggers were made
+  bool lost_triggers = false;     // it was made anew under its old name
+  bool outranked = false;         // its triggers should be made anew, to be the youngest
   bool integer_key = false;
   bool has_user_triggers = false;
   bool has_unique_indexes = false;
@@ -108,6 +112,9 @@ class Catalog {
   int Check(Connection* connection, Table* table) {
     return table->checked_version == schema_version_ ? SQLITE_OK : Describe(connection, table);
   }
+  // The same for all active tables, in one pass over the schema: what has not changed there is as
+  // it was.
+  int CheckAll(Connection* connection);
 
   // The shape of a hash, null when it is unknown.
   int FindShape(Connection* connection, uint64_t hash, const Shape** shape);
@@ -121,7 +128,9 @@ class Catalog {
   int ReadSchemaVersion(Connection* connection, int64_t* version);
   int Load(Connection* connection);
   int LoadShapes(Connection* connection);
+  const Shape* ShapeById(int64_t id) const;
   int LoadTables(Connection* connection);
+  int LoadColumnIds(Table* table, Statement* columns);
   int Describe(Connection* connection, Table* table);
 
   bool present_ = false;

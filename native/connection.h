@@ -93,6 +93,20 @@ int RegisterConnection(Connection* connection);
 void UnregisterConnection(int handle);
 Connection* FindConnection(int handle);
 
+// While it lives, schema changes are ours: they leave no trigger stale.
+class OwnSchemaChange {
+ public:
+  explicit OwnSchemaChange(Connection* connection)
+      : connection_(connection), touched_(connection->schema_touched) {}
+  OwnSchemaChange(const OwnSchemaChange&) = delete;
+  OwnSchemaChange& operator=(const OwnSchemaChange&) = delete;
+  ~OwnSchemaChange() { connection_->schema_touched = touched_; }
+
+ private:
+  Connection* connection_;
+  bool touched_;
+};
+
 // Puts last_insert_rowid() back: it is the user's.
 class KeepRowid {
  public:

@@ -6,6 +6,13 @@
 namespace mergelite {
 namespace {
 
+bool StartsWith(const char* text, const char* word) {
+  for (; *word != 0; text++, word++) {
+    if (Fold(*text) != Fold(*word)) return false;
+  }
+  return true;
+}
+
 bool Contains(const char* text, const char* word) {
   for (; *text != 0; text++) {
     size_t i = 0;
@@ -25,28 +32,44 @@ const char* AffinityName(const char* type, bool strict) {
   return "NUMERIC";
 }
 
+// A shadow table, which belongs to a virtual one. Listing tables is slow where a virtual table is
+// about to be made, so only tables are asked for whose names look like it.
+int ReadShadow(Connection* connection, TableInfo* info) {
+  Statement query;
+  int rc = connection->Check(
+      query.Prepare(connection->api, connection->db,
+                    "SELECT type = 'shadow' FROM pragma_table_list(?1) WHERE schema = 'main'"));
+  if (rc != SQLITE_OK) return rc;
+  query.String(1, info->name.span());
+  rc = query.Step();
+  if (rc != SQLITE_ROW) return connection->Check(rc);
+  if (query.ColumnInteger(0) != 0) info->kind = TableInfo::Kind::kVirtual;
+  return connection->Check(query.Reset());
+}
+
 int ReadKind(Connection* connection, const char* name, TableInfo* info, bool* strict) {
   Statement query;
   int rc = connection->Check(query.Prepare(
       connection->api, connection->db,
-      "SELECT type, strict, name, wr, (SELECT sql FROM main.sqlite_schema AS s WHERE s.name = "
-      "list.name AND s.type = 'table') FROM pragma_table_list AS list WHERE schema = 'main' AND "
-      "name = ?1 COLLATE NOCASE"));
+      "SELECT type, name, sql, EXISTS (SELECT 1 FROM main.sqlite_schema AS v WHERE v.type = "
+      "'table' AND v.rootpage = 0 AND instr(lower(s.name), lower(v.name) || '_') = 1) FROM "
+      "main.sqlite_schema AS s WHERE name = ?1 COLLATE NOCASE AND type IN ('table', 'view')"));
   if (rc != SQLITE_OK) return rc;
   query.String(1, name);
   rc = query.Step();
   if (rc != SQLITE_ROW) return connection->Check(rc);
-  const char* type = query.ColumnText(0);
-  if (type[0] == 't') info->kind = TableInfo::Kind::kTable;
-  if (type[0] == 'v') {
-    info->kind = type[2] == 'e' ? TableInfo::Kind::kView : TableInfo::Kind::kVirtual;
-  }
-  if (type[0] == 's') info->kind = TableInfo::Kind::kVirtual;  // a shadow table of one
-  *strict = query.ColumnInteger(1) != 0;
-  info->name = Text(query.ColumnText(2));
-  info->has_rowid = query.ColumnInteger(3) == 0;
-  if (!query.ColumnIsNull(4)) info->autoincrement = Contains(query.ColumnText(4), "AUTOINCREMENT");
-  return connection->Check(query.Reset());
+  info->name = Text(query.ColumnText(1));
+  info->kind = TableInfo::Kind::kTable;
+  // SQLite writes these words itself, and without comments.
+  if (query.ColumnText(0)[0] == 'v') info->kind = TableInfo::Kind::kView;
+  if (StartsWith(query.ColumnText(2), "CREATE VIRTUAL")) info->kind = TableInfo::Kind::kVirtual;
+  const TableOptions options = ParseTableOptions(query.ColumnText(2));
+  *strict = options.strict;
+  info->has_rowid = !options.without_rowid;
+  const bool may_be_shadow = query.ColumnInteger(3) != 0;
+  rc = connection->Check(query.Reset());
+  if (rc != SQLITE_OK || info->kind != TableInfo::Kind::kTable || !may_be_shadow) return rc;
+  return ReadShadow(connection, info);
 }
 
 int ReadColumns(Connection* connection, bool strict, TableInfo* info) {
@@ -164,22 +187,38 @@ int ReadTriggers(Connection* connection, TableInfo* info) {
   Statement query;
   int rc = connection->Check(query.Prepare(
       connection->api, connection->db,
-      "SELECT count(*) FILTER (WHERE NOT own), count(*) FILTER (WHERE own), coalesce(max(age) "
-      "FILTER (WHERE NOT own) > min(age) FILTER (WHERE own), 0) FROM (SELECT age, substr(name, 1, "
-      "11) = '_mergelite_' AS own FROM (SELECT rowid AS age, * FROM main.sqlite_schema UNION ALL "
-      "SELECT -1, * FROM temp.sqlite_schema) WHERE type = 'trigger' AND tbl_name = ?1 COLLATE "
-      "NOCASE)"));
+      "SELECT rowid, type, name, sql FROM main.sqlite_schema WHERE tbl_name = ?1 COLLATE NOCASE "
+      "UNION ALL SELECT -1, type, name, sql FROM temp.sqlite_schema WHERE tbl_name = ?1 COLLATE "
+      "NOCASE"));
   if (rc != SQLITE_OK) return rc;
   query.String(1, info->name.span());
-  rc = query.Step();
-  if (rc != SQLITE_ROW) return connection->Check(rc);
-  info->has_user_triggers = query.ColumnInteger(0) != 0;
-  info->own_triggers = static_cast<size_t>(query.ColumnInteger(1));
-  info->outranked = query.ColumnInteger(2) != 0;
-  return connection->Check(query.Reset());
+  int64_t youngest = -1, own_oldest = INT64_MAX;
+  while ((rc = query.Step()) == SQLITE_ROW) {
+    const int64_t age = query.ColumnInteger(0);
+    info->signature += SchemaRowHash(&query);
+    if (query.ColumnText(1)[0] != 't' || query.ColumnText(1)[1] != 'r') continue;
+    if (strncmp(query.ColumnText(2), "_mergelite_", 11) == 0) {
+      info->own_triggers++;
+      if (age < own_oldest) own_oldest = age;
+    } else {
+      info->has_user_triggers = true;
+      if (age > youngest) youngest = age;
+    }
+  }
+  info->outranked = info->own_triggers > 0 && youngest > own_oldest;
+  return connection->Check(rc);
 }
 
 }  // namespace
+
+uint64_t SchemaRowHash(Statement* row) {
+  Bytes bytes;
+  bytes.Varint(static_cast<uint64_t>(row->ColumnInteger(0)));
+  bytes.Append(row->ColumnBytes(2));
+  bytes.Append(row->ColumnBytes(3));
+  // Never 0: a sum of 0 means that nothing is known.
+  return Hash64(bytes.span()) | 1;
+}
 
 int DescribeTable(Connection* connection, const char* name, TableInfo* info) {
   bool strict = false;

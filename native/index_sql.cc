@@ -90,6 +90,21 @@ Text Term(Tokens* tokens) {
 
 }  // namespace
 
+TableOptions ParseTableOptions(const char* sql) {
+  TableOptions options;
+  size_t depth = 0;
+  bool columns = false;
+  for (Tokens tokens(sql); !tokens.AtEnd(); tokens.Next()) {
+    if (tokens.Is('(')) depth++;
+    if (tokens.Is(')') && depth > 0) depth--;
+    columns = columns || depth > 0;
+    if (!columns || depth > 0) continue;
+    if (tokens.IsKeyword("strict")) options.strict = true;
+    if (tokens.IsKeyword("without")) options.without_rowid = true;
+  }
+  return options;
+}
+
 bool ParseIndexSql(const char* sql, IndexSql* out) {
   Tokens tokens(sql);
   while (!tokens.AtEnd() && !tokens.Is('(')) tokens.Next();

@@ -186,6 +186,7 @@ int Adopt(Connection* connection, const TableInfo& info) {
 
 int StartReplication(Connection* connection, const char* name) {
   const KeepRowid keep(connection);
+  const OwnSchemaChange own(connection);
   if (connection->capture.has_parts()) {
     return connection->Fail("TRANSACTION_TOO_LARGE",
                             "replication cannot start within a transaction this large",
@@ -194,12 +195,15 @@ int StartReplication(Connection* connection, const char* name) {
   TableInfo info;
   int rc = DescribeTable(connection, name, &info);
   if (rc == SQLITE_OK) rc = Refuse(connection, name, info);
-  if (rc == SQLITE_OK) rc = connection->log.CreateTables(connection);
+  if (rc == SQLITE_OK) rc = connection->catalog.Refresh(connection);
+  if (rc == SQLITE_OK && !connection->catalog.present()) {
+    rc = connection->log.CreateTables(connection);
+    connection->catalog.Invalidate();
+    if (rc == SQLITE_OK) rc = connection->catalog.Refresh(connection);
+  }
   if (rc != SQLITE_OK) return rc;
-  connection->catalog.Invalidate();
   connection->log.Invalidate();
-  rc = connection->catalog.Refresh(connection);
-  if (rc == SQLITE_OK) rc = connection->log.Refresh(connection);
+  rc = connection->log.Refresh(connection);
   if (rc != SQLITE_OK) return rc;
   const bool returning = connection->catalog.FindTable(info.name.c_str()) != nullptr;
   rc = Adopt(connection, info);
@@ -242,6 +246,7 @@ int Replicate(Connection* connection, const Text& table) {
 
 int StopReplication(Connection* connection, const char* name) {
   const KeepRowid keep(connection);
+  const OwnSchemaChange own(connection);
   int rc = DropTriggers(connection, name);
   // Patches of a table that is not replicated leave no clocks when the log is read: fold those it
   // has while it still is, for the day it returns.
@@ -301,15 +306,16 @@ int Renew(Connection* connection, const Text& name) {
 int RenewStaleTables(Connection* connection) {
   Catalog& catalog = connection->catalog;
   std::vector<Text> stale;
+  int rc = catalog.CheckAll(connection);
+  if (rc != SQLITE_OK) return rc;
   for (const auto& table : catalog.tables()) {
     if (!table->active) continue;
-    const int rc = catalog.Check(connection, table.get());
-    if (rc != SQLITE_OK) return rc;
     if (table->stale || table->outranked) stale.push_back(table->name.Copy());
   }
   if (stale.empty()) return SQLITE_OK;
+  const OwnSchemaChange own(connection);
   Transaction transaction(connection);
-  int rc = transaction.Begin();
+  rc = transaction.Begin();
   for (size_t i = 0; rc == SQLITE_OK && i < stale.size(); i++) rc = Renew(connection, stale[i]);
   if (rc == SQLITE_OK) rc = transaction.Commit();
   if (rc != SQLITE_OK) {

@@ -66,6 +66,11 @@ class Text {
 
 // ASCII case folding, the rule by which SQLite compares names.
 constexpr char Fold(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; }
+inline int CompareNames(const char* a, const char* b) {
+  for (; *a != 0 && Fold(*a) == Fold(*b); a++, b++) {
+  }
+  return static_cast<unsigned char>(Fold(*a)) - static_cast<unsigned char>(Fold(*b));
+}
 inline bool SameName(const char* a, const char* b) {
   for (; *a != 0 && Fold(*a) == Fold(*b); a++, b++) {
   }

@@ -43,6 +43,14 @@ TEST(index_comments_and_order_are_left_out) {
   CHECK(Is(index.condition, "a IS NOT NULL"));
 }
 
+TEST(table_options_stand_after_the_columns) {
+  const TableOptions none = ParseTableOptions("CREATE TABLE strict (without, x CHECK (strict))");
+  CHECK(!none.strict && !none.without_rowid);
+  const TableOptions both = ParseTableOptions(
+      "CREATE TABLE \"(\" (a /* ) */, b DEFAULT ')' ) -- (\n WITHOUT rowid,Strict");
+  CHECK(both.strict && both.without_rowid);
+}
+
 TEST(index_sql_that_is_cut_off_is_refused) {
   for (const char* sql : {"", "CREATE INDEX i ON t", "CREATE INDEX i ON t (", "i (a", "i (a,)",
                           "i (a) HAVING b", "i (a) WHERE", "i ('a", "i (a) /*", "i (a -- )"}) {
