@@ -29,8 +29,8 @@ export class Exchange implements Transport {
   /** What was delivered, and what the link has acknowledged of it. */
   readonly #delivered: VersionVector = new Map();
   readonly #acknowledged: VersionVector = new Map();
-  /** A changeset too large for a message came in fragments, and nothing was said to it yet. */
-  #owesAnswer = false;
+  /** What the next message has to be, or one of: something came that the link answers to. */
+  #owes: readonly Message["kind"][] = [];
   /** Counts what happens, to notice when nothing does. */
   #events = 0;
   #onRoom: (() => void) | undefined;
@@ -60,7 +60,7 @@ export class Exchange implements Transport {
     if (said.kind === "have") mergeVector(this.#acknowledged, said.vector);
     // It could not merge what came, and asks for something else first.
     if (said.kind === "want") mergeVector(this.#acknowledged, this.#delivered);
-    if (said.kind === "have" || said.kind === "want") this.#owesAnswer = false;
+    if (this.#owes.includes(said.kind)) this.#owes = [];
   }
 
   close(): void {
@@ -97,7 +97,11 @@ export class Exchange implements Transport {
   }
 
   #note(message: Message): void {
-    if (message.kind === "fragment" && message.index === message.count - 1) this.#owesAnswer = true;
+    // A changeset too large for one message.
+    if (message.kind === "fragment" && message.index === message.count - 1) {
+      this.#owes = ["have", "want"];
+    }
+    if (message.kind === "stateRequest") this.#owes = ["stateChunk"];
     if (message.kind !== "changes") return;
     for (const { origin, last } of scanRecords(message.records)) {
       mergeVector(this.#delivered, new Map([[origin, last]]));
@@ -106,7 +110,7 @@ export class Exchange implements Transport {
 
   #isMerging(startMs: number): boolean {
     if (this.isEnded || this.#clock.now() - startMs >= mergeMs) return false;
-    return this.#owesAnswer || !covers(this.#acknowledged, this.#delivered);
+    return this.#owes.length > 0 || !covers(this.#acknowledged, this.#delivered);
   }
 }
 

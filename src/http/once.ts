@@ -23,8 +23,9 @@ export interface SyncedOnce {
 }
 
 /** Requests in a row that bring nothing new, before it is given up. */
-const idleRequestsMax = 5;
-const idleMs = 200;
+const idleRequestsMax = 6;
+/** The first pause between them; each is twice as long as the one before. */
+const idleMs = 100;
 
 /**
  * Exchanges with the peer at `url`, an `httpEndpoint`, what each had at the beginning and the other
@@ -60,6 +61,8 @@ class OneSync {
   readonly #exchange: Exchange;
   /** What the peer holds, by its own words. */
   readonly #remote: VersionVector = new Map();
+  /** Parts of the peer's rows that have come, for a replica that its log does not reach. */
+  #chunks = 0;
   #remoteHello: Hello | undefined;
   #ownHello: Hello | undefined;
 
@@ -89,7 +92,9 @@ class OneSync {
         if (idleRequests === idleRequestsMax) {
           throw new ReplicaError("LINK_TIMEOUT", `${this.#client.url} brings nothing new`);
         }
-        if (idleRequests > 1) await this.#clock.sleep(idleMs, { signal: this.#signal });
+        if (idleRequests > 0) {
+          await this.#clock.sleep(idleMs * 2 ** idleRequests, { signal: this.#signal });
+        }
       }
     } finally {
       await connection.close();
@@ -127,6 +132,7 @@ class OneSync {
     if (message.kind === "hello" || message.kind === "have") {
       mergeVector(this.#remote, message.vector);
     }
+    if (message.kind === "stateChunk") this.#chunks += 1;
     if (message.kind === "bye") throw byeError(message);
   }
 
@@ -159,7 +165,7 @@ class OneSync {
 
   /** Grows whenever anything moves in either direction. */
   #progress(): number {
-    let sum = 0;
+    let sum = this.#chunks;
     for (const held of this.#held().values()) sum += held;
     for (const held of this.#remote.values()) sum += held;
     return sum;

@@ -15,6 +15,8 @@ import {
 import { attach, type Replica } from "../../src/index.ts";
 import { memoryPair } from "../../src/transport/memory.ts";
 import type { Transport } from "../../src/transport/transport.ts";
+import { handleOf } from "../support/replica.ts";
+import { trimAll } from "../support/state.ts";
 import { acceptor, host, read, readAll } from "../support/transports.ts";
 
 const cleanups: (() => unknown)[] = [];
@@ -307,6 +309,20 @@ describe("syncOnce", () => {
     expect(requests).toBeLessThan(6);
     expect(idsOf(peer)).toHaveLength(3);
     expect(idsOf(hub)).toEqual(idsOf(peer));
+  });
+
+  it("fetches the rows where the log does not reach back", async () => {
+    const hub = await hubOf();
+    hub.db.exec(`
+      WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000)
+      INSERT INTO note SELECT 'n' || i, zeroblob(200) FROM n`);
+    trimAll({ db: hub.db, handle: handleOf(hub.db), peerId: hub.replica.peerId });
+    const peer = open("own");
+    const { requests } = await syncOnce(peer.replica, hub.url);
+    expect(requests).toBeGreaterThan(2);
+    expect(idsOf(peer)).toHaveLength(20_001);
+    expect(idsOf(hub)).toEqual(idsOf(peer));
+    expect((await syncOnce(peer.replica, hub.url)).requests).toBe(1);
   });
 
   it("is not stopped by other links of the two", async () => {
