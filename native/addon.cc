@@ -1,6 +1,7 @@
 // The Node door: unpacks arguments, packs results, and has no logic of its own. Plain Node-API in
 // C, so that nothing of the C++ library is needed.
 #include "addon_bell.h"
+#include "addon_conflicts.h"
 #include "addon_state.h"
 #include "addon_values.h"
 #include "connection.h"
@@ -118,35 +119,6 @@ napi_value ReadLog(napi_env env, napi_callback_info info) {
   return call.Failed(connection, rc) ? nullptr : Buffer(env, records.span());
 }
 
-napi_value PackStats(napi_env env, const MergeStats& stats) {
-  napi_value gaps = Array(env), shapes = Array(env), refused = Array(env);
-  for (const MergeStats::Gap& gap : stats.gaps) {
-    Push(env, gaps, Number(env, gap.peer));
-    Push(env, gaps, Number(env, gap.sequence));
-  }
-  for (uint64_t hash : stats.unknown_shapes) Push(env, shapes, String(env, Hex(hash).span()));
-  for (const MergeStats::Refused& one : stats.refused) {
-    Push(env, refused,
-         Object(env)
-             .Set("origin", one.peer)
-             .Set("sequence", one.sequence)
-             .Set("reason", String(env, one.reason)));
-  }
-  return Object(env)
-      .Set("consumed", stats.consumed)
-      .Set("changesets", stats.changesets)
-      .Set("patches", stats.patches)
-      .Set("lost", stats.lost)
-      .Set("parked", stats.parked)
-      .Set("duplicates", stats.duplicates)
-      .Flag("busy", stats.busy)
-      .Flag("more", stats.more)
-      .Set("gaps", gaps)
-      .Set("unknownShapes", shapes)
-      .Set("refused", refused)
-      .Set("resumeAtMs", static_cast<uint64_t>(stats.resume_at_ms));
-}
-
 napi_value Merge(napi_env env, napi_callback_info info) {
   Call call(env, info);
   Connection* connection = call.Find();
@@ -159,7 +131,7 @@ napi_value Merge(napi_env env, napi_callback_info info) {
   }
   MergeStats stats;
   const int rc = MergeRecords(connection, records, offset, call.Real(3), &stats);
-  return call.Failed(connection, rc) ? nullptr : PackStats(env, stats);
+  return call.Failed(connection, rc) ? nullptr : PackStats(env, connection, stats);
 }
 
 napi_value MaintainFile(napi_env env, napi_callback_info info) {
@@ -174,7 +146,7 @@ napi_value MaintainFile(napi_env env, napi_callback_info info) {
     if (rc == SQLITE_OK) connection->schema_touched = false;
   }
   if (rc == SQLITE_OK) rc = Maintain(connection, call.Real(1), &stats);
-  return call.Failed(connection, rc) ? nullptr : PackStats(env, stats);
+  return call.Failed(connection, rc) ? nullptr : PackStats(env, connection, stats);
 }
 
 napi_value Shapes(napi_env env, napi_callback_info info) {
@@ -258,7 +230,8 @@ napi_value Status(napi_env env, napi_callback_info info) {
   Statement query;
   if (rc == SQLITE_OK) {
     rc = connection->Check(query.Prepare(connection->api, connection->db,
-                                         "SELECT count(*) FROM main._mergelite_refused"));
+                                         "SELECT count(*) FROM main._mergelite_refused WHERE "
+                                         "length(payload) > 0"));
   }
   if (rc == SQLITE_OK) rc = connection->Check(query.Step());
   if (rc == SQLITE_ROW) {
@@ -286,6 +259,7 @@ napi_value Count(napi_env env, napi_callback_info info) {
   return Object(env)
       .Set("clockCacheEntries", uint64_t{merge == nullptr ? 0 : merge->clocks.count()})
       .Set("clockCacheBytes", uint64_t{merge == nullptr ? 0 : merge->clocks.bytes()})
+      .Flag("held", merge != nullptr && merge->any_held && merge->parked_loads != UINT64_MAX)
       .Set("localCommits", connection->counters.local_commits)
       .Set("localPatches", connection->counters.local_patches);
 }
@@ -390,5 +364,6 @@ NAPI_MODULE_INIT(/* napi_env env, napi_value exports */) {
     napi_set_named_property(env, exports, entry.name, function);
   }
   AddStateFunctions(env, exports);
+  AddConflictFunctions(env, exports);
   return exports;
 }

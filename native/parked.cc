@@ -2,6 +2,7 @@
 // what it needs to be merged like any other when its time comes.
 #include "parked.h"
 
+#include "conflicts.h"
 #include "connection.h"
 #include "ledger.h"
 #include "merge_scope.h"
@@ -14,7 +15,7 @@ const char* const kReasonNames[kReasons] = {"row",    "table",    "column",     
 
 Reason ReasonOf(const char* name) {
   for (size_t i = 0; i < kReasons; i++) {
-    if (strcmp(kReasonNames[i], name) == 0) return static_cast<Reason>(i);
+    if (SameName(kReasonNames[i], name)) return static_cast<Reason>(i);
   }
   return Reason::kRow;
 }
@@ -276,6 +277,26 @@ int RetryParked(Connection* connection, const Deadline& deadline, bool* done) {
     }
     if (deadline.Passed()) return *done = false, SQLITE_OK;
   }
+}
+
+int RetryConflict(Connection* connection, int64_t id, MergeStats* stats) {
+  return InMergeTransaction(connection, stats, false, [&] {
+    Statement query;
+    int rc = connection->Check(query.Prepare(connection->api, connection->db,
+                                             "SELECT " MERGELITE_WAITING
+                                             " FROM main._mergelite_parked WHERE id = ?1"));
+    if (rc != SQLITE_OK) return rc;
+    query.Integer(1, id);
+    std::vector<Waiting> waiting;
+    rc = Collect(connection, &query, 1, &waiting);
+    if (rc != SQLITE_OK || waiting.empty()) return rc;
+    const Waiting& one = waiting[0];
+    if ((BitOf(one.reason) & kWithheldBits) == 0) return MergeAgain(connection, one);
+    Table* table = connection->catalog.FindTable(one.table.c_str());
+    if (table == nullptr || !table->active) return SQLITE_OK;
+    table->settle = true;
+    return connection->catalog.Check(connection, table);
+  });
 }
 
 }  // namespace mergelite

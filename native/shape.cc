@@ -42,10 +42,10 @@ bool NamesDiffer(const Shape& shape) {
   };
   for (const KeyColumn& key : shape.keys) add(key.name);
   for (const Text& column : shape.columns) add(column);
-  auto less = [](const Text& a, const Text& b) { return strcmp(a.c_str(), b.c_str()) < 0; };
+  auto less = [](const Text& a, const Text& b) { return a.span() < b.span(); };
   std::sort(folded.begin(), folded.end(), less);
   for (size_t i = 1; i < folded.size(); i++) {
-    if (strcmp(folded[i - 1].c_str(), folded[i].c_str()) == 0) return false;
+    if (folded[i - 1].span() == folded[i].span()) return false;
   }
   return true;
 }

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "connection.h"
+#include "merge_scope.h"
 #include "table_sql.h"
 #include "violations.h"
 #include "withheld.h"
@@ -47,6 +48,8 @@ class TableSettler {
       again = false;
       std::vector<WithheldRow> rows;
       int rc = Collect(&rows);
+      // Foreign keys have no say here either, nor have their cascades.
+      if (rc == SQLITE_OK && !rows.empty()) rc = connection_->merge->scope->BeforeWriting();
       for (size_t i = 0; rc == SQLITE_OK && i < rows.size(); i++) {
         bool pushed = false;
         rc = Try(rows[i], &pushed);
@@ -101,13 +104,12 @@ class TableSettler {
   int Try(const WithheldRow& row, bool* pushed) {
     std::vector<Bytes> image;
     Parking parking{row.identity.span(), row.reason};
-    Text detail;
     bool shown = false;
     int rc = ReadImage(row, &image);
-    if (rc == SQLITE_OK) rc = Show(row, image, &shown, &parking.reason, &detail);
+    if (rc == SQLITE_OK) rc = Show(row, image, &shown, &parking.reason);
     if (rc != SQLITE_OK || shown) return rc;
     if (parking.reason != row.reason) {
-      parking.detail = detail.c_str();
+      parking.detail = detail_.c_str();
       rc = ChangeReason(connection_, *table_, parking);
     }
     if (rc != SQLITE_OK || parking.reason != Reason::kUnique) return rc;
@@ -115,7 +117,7 @@ class TableSettler {
     if (rc != SQLITE_OK) return rc;
     bool any = false;
     rc = PushYounger(row, image, &any);
-    if (rc == SQLITE_OK && any) rc = Show(row, image, &shown, &parking.reason, &detail);
+    if (rc == SQLITE_OK && any) rc = Show(row, image, &shown, &parking.reason);
     if (rc != SQLITE_OK) return rc;
     if (!shown) rc = connection_->Execute("ROLLBACK TO _mergelite_push");
     if (rc == SQLITE_OK) rc = connection_->Execute("RELEASE _mergelite_push");
@@ -125,17 +127,16 @@ class TableSettler {
 
   // Writes the whole row at once, for only its final values count: columns nobody has set take
   // their defaults. What the constraints refuse stays withheld, for the reason that is told.
-  int Show(const WithheldRow& row, const std::vector<Bytes>& image, bool* shown, Reason* reason,
-           Text* detail) {
+  int Show(const WithheldRow& row, const std::vector<Bytes>& image, bool* shown, Reason* reason) {
     Statement insert;
     int rc = PrepareInsert(row, image, "", &insert);
     if (rc != SQLITE_OK) return rc;
     rc = insert.Run();
     int code = connection_->api->extended_errcode(connection_->db);
-    detail->Clear();
-    *detail << connection_->api->errmsg(connection_->db);
+    detail_.Clear();
+    detail_ << connection_->api->errmsg(connection_->db);
     if (rc != SQLITE_OK && code == SQLITE_CONSTRAINT_CHECK) {
-      rc = RunWithoutChecks(connection_, &insert, &code, detail);
+      rc = RunWithoutChecks(connection_, &insert, &code, &detail_);
       if (rc == SQLITE_OK) {
         Origin* origin = connection_->log.FindOrigin(peers_.Of(row.birth.origin));
         AddDoubt(connection_, {origin, 0, row.birth}, table_, row.identity.span(),
@@ -284,8 +285,8 @@ class TableSettler {
       return SQLITE_OK;
     }
     *pushed = true;
-    return WithholdRow(connection_, table_, {identity.span(), Reason::kUnique}, key_.data(),
-                       encoded_key);
+    return WithholdRow(connection_, table_, {identity.span(), Reason::kUnique, detail_.c_str()},
+                       key_.data(), encoded_key);
   }
 
   Connection* connection_;
@@ -293,6 +294,7 @@ class TableSettler {
   const PeerIds& peers_;
   std::vector<Value> key_;
   RowClock clock_;
+  Text detail_;  // what SQLite says of the row that is tried
 };
 
 }  // namespace

@@ -29,20 +29,6 @@ int PrepareProbe(Connection* connection, Table* table) {
   return connection->Prepare(&table->probe, sql.c_str());
 }
 
-int Unmark(Connection* connection, const Doubt& doubt) {
-  Statement& statement = connection->merge->unmark;
-  int rc = connection->Prepare(&statement,
-                               "DELETE FROM main._mergelite_parked WHERE table_name = ?1 AND key = "
-                               "?2 AND reason = 'check'");
-  if (rc != SQLITE_OK) return rc;
-  rc = connection->merge->ledger().Touch(connection, doubt.table->name.c_str(),
-                                         doubt.identity.span());
-  if (rc != SQLITE_OK) return rc;
-  statement.String(1, doubt.table->name.span());
-  statement.Bytes(2, doubt.identity.span());
-  return connection->Check(statement.Run());
-}
-
 // What a mark holds in place of a patch: the row's key. Were it ever merged, it would do nothing.
 int Mark(Connection* connection, const Doubt& doubt, const char* detail) {
   const Shape& shape = *doubt.table->shape;
@@ -72,11 +58,25 @@ int Settle(Connection* connection, const Doubt& doubt) {
       connection->api->extended_errcode(connection->db) == SQLITE_CONSTRAINT_CHECK;
   if (rc != SQLITE_OK && !violates) return connection->Check(rc);
   const Text detail(violates ? connection->api->errmsg(connection->db) : "");
-  rc = Unmark(connection, doubt);
+  rc = Unmark(connection, *doubt.table, doubt.identity.span());
   return rc == SQLITE_OK && violates ? Mark(connection, doubt, detail.c_str()) : rc;
 }
 
 }  // namespace
+
+int Unmark(Connection* connection, const Table& table, Span identity) {
+  Statement& statement = connection->merge->unmark;
+  int rc = connection->Prepare(&statement,
+                               "DELETE FROM main._mergelite_parked WHERE table_name = ?1 AND key = "
+                               "?2 AND reason = 'check'");
+  if (rc == SQLITE_OK) {
+    rc = connection->merge->ledger().Touch(connection, table.name.c_str(), identity);
+  }
+  if (rc != SQLITE_OK) return rc;
+  statement.String(1, table.name.span());
+  statement.Bytes(2, identity);
+  return connection->Check(statement.Run());
+}
 
 int RunWithoutChecks(Connection* connection, Statement* statement, int* code, Text* message) {
   int rc = connection->Execute("PRAGMA ignore_check_constraints = ON");
@@ -107,12 +107,13 @@ int SettleDoubts(Connection* connection) {
   int rc = merge.scope->BeforeWriting();
   // The user's triggers have nothing to do with an update that changes nothing.
   const bool turned_off = rc == SQLITE_OK && merge.scope->TurnTriggersOff();
-  std::stable_sort(doubts.begin(), doubts.end(), [](const Doubt& a, const Doubt& b) {
+  std::sort(doubts.begin(), doubts.end(), [](const Doubt& a, const Doubt& b) {
     if (a.table != b.table) return a.table->id < b.table->id;
-    return a.identity.span() < b.identity.span();
+    if (!(a.identity.span() == b.identity.span())) return a.identity.span() < b.identity.span();
+    return a.timestamp != b.timestamp ? a.timestamp < b.timestamp : a.peer < b.peer;
   });
   for (size_t i = 0; rc == SQLITE_OK && i < doubts.size(); i++) {
-    // Of one row the last: that changeset has made it what it is.
+    // Of one row the newest: that changeset has made it what it is.
     const bool again = i + 1 < doubts.size() && doubts[i + 1].table == doubts[i].table &&
                        doubts[i + 1].identity.span() == doubts[i].identity.span();
     if (!again) rc = Settle(connection, doubts[i]);

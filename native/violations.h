@@ -12,6 +12,8 @@ constexpr size_t kDoubtsMax = 8192;
 int RunWithoutChecks(Connection* connection, Statement* statement, int* code, Text* message);
 void AddDoubt(Connection* connection, const Incoming& incoming, Table* table, Span identity,
               Span encoded_key);
+// Takes a row's mark away, if it has one.
+int Unmark(Connection* connection, const Table& table, Span identity);
 // Marks the doubted rows that violate a CHECK, and takes the mark from those that do not.
 int SettleDoubts(Connection* connection);
 

@@ -12,6 +12,7 @@ export const replicaErrorCodes = [
   "CLUSTER_MISMATCH",
   "COMPANION_ARGUMENT",
   "COMPANION_NAME",
+  "CONFLICT_KEPT",
   "FILE_DAMAGED",
   "IDENTITY_LOST",
   "INVALID_OPTION",

@@ -1,5 +1,7 @@
 /** Counters of one replica. Plain numbers since it was attached, and a few present readings. */
+import type { ConflictReason } from "./conflict.ts";
 import type { Store } from "./log/store.ts";
+import type { MergeResult } from "./native.ts";
 import type { LinkHost } from "./sync/link-host.ts";
 
 export interface Metrics {
@@ -13,6 +15,8 @@ export interface Metrics {
   parkedPatches: number;
   refusedChangesets: number;
   mergeErrors: number;
+  /** Conflicts told of, by reason. */
+  conflicts: Record<ConflictReason, number>;
   /** Longest that one slice of merging held the event loop, in ms. */
   mergeSliceMsMax: number;
   /** Bytes received and not merged yet. */
@@ -72,6 +76,17 @@ export function noCounters(): Counters {
   };
 }
 
+export function countSlice(
+  counters: Counters,
+  slice: Pick<MergeResult, "changesets" | "patches" | "lost" | "parked" | "refused">,
+): void {
+  counters.mergedChangesets += slice.changesets;
+  counters.mergedPatches += slice.patches;
+  counters.lostPatches += slice.lost;
+  counters.parkedPatches += slice.parked;
+  counters.refusedChangesets += slice.refused.length;
+}
+
 export function noTotals(): LinkTotals {
   return {
     sentMessages: 0,
@@ -94,7 +109,8 @@ export function addTotals(into: LinkTotals, link: Readonly<LinkTotals>): void {
 export function metricsOf(
   store: Store,
   links: readonly LinkHost[],
-  parts: Counters & Pick<Metrics, "mergeSliceMsMax" | "mergeQueueBytes"> & { ended: LinkTotals },
+  parts: Counters &
+    Pick<Metrics, "mergeSliceMsMax" | "mergeQueueBytes" | "conflicts"> & { ended: LinkTotals },
 ): Metrics {
   const { ended, ...counters } = parts;
   const totals = { ...ended };
@@ -103,5 +119,7 @@ export function metricsOf(
     addTotals(totals, link.metrics);
     waitingMessages += link.metrics.waitingMessages;
   }
-  return { ...counters, ...totals, ...store.counters(), links: links.length, waitingMessages };
+  const { clockCacheEntries, clockCacheBytes, localCommits, localPatches } = store.counters();
+  const native = { clockCacheEntries, clockCacheBytes, localCommits, localPatches };
+  return { ...counters, ...totals, ...native, links: links.length, waitingMessages };
 }

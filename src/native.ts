@@ -30,13 +30,45 @@ export interface MergeResult {
   gaps: number[];
   /** Hashes (16 hex digits) of shapes that records need and this replica has not learned. */
   unknownShapes: string[];
-  /** Records that decode but make no sense, kept in `_mergelite_refused`. */
+  /** Records that make no sense, kept in `_mergelite_refused`. */
   refused: { origin: number; sequence: number; reason: string }[];
+  /** Ids of {@link NativeConflict}s that are new; of a large batch the first 256 rows. */
+  conflicts: number[];
+  /** What is not in conflict any more, likewise; `key` holds names and values in turn. */
+  resolved: { table: string; reason: string; key: SqlValue[] }[];
   /**
    * Earliest wall time in ms at which a changeset held back for its future clock may be merged; 0
    * if none.
    */
   resumeAtMs: number;
+}
+
+/** An integer beyond 53 bits is a bigint. */
+export type SqlValue = null | number | bigint | string | Uint8Array;
+
+/** A parked patch, or a withheld row; `key` and `values` hold names and values in turn. */
+export interface NativeConflict {
+  id: number;
+  table: string;
+  reason: string;
+  detail: string;
+  origin: number;
+  /** 0 where it is not remembered. */
+  sequence: number;
+  timestamp: number;
+  operation: "insert" | "update" | "delete";
+  key: SqlValue[];
+  values: SqlValue[];
+}
+
+/** A page of the rows of one table whose foreign keys point nowhere. */
+export interface OrphanPage {
+  /** Rows looked at, and how many of them are orphans. */
+  rows: number;
+  count: number;
+  found: { encodedKey: Uint8Array; detail: string; key: SqlValue[]; values: SqlValue[] }[];
+  lastKey: Uint8Array;
+  done: boolean;
 }
 
 export interface NativeStatus {
@@ -55,6 +87,8 @@ export interface NativeCounters {
   clockCacheBytes: number;
   localCommits: number;
   localPatches: number;
+  /** Some row is known to be withheld, or to violate a CHECK. */
+  held: boolean;
 }
 
 /** What one call of {@link Binding.trim} did. */
@@ -213,6 +247,41 @@ export interface Binding {
   setSeed(handle: Handle, seed: number): void;
   /** How far ahead of the wall clock a changeset may be before it has to wait, in ms. */
   setDriftMax(handle: Handle, driftMaxMs: number): void;
+  /** Parked patches with an id above `after`, or the one of `id`; "" for any table or reason. */
+  conflicts(
+    handle: Handle,
+    after: number,
+    limit: number,
+    table: string,
+    reason: string,
+    id: number,
+  ): NativeConflict[];
+  /** Refused changesets after (`origin`, `sequence`), in their order. */
+  refused(
+    handle: Handle,
+    origin: number,
+    sequence: number,
+    limit: number,
+  ): { origin: number; sequence: number; timestamp: number; reason: string; bytes: number }[];
+  /** The first changeset of each origin that is held and not merged, and how many there are. */
+  waiting(
+    handle: Handle,
+  ): { origin: number; sequence: number; timestamp: number; changesets: number }[];
+  /** Rows of a table whose foreign keys point nowhere, from `afterKey` on, for about `budgetMs`. */
+  orphans(
+    handle: Handle,
+    table: string,
+    afterKey: Uint8Array,
+    budgetMs: number,
+    limit: number,
+  ): OrphanPage;
+  /** Tries what a conflict is about again. */
+  retry(handle: Handle, id: number): MergeResult;
+  /** Deletes the row of a conflict as a write of this peer; of a `check` only the mark. */
+  discard(handle: Handle, id: number): MergeResult;
+  discardRefused(handle: Handle, origin: number, sequence: number): void;
+  /** DELETE of one row, captured like any. */
+  deleteRow(handle: Handle, table: string, encodedKey: Uint8Array): void;
   /** Hash of a shape descriptor, 16 hex digits. */
   shapeHash(descriptor: Uint8Array): string;
 }

@@ -1,4 +1,5 @@
 /** What a replica tells its listeners. */
+import type { Conflict } from "./conflict.ts";
 import type { ReplicaError } from "./errors.ts";
 
 /** How far a transfer has come. */
@@ -29,6 +30,13 @@ export interface ReplicaEvents {
   dial: { name: string; error: unknown };
   /** A changeset that makes no sense was kept aside. */
   refused: { origin: number; sequence: number; reason: string };
+  /**
+   * Something could not be merged as it was written: `docs/conflicts.md`. Of one slice the first
+   * 256 rows are told one by one.
+   */
+  conflict: Conflict;
+  /** ... and is in order by now. `key` spells NOCASE keys in lower case. */
+  resolved: Pick<Conflict, "table" | "key" | "reason">;
   /** This file turned out to be a copy or to have lost its last commits: it has a new peer id. */
   identity: { peerId: number };
   /** Something the operator should know; the replica goes on. */

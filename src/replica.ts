@@ -1,16 +1,20 @@
 /** The `Replica`: what keeps a database file converging with those of its peers. */
 import { closedError, refuse } from "./closed.ts";
+import type { Conflict } from "./conflict.ts";
+import { type ConflictQuery, Conflicts } from "./conflicts.ts";
 import { ReplicaError } from "./errors.ts";
-import { Emitter, type Listener } from "./events.ts";
+import { Emitter } from "./events.ts";
+import { renewIfLost } from "./identity.ts";
 import { fileMarks, mainFile } from "./log/file-marks.ts";
 import { watchCommits } from "./log/file-watch.ts";
-import { heldOf, type OriginMarks, type SqliteDatabase, Store } from "./log/store.ts";
+import { grew, heldOf, type OriginMarks, type SqliteDatabase, Store } from "./log/store.ts";
 import type { VersionVector } from "./log/vector.ts";
 import { Maintenance } from "./merge/maintenance.ts";
 import { MergeScheduler, type MergeSource } from "./merge/scheduler.ts";
-import { addTotals, type Metrics, metricsOf, noCounters, noTotals } from "./metrics.ts";
+import { addTotals, countSlice, type Metrics, metricsOf, noCounters, noTotals } from "./metrics.ts";
 import type { MergeResult, StateMergeResult } from "./native.ts";
 import type { Options } from "./options.ts";
+import type { OrphanCounts } from "./orphans.ts";
 import type { ReplicaEvents } from "./replica-events.ts";
 import { warnAboutTables } from "./schema/warnings.ts";
 import { type Status, statusOf } from "./status.ts";
@@ -32,6 +36,7 @@ export class Replica implements AsyncDisposable {
   readonly #scheduler: MergeScheduler;
   readonly #maintenance: Maintenance;
   readonly #hub: Hub;
+  readonly #conflicts: Conflicts;
   readonly #sources = new Map<LinkHost, MergeSource>();
   readonly #onClosed: () => void;
   readonly #counters = noCounters();
@@ -58,9 +63,19 @@ export class Replica implements AsyncDisposable {
       this.#store.close();
       throw error;
     }
-    this.#scheduler = this.#makeScheduler();
+    this.#scheduler = new MergeScheduler(this.#store, {
+      clock: options.clock,
+      sliceMs: options.mergeSliceMs,
+      onSlice: (result) => this.#onSlice(result),
+      onError: (error) => this.#onMergeError(error),
+    });
     this.#maintenance = new Maintenance(options.clock, () => this.#scheduler.requestMaintenance());
     this.#hub = this.#makeHub();
+    this.#conflicts = new Conflicts(this.#store, {
+      clock: options.clock,
+      emit: (name, event) => this.#events.emit(name, event),
+      maintain: () => this.#scheduler.requestMaintenance(),
+    });
     if (options.watchFile && file !== "") {
       this.#unwatch = watchCommits(file, options.clock, () => this.#onBell());
     }
@@ -162,7 +177,28 @@ export class Replica implements AsyncDisposable {
     return statusOf(this.#store, this.#hub.liveLinks, {
       marks: this.#marks,
       cluster: this.cluster,
+      orphans: this.#conflicts.orphans,
     });
+  }
+
+  /** What is parked, withheld, refused or shown in violation of a constraint, a page at a time. */
+  conflicts(query: ConflictQuery = {}): Conflict[] {
+    return this.#conflicts.list(query);
+  }
+
+  /** Tries again, and tells whether the conflict is resolved. @throws IN_TRANSACTION */
+  retry(conflict: Conflict | string): boolean {
+    return this.#conflicts.retry(conflict);
+  }
+
+  /** Gives up, everywhere: see `docs/conflicts.md`. @throws CONFLICT_KEPT, IN_TRANSACTION */
+  discard(conflict: Conflict | string): void {
+    this.#conflicts.discard(conflict);
+  }
+
+  /** Counts rows whose foreign keys point nowhere, in slices, however large the tables are. */
+  orphans(): Promise<OrphanCounts> {
+    return this.#conflicts.lookForOrphans();
   }
 
   /** Counters since `attach`, from memory. */
@@ -172,24 +208,13 @@ export class Replica implements AsyncDisposable {
       ended: this.#totals,
       mergeSliceMsMax: this.#scheduler.sliceMsMax,
       mergeQueueBytes: this.#scheduler.queuedBytes,
+      conflicts: { ...this.#conflicts.counts },
     });
   }
 
-  on<Name extends keyof ReplicaEvents>(
-    name: Name,
-    listener: Listener<ReplicaEvents[Name]>,
-    options: { signal?: AbortSignal } = {},
-  ): () => void {
-    return this.#events.on(name, listener, options);
-  }
-
-  once<Name extends keyof ReplicaEvents>(
-    name: Name,
-    listener: Listener<ReplicaEvents[Name]>,
-    options: { signal?: AbortSignal } = {},
-  ): () => void {
-    return this.#events.once(name, listener, options);
-  }
+  /** Calls `listener` for every event until the returned function is called or `signal` aborts. */
+  readonly on: Emitter<ReplicaEvents>["on"] = (...event) => this.#events.on(...event);
+  readonly once: Emitter<ReplicaEvents>["once"] = (...event) => this.#events.once(...event);
 
   /**
    * Ends all links and stops merging; what came and was not merged is sent again next time. The
@@ -207,20 +232,12 @@ export class Replica implements AsyncDisposable {
   async #close(): Promise<void> {
     this.#unwatch?.();
     this.#maintenance.close();
+    this.#conflicts.close();
     await this.#hub.close();
     this.#scheduler.close();
     this.#waiters.rejectAll(closedError());
     this.#store.close();
     this.#onClosed();
-  }
-
-  #makeScheduler(): MergeScheduler {
-    return new MergeScheduler(this.#store, {
-      clock: this.#options.clock,
-      sliceMs: this.#options.mergeSliceMs,
-      onSlice: (result) => this.#onSlice(result),
-      onError: (error) => this.#onMergeError(error),
-    });
   }
 
   #makeHub(): Hub {
@@ -263,33 +280,26 @@ export class Replica implements AsyncDisposable {
 
   /** Tells links and listeners what the log has gained since they were told last. */
   #announce(): void {
-    const gained = this.#marks.some(
-      ({ peerId, held }) => held > (this.#announced.get(peerId) ?? 0),
-    );
-    if (!gained) return;
+    if (!grew(this.#marks, this.#announced)) return;
     const [self] = this.#marks;
     const told = this.#announced;
     const before = told.get(self?.peerId ?? 0) ?? 0;
     this.#announced = heldOf(this.#marks);
-    this.#hub.grew({
-      look: this.#marks.slice(1).some(({ peerId, held }) => held > (told.get(peerId) ?? 0)),
-    });
+    this.#hub.grew({ look: grew(this.#marks.slice(1), told) });
     if (self === undefined || self.held === before) return;
     this.#maintenance.noteCommits(self.held - before);
+    this.#conflicts.onCommit();
     this.#events.emit("commit", {
       token: formatToken({ peerId: self.peerId, sequence: self.held }),
     });
   }
 
   #onSlice(result: MergeResult): void {
-    this.#counters.mergedChangesets += result.changesets;
-    this.#counters.mergedPatches += result.patches;
-    this.#counters.lostPatches += result.lost;
-    this.#counters.parkedPatches += result.parked;
-    this.#counters.refusedChangesets += result.refused.length;
+    countSlice(this.#counters, result);
     this.#refreshMarks();
     this.#announce();
     for (const refused of result.refused) this.#events.emit("refused", refused);
+    this.#conflicts.onSlice(result);
     const { changesets, patches, lost, parked } = result;
     if (changesets > 0) this.#events.emit("merge", { changesets, patches, lost, parked });
     this.#waiters.check();
@@ -328,10 +338,9 @@ export class Replica implements AsyncDisposable {
     this.#waiters.check();
   }
 
-  #onStateMerged(link: LinkHost, { patches, lost, parked, complete }: StateMergeResult): void {
-    this.#counters.mergedPatches += patches;
-    this.#counters.lostPatches += lost;
-    this.#counters.parkedPatches += parked;
+  #onStateMerged(link: LinkHost, { complete, ...slice }: StateMergeResult): void {
+    countSlice(this.#counters, { ...slice, changesets: 0, refused: [] });
+    const { patches, lost, parked } = slice;
     this.#events.emit("merge", { changesets: 0, patches, lost, parked });
     if (!complete) return;
     this.#refreshMarks();
@@ -365,22 +374,13 @@ export class Replica implements AsyncDisposable {
     this.#waiters.check();
   }
 
-  /** A peer holds more of our own writes than this file does: the id belongs to a lost past. */
   #renewIdentity(link: LinkHost): void {
     if (this.#closing !== undefined) return;
     this.#refreshMarks();
     const [self] = this.#marks;
-    // Another process on the same file may just have committed.
-    const claimed = link.remoteHolds(self?.peerId ?? 0);
-    if (claimed > 0 && claimed <= (self?.held ?? 0)) return;
-    try {
-      this.#store.renewIdentity();
-    } catch (error) {
-      if (!(error instanceof ReplicaError)) throw error;
-      // Inside a user's transaction, or busy: the next attempt to link tries again.
-      this.#events.emit("error", { error });
-      return;
-    }
+    const renewed = renewIfLost(this.#store, self, link.remoteHolds(this.peerId));
+    if (renewed instanceof ReplicaError) this.#events.emit("error", { error: renewed });
+    if (renewed !== true) return;
     this.#refreshMarks();
     this.#hub.restartLinks("this peer has taken a new id");
     this.#events.emit("identity", { peerId: this.peerId });

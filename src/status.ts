@@ -1,5 +1,6 @@
 /** What an operator asks of a replica first. */
 import type { OriginMarks, Store } from "./log/store.ts";
+import type { OrphanCounts } from "./orphans.ts";
 import type { LinkHost } from "./sync/link-host.ts";
 
 export interface Status {
@@ -12,15 +13,21 @@ export interface Status {
   readonly links: { peerId: number; name: string; behind: number }[];
   readonly log: { rows: number; bytes: number };
   readonly clockCache: { entries: number; bytes: number };
+  /** Patches that wait, those of withheld rows included. */
   readonly parked: { table: string; reason: string; count: number }[];
+  /** Rows that are shown although a CHECK says no, or their foreign keys point nowhere. */
+  readonly violations: { table: string; reason: "check" | "foreign-key"; count: number }[];
+  /** When foreign keys were looked at last, wall time in ms; 0 if not yet. */
+  readonly orphansCheckedAtMs: number;
   readonly refused: number;
 }
 
 export function statusOf(
   store: Store,
   links: readonly LinkHost[],
-  { marks, cluster }: { marks: readonly OriginMarks[]; cluster: string },
+  parts: { marks: readonly OriginMarks[]; cluster: string; orphans: OrphanCounts },
 ): Status {
+  const { marks, cluster, orphans } = parts;
   const { peerId, logRows, logBytes, parked, refused } = store.status();
   const { clockCacheEntries, clockCacheBytes } = store.counters();
   return {
@@ -35,9 +42,23 @@ export function statusOf(
     })),
     log: { rows: logRows, bytes: logBytes },
     clockCache: { entries: clockCacheEntries, bytes: clockCacheBytes },
-    parked,
+    parked: parked.filter(({ reason }) => reason !== "check"),
+    violations: violationsOf(parked, orphans.counts),
+    orphansCheckedAtMs: orphans.checkedAtMs,
     refused,
   };
+}
+
+/** Marks of CHECK are kept with what is parked; orphans are counted by looking for them. */
+function violationsOf(
+  parked: readonly { table: string; reason: string; count: number }[],
+  orphans: readonly { table: string; count: number }[],
+): Status["violations"] {
+  const checks = parked.filter(({ reason }) => reason === "check");
+  return [
+    ...checks.map(({ table, count }) => ({ table, reason: "check" as const, count })),
+    ...orphans.map(({ table, count }) => ({ table, reason: "foreign-key" as const, count })),
+  ];
 }
 
 function behind(link: LinkHost, marks: readonly OriginMarks[]): number {

@@ -91,10 +91,11 @@ const layers = [
   ["index", "http"],
   ["attach"],
   ["replica"],
-  ["options", "metrics", "status", "closed"],
+  ["options", "metrics", "status", "closed", "conflicts"],
+  ["orphans", "identity"],
   ["sync", "merge", "backup"],
   ["token"],
-  ["schema", "log"],
+  ["schema", "log", "conflict", "replica-events"],
   ["native", "transport", "storage"],
 ];
 const logical = ["replica", "sync", "merge", "schema", "log", "transport", "http"];

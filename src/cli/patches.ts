@@ -2,13 +2,12 @@
 import { type Changeset, rangesOf } from "./changesets.ts";
 import { type Database, quoteName } from "./database.ts";
 import { formatTimestamp, wallMsOf } from "./timestamp.ts";
+import { toJsonValue, toLiteral } from "./values.ts";
 
 export interface PatchLine {
   readonly cells: string[];
   readonly json: unknown;
 }
-
-const shownCharactersMax = 60;
 
 /** Patches of `table` in these changesets, in the changesets' order. */
 export function patchesOf(
@@ -72,25 +71,4 @@ function toLine(patch: Patch, keys: readonly string[]): PatchLine {
 
 function pick(patch: Patch, names: readonly string[]): Record<string, unknown> {
   return Object.fromEntries(names.map((name) => [name, toJsonValue(patch[name])]));
-}
-
-/** JSON has no blobs, and its readers no integers over 53 bits: those become objects. */
-function toJsonValue(value: unknown): unknown {
-  if (value instanceof Uint8Array) return { blob: Buffer.from(value).toString("hex") };
-  if (typeof value !== "bigint") return value;
-  const number = Number(value);
-  return Number.isSafeInteger(number) ? number : { integer: value.toString() };
-}
-
-function toLiteral(value: unknown): string {
-  if (value instanceof Uint8Array) return `x'${shorten(Buffer.from(value).toString("hex"))}'`;
-  if (typeof value === "number" || typeof value === "bigint") return String(value);
-  if (typeof value !== "string") return "NULL";
-  // One patch, one line: control characters are shown as JSON would.
-  const printable = shorten(value).replace(/\p{Cc}/gu, (c) => JSON.stringify(c).slice(1, -1));
-  return `'${printable.replaceAll("'", "''")}'`;
-}
-
-function shorten(text: string): string {
-  return text.length <= shownCharactersMax ? text : `${text.slice(0, shownCharactersMax)}...`;
 }

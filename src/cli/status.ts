@@ -1,5 +1,7 @@
 /** `mergelite status`: what a file holds, without opening it for writing. */
+import type { Status } from "../status.ts";
 import { type Command, type CommandInput, jsonOption } from "./command.ts";
+import { findOrphans, type ListedConflict, listConflicts, printConflicts } from "./conflicts.ts";
 import { withReplicatedFile } from "./database.ts";
 import { exitCodes } from "./failure.ts";
 import { alignRows, formatCount, type Output, plural } from "./output.ts";
@@ -8,11 +10,16 @@ import { formatTimestamp, wallMsOf } from "./timestamp.ts";
 
 export const status: Command = {
   name: "status",
-  usage: "FILE",
+  usage: "FILE [--conflicts]",
   summary: "show what a file holds: peers, log, parked patches",
   description: `Shows the peer id of FILE, its replicated tables, its log, how far it holds and has merged
-every origin, and which patches are parked. Reads only: a running replica is not disturbed.`,
-  options: { json: jsonOption },
+every origin, which patches are parked, and which rows violate a constraint. With --conflicts
+these are listed, up to 1,000. Reads only: a running replica is not disturbed. Foreign keys are
+looked at row by row.`,
+  options: {
+    json: jsonOption,
+    conflicts: { type: "boolean", help: "list what is in conflict, one by one" },
+  },
   positionals: [1, 1],
   run: showStatus,
 };
@@ -25,25 +32,36 @@ interface FileStatus {
   /** This peer first. */
   readonly origins: { peerId: number; held: number; merged: number }[];
   readonly parked: { table: string; reason: string; count: number }[];
+  readonly violations: Status["violations"];
   readonly refused: number;
+  readonly conflicts?: ListedConflict[];
 }
 
 async function showStatus({ arguments: [file = ""], values, output }: CommandInput) {
   const found = await withReplicatedFile(file, (db, handle, native): FileStatus => {
     const { peerId, logRows, logBytes, timestamp, parked, refused } = native.status(handle);
     const newest = wallMsOf(timestamp);
+    const tables = native.tables(handle);
+    const orphans = findOrphans(native, handle, tables);
     return {
       file,
       peerId,
-      tables: native.tables(handle).map((table) => ({ table, rows: countRows(db, table) })),
+      tables: tables.map((table) => ({ table, rows: countRows(db, table) })),
       log: {
         changesets: logRows,
         bytes: logBytes,
         newest: newest === undefined ? null : new Date(newest).toISOString(),
       },
       origins: originsOf(native.vector(handle)),
-      parked,
+      parked: parked.filter(({ reason }) => reason !== "check"),
+      violations: [
+        ...parked
+          .filter(({ reason }) => reason === "check")
+          .map(({ table, count }) => ({ table, reason: "check" as const, count })),
+        ...orphans.counts.map((one) => ({ ...one, reason: "foreign-key" as const })),
+      ],
       refused,
+      ...(values.flag("conflicts") ? { conflicts: listConflicts(native, handle, orphans) } : {}),
     };
   });
   if (values.flag("json")) output.document(found);
@@ -61,7 +79,7 @@ function originsOf(triples: Float64Array): FileStatus["origins"] {
 }
 
 function print(
-  { peerId, tables, log, origins, parked, refused }: FileStatus,
+  { peerId, tables, log, origins, parked, violations, refused, conflicts }: FileStatus,
   output: Output,
 ): void {
   const block = (title: string, rows: (string | number)[][]) => {
@@ -95,5 +113,12 @@ function print(
       ? [["none"]]
       : parked.map(({ table, reason, count }) => [table, count, `waiting for: ${reason}`]),
   );
+  if (violations.length > 0) {
+    block(
+      "rows",
+      violations.map(({ table, reason, count }) => [table, count, `in violation of: ${reason}`]),
+    );
+  }
   if (refused > 0) block("refused", [[formatCount(refused)]]);
+  if (conflicts !== undefined) printConflicts(conflicts, output);
 }

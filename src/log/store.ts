@@ -7,7 +7,9 @@ import {
   extensionPath,
   type Handle,
   type MergeResult,
+  type NativeConflict,
   native,
+  type OrphanPage,
   type StateChunk,
   type StateMergeResult,
 } from "../native.ts";
@@ -169,6 +171,52 @@ export class Store {
     return call(() => native.counters(this.#handle));
   }
 
+  conflicts(query: {
+    after?: number;
+    limit?: number;
+    table?: string;
+    reason?: string;
+    id?: number;
+  }): NativeConflict[] {
+    const { after = 0, limit = 1, table = "", reason = "", id = 0 } = query;
+    return call(() => native.conflicts(this.#handle, after, limit, table, reason, id));
+  }
+
+  refused(
+    after: { origin: number; sequence: number },
+    limit: number,
+  ): ReturnType<typeof native.refused> {
+    return call(() => native.refused(this.#handle, after.origin, after.sequence, limit));
+  }
+
+  waiting(): ReturnType<typeof native.waiting> {
+    return call(() => native.waiting(this.#handle));
+  }
+
+  orphans(
+    table: string,
+    afterKey: Uint8Array,
+    { budgetMs, limit }: { budgetMs: number; limit: number },
+  ): OrphanPage {
+    return call(() => native.orphans(this.#handle, table, afterKey, budgetMs, limit));
+  }
+
+  retry(id: number): MergeResult {
+    return call(() => native.retry(this.#handle, id));
+  }
+
+  discard(id: number): MergeResult {
+    return call(() => native.discard(this.#handle, id));
+  }
+
+  discardRefused(origin: number, sequence: number): void {
+    call(() => native.discardRefused(this.#handle, origin, sequence));
+  }
+
+  deleteRow(table: string, encodedKey: Uint8Array): void {
+    call(() => native.deleteRow(this.#handle, table, encodedKey));
+  }
+
   digestRows(
     table: string,
     afterKey: Uint8Array,
@@ -200,6 +248,11 @@ function pairs(flat: Float64Array): VersionVector {
 /** What peers are told: the sequences held. */
 export function heldOf(marks: readonly OriginMarks[]): VersionVector {
   return new Map(marks.filter((mark) => mark.held > 0).map((mark) => [mark.peerId, mark.held]));
+}
+
+/** Whether any origin has more than was told. */
+export function grew(marks: readonly OriginMarks[], told: VersionVector): boolean {
+  return marks.some(({ peerId, held }) => held > (told.get(peerId) ?? 0));
 }
 
 /** The native core throws plain errors with a code and a hint. */

@@ -194,7 +194,9 @@ export class MergeScheduler {
 
   #report(result: MergeResult): void {
     if (result.resumeAtMs > 0) this.#resumeAt(result.resumeAtMs);
-    if (result.changesets > 0 || result.refused.length > 0) this.#options.onSlice(result);
+    const { changesets, refused, conflicts, resolved, resumeAtMs } = result;
+    const told = refused.length + conflicts.length + resolved.length;
+    if (changesets > 0 || told > 0 || resumeAtMs > 0) this.#options.onSlice(result);
   }
 
   /** A changeset whose clock is ahead waits for its time. */

@@ -241,6 +241,31 @@ describe("status", () => {
     expect(text).toMatch(/^parked {3}none$/m);
   });
 
+  test("lists conflicts when it is asked to", async () => {
+    const schema =
+      "CREATE TABLE p (id INTEGER PRIMARY KEY); CREATE TABLE t (id INTEGER PRIMARY KEY, u TEXT UNIQUE, p REFERENCES p)";
+    const [a, b] = [database(schema), database(schema)];
+    for (const file of [a, b]) await succeed("init", file);
+    execute(a, "INSERT INTO t VALUES (1, 'x', NULL)");
+    execute(b, "PRAGMA foreign_keys = OFF; INSERT INTO t VALUES (2, 'x', NULL), (3, 'y', 7)");
+    await succeed("sync", a, b);
+    const status = parse<Record<string, unknown>>(
+      await succeed("status", a, "--conflicts", "--json"),
+    );
+    expect(status).toMatchObject({
+      parked: [{ table: "t", reason: "unique", count: 1 }],
+      violations: [{ table: "t", reason: "foreign-key", count: 1 }],
+      conflicts: [
+        { table: "t", reason: "unique", key: { id: 2 }, values: { u: "x", p: null } },
+        { table: "t", reason: "foreign-key", key: { id: 3 }, values: { p: 7 } },
+      ],
+    });
+    const text = await succeed("status", a, "--conflicts");
+    expect(text).toMatch(/^rows {5}t {2}1 {2}in violation of: foreign-key$/m);
+    expect(text).toMatch(/^t {2}unique {7}\d+\.\d+ {2}id = 2 {2}u = 'x', p = NULL {2}UNIQUE/m);
+    expect(text).toMatch(/^t {2}foreign-key .* id = 3 {2}p = 7 {13,}p has no such row$/m);
+  });
+
   test("does not write the file", async () => {
     const file = await replicated();
     const before = readFileSync(file);
