@@ -88,7 +88,7 @@ int LogVanishedRows(Connection* connection, Table* table, SliceWriter* writer) {
     BindKey(&table->exists, key.data(), key.size());
     const int found = table->exists.Step();
     if (found == SQLITE_ROW) {
-      table->exists.Reset();
+      rc = connection->Check(table->exists.Reset());
       continue;
     }
     if (found != SQLITE_OK) return connection->Check(found);

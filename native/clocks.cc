@@ -93,8 +93,8 @@ int FoldRun(Connection* connection, Table* table, const Sorted* begin, const Sor
   std::vector<Value>& values = connection->merge->key_scratch;
   values.resize(table->shape->keys.size() + 1);
   FoldFeed feed(begin, end, &values);
-  rc = BindFeed(&table->clock_write, 1, &feed);
-  return rc == SQLITE_OK ? connection->Check(table->clock_write.Run()) : rc;
+  BindFeed(&table->clock_write, 1, &feed);
+  return connection->Check(table->clock_write.Run());
 }
 
 }  // namespace
@@ -313,8 +313,9 @@ int FoldEverything(Connection* connection) {
   if (connection->merge == nullptr) connection->merge = std::make_unique<MergeState>();
   Clocks& clocks = connection->merge->clocks;
   const int settled = clocks.SettleDoubt(connection);
-  if (settled != SQLITE_OK) return settled;
+  // Also when that failed: what it read so far is as unsure.
   clocks.Doubt();
+  if (settled != SQLITE_OK) return settled;
   const int looked = LookForParked(connection);
   if (looked != SQLITE_OK) return looked;
   const Deadline never(connection, 1e15);

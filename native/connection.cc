@@ -96,6 +96,14 @@ int Connection::Check(int rc) {
   return rc;
 }
 
+void Connection::EnforceChecks() {
+  constexpr int kTriesMax = 1000;
+  for (int tries = 0; tries < kTriesMax; tries++) {
+    const char* sql = "PRAGMA ignore_check_constraints = OFF";
+    if (api->exec(db, sql, nullptr, nullptr, nullptr) == SQLITE_OK) return;
+  }
+}
+
 int Connection::Fail(const char* code, const char* message, const char* hint) {
   error.code = code;
   error.message = Text(message);

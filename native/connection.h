@@ -80,6 +80,10 @@ struct Connection {
   int Fail(const char* code, const Text& message, const char* hint = "") {
     return Fail(code, message.c_str(), hint);
   }
+  // CHECK constraints are the user's. Turning them on again fails only when there is no memory to
+  // compile six words; then it is tried until there is some.
+  int IgnoreChecks() { return Execute("PRAGMA ignore_check_constraints = ON"); }
+  void EnforceChecks();
   // Ends what this library began. SQLite may have done so itself when a statement failed.
   void Rollback() {
     if (InTransaction()) api->exec(db, "ROLLBACK", nullptr, nullptr, nullptr);

@@ -95,6 +95,7 @@ struct Functions {
     Span clocks[2];
     for (int i = 0; i < 2; i++) {
       const auto* data = static_cast<const uint8_t*>(api()->value_blob(argv[i]));
+      if (data == nullptr) return api()->result_error_nomem(context);
       clocks[i] = {data, static_cast<size_t>(api()->value_bytes(argv[i]))};
     }
     const Span joined = JoinEncodedClocks(&Of(context)->connection, clocks[0], clocks[1]);

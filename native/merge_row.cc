@@ -168,6 +168,7 @@ class RowMerge {
     int rc = PrepareReadRow(connection_, table_);
     if (rc != SQLITE_OK) return rc;
     BindKey(&table_->read_row, patch_.key, table_->shape->keys.size());
+    const ResetAtEnd reset(&table_->read_row);
     rc = table_->read_row.Step();
     if (rc != SQLITE_ROW) return connection_->Check(rc);
     for (size_t i = 0; i < table_->column_ids.size(); i++) {

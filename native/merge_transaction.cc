@@ -12,6 +12,9 @@ namespace {
 int Abandon(Connection* connection, int rc) {
   connection->merge->parked_loads = UINT64_MAX;
   connection->merge->doubts.clear();
+  // What was tried again was undone, too.
+  connection->merge->retried_version = -1;
+  connection->merge->retried_id = 0;
   connection->merge->clocks.Forget(connection);
   connection->log.Invalidate();
   connection->log.ReloadAfterRollback(connection);

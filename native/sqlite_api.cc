@@ -11,6 +11,7 @@ int Statement::Prepare(const Api* api, sqlite3* db, const char* sql) {
 void Statement::Finalize() {
   if (stmt_ != nullptr) api_->finalize(stmt_);
   stmt_ = nullptr;
+  failure_ = SQLITE_OK;
 }
 
 int Statement::Bytes(int index, Span value) {

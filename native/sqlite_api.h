@@ -82,6 +82,18 @@ class Statement {
   int failure_ = SQLITE_OK;
 };
 
+// Ends a statement that gave a row, however its reader goes on.
+class ResetAtEnd {
+ public:
+  explicit ResetAtEnd(Statement* statement) : statement_(statement) {}
+  ~ResetAtEnd() { statement_->Reset(); }
+  ResetAtEnd(const ResetAtEnd&) = delete;
+  ResetAtEnd& operator=(const ResetAtEnd&) = delete;
+
+ private:
+  Statement* statement_;
+};
+
 // Appends the value of an SQL function's argument, encoded; false when there is no memory for it.
 [[nodiscard]] bool AppendSqlValue(const Api* api, Bytes* out, sqlite3_value* value, bool utf16);
 

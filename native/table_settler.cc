@@ -211,8 +211,8 @@ class TableSettler {
     AppendKeyNames(&upsert, shape);
     Statement insert;
     int rc = PrepareInsert(row, image, upsert.c_str(), &insert);
-    if (rc == SQLITE_OK) rc = connection_->Execute("PRAGMA ignore_check_constraints = ON");
     if (rc == SQLITE_OK) rc = connection_->Execute("SAVEPOINT _mergelite_probe");
+    if (rc == SQLITE_OK) rc = connection_->IgnoreChecks();
     if (rc != SQLITE_OK) return rc;
     const int step = insert.Step();
     std::vector<Value> key(shape.keys.size());
@@ -223,8 +223,10 @@ class TableSettler {
     Bytes identity;
     if (step == SQLITE_ROW) IdentityOf(shape, key.data(), &identity);
     if (identity.span() == row.identity.span()) encoded_key->Clear();
-    insert.Reset();
-    connection_->Execute("PRAGMA ignore_check_constraints = OFF");
+    rc = insert.Reset();
+    connection_->EnforceChecks();
+    // The failed step says it once more.
+    if (step == SQLITE_ROW && rc != SQLITE_OK) return connection_->Check(rc);
     rc = connection_->Execute("ROLLBACK TO _mergelite_probe");
     if (rc == SQLITE_OK) rc = connection_->Execute("RELEASE _mergelite_probe");
     if (rc != SQLITE_OK || step == SQLITE_ROW || (step & 0xff) == SQLITE_CONSTRAINT) return rc;

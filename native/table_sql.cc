@@ -86,8 +86,10 @@ int PrepareClocks(Connection* connection, Table* table) {
     read << " = feed.v" << i;
   }
   int rc = connection->Prepare(&table->clock_read, read.c_str());
-  if (rc == SQLITE_OK) rc = BindFeed(&table->clock_read, 1, &table->clock_key);
   if (rc != SQLITE_OK) return rc;
+  rc = connection->Check(BindFeed(&table->clock_read, 1, &table->clock_key));
+  // Without its feed it is of no use to the next caller.
+  if (rc != SQLITE_OK) return table->clock_read.Finalize(), rc;
   Text write("INSERT INTO ");
   AppendClockName(&write, *table);
   write << " (";

@@ -79,14 +79,13 @@ int Unmark(Connection* connection, const Table& table, Span identity) {
 }
 
 int RunWithoutChecks(Connection* connection, Statement* statement, int* code, Text* message) {
-  int rc = connection->Execute("PRAGMA ignore_check_constraints = ON");
+  int rc = connection->IgnoreChecks();
   if (rc != SQLITE_OK) return rc;
   rc = statement->Run();
   *code = connection->api->extended_errcode(connection->db);
   message->Clear();
   *message << connection->api->errmsg(connection->db);
-  connection->api->exec(connection->db, "PRAGMA ignore_check_constraints = OFF", nullptr, nullptr,
-                        nullptr);
+  connection->EnforceChecks();
   return rc;
 }
 

@@ -57,6 +57,7 @@ int WithholdRow(Connection* connection, Table* table, const Parking& parking, co
   if (rc == SQLITE_OK) rc = PrepareRemove(connection, table);
   if (rc != SQLITE_OK) return rc;
   BindKey(&table->read_row, key, table->shape->keys.size());
+  const ResetAtEnd reset(&table->read_row);
   rc = table->read_row.Step();
   if (rc != SQLITE_ROW) return connection->Check(rc);
   Bytes patch;

@@ -11,6 +11,7 @@ import {
   type RawReplica,
   recordsOf,
 } from "../support/replica.ts";
+import { transferState, trimAll } from "../support/state.ts";
 import { attachSubject, nowMs } from "./stage.ts";
 
 export interface Subject {
@@ -26,21 +27,23 @@ export interface Scenario {
   /** The extension is not loaded yet, or the file has been detached afterwards. */
   attached?: false;
   detaches?: true;
+  /** Half of it done, the tables hold more than the log. */
+  partial?: true;
   remotely?: string | ((remote: RawReplica) => void);
   prepare?: (subject: RawReplica, remote: RawReplica) => void;
   act: (subject: Subject) => void;
 }
 
 /** SQL that the user runs. An explicit transaction is rolled back by whoever began it. */
+function execute(db: Database.Database, text: string): void {
+  try {
+    db.exec(text);
+  } finally {
+    if (db.inTransaction) db.exec("ROLLBACK");
+  }
+}
 function sql(name: string, text: string, more: Partial<Scenario> = {}): Scenario {
-  const act = ({ db }: Subject) => {
-    try {
-      db.exec(text);
-    } finally {
-      if (db.inTransaction) db.exec("ROLLBACK");
-    }
-  };
-  return { name, act, ...more };
+  return { name, act: ({ db }) => execute(db, text), ...more };
 }
 
 function handle({ replica }: Subject): number {
@@ -264,11 +267,36 @@ const schemaChanges: Scenario[] = [
   {
     name: "make a table anew",
     act({ db, replica }) {
-      db.exec(
-        "DROP TABLE IF EXISTS word; CREATE TABLE word (k TEXT COLLATE NOCASE PRIMARY KEY, v) WITHOUT ROWID; INSERT INTO word VALUES ('One', 11)",
+      execute(
+        db,
+        "BEGIN; DROP TABLE word; CREATE TABLE word (k TEXT COLLATE NOCASE PRIMARY KEY, v) WITHOUT ROWID; INSERT INTO word VALUES ('One', 11); COMMIT",
       );
-      if (replica !== undefined) native.replicate(replica.handle, "word");
+      if (replica !== undefined) maintainSome(replica);
     },
+  },
+  {
+    name: "trim the log",
+    remotely: changes,
+    prepare: (subject, remote) => {
+      pull(remote, subject);
+      subject.db.exec("UPDATE item SET a = 'mine'; UPDATE word SET v = 8");
+    },
+    act: (subject) => trimAll({ ...subject.remote, handle: handle(subject) }),
+  },
+  {
+    name: "take state over",
+    remotely: (remote) => {
+      remote.db.exec(changes);
+      trimAll(remote);
+    },
+    prepare: ({ db }) => db.exec("UPDATE item SET a = 'mine'; DELETE FROM item WHERE id = 2"),
+    partial: true,
+    act: ({ remote, replica }) => replica && transferState(remote, replica, { bytesMax: 300 }),
+  },
+  {
+    name: "give state",
+    prepare: ({ db }) => db.exec(changes),
+    act: (subject) => native.readState(handle(subject), new Uint8Array(), 1 << 19, patiently),
   },
   { name: "detach", detaches: true, act: (subject) => native.detach(handle(subject)) },
 ];
