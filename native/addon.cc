@@ -4,8 +4,8 @@
 #include "addon_conflicts.h"
 #include "addon_state.h"
 #include "addon_values.h"
+#include "addon_verify.h"
 #include "connection.h"
-#include "digest.h"
 #include "identity.h"
 #include "merge.h"
 #include "replication.h"
@@ -264,44 +264,6 @@ napi_value Count(napi_env env, napi_callback_info info) {
       .Set("localPatches", connection->counters.local_patches);
 }
 
-napi_value Digest(napi_env env, napi_callback_info info) {
-  Call call(env, info);
-  Connection* connection = call.Find();
-  if (connection == nullptr) return nullptr;
-  const Span sums = call.View(4);
-  DigestPage page;
-  const int rc = DigestRows(connection, call.String(1).c_str(), call.View(2), call.Real(3),
-                            reinterpret_cast<uint64_t*>(const_cast<uint8_t*>(sums.data)),
-                            sums.size / 8, &page);
-  if (call.Failed(connection, rc)) return nullptr;
-  return Object(env)
-      .Set("rows", page.rows)
-      .Set("lastKey", Buffer(env, page.last_key.span()))
-      .Flag("done", page.done);
-}
-
-napi_value Bucket(napi_env env, napi_callback_info info) {
-  Call call(env, info);
-  Connection* connection = call.Find();
-  if (connection == nullptr) return nullptr;
-  DigestPage page;
-  std::vector<DigestRow> rows;
-  const uint64_t buckets = call.Integer(4);
-  const int rc = DigestBucket(connection, call.String(1).c_str(), call.View(2), call.Real(3),
-                              buckets == 0 ? 1 : buckets, call.Integer(5), &rows, &page);
-  if (call.Failed(connection, rc)) return nullptr;
-  napi_value list = Array(env);
-  for (const DigestRow& row : rows) {
-    napi_value hash;
-    napi_create_bigint_uint64(env, row.hash, &hash);
-    Push(env, list, Object(env).Set("key", String(env, row.key.span())).Set("hash", hash));
-  }
-  return Object(env)
-      .Set("rows", list)
-      .Set("lastKey", Buffer(env, page.last_key.span()))
-      .Flag("done", page.done);
-}
-
 napi_value SetClock(napi_env env, napi_callback_info info) {
   Call call(env, info);
   Connection* connection = call.Find();
@@ -352,8 +314,6 @@ NAPI_MODULE_INIT(/* napi_env env, napi_value exports */) {
       {"shapeHash", ShapeHash},
       {"status", Status},
       {"counters", Count},
-      {"digestRows", Digest},
-      {"digestBucket", Bucket},
       {"setClock", SetClock},
       {"setSeed", SetSeed},
       {"setDriftMax", SetDrift},
@@ -365,5 +325,6 @@ NAPI_MODULE_INIT(/* napi_env env, napi_value exports */) {
   }
   AddStateFunctions(env, exports);
   AddConflictFunctions(env, exports);
+  AddVerifyFunctions(env, exports);
   return exports;
 }

@@ -147,7 +147,7 @@ class Call {
   napi_env env;
 
  private:
-  static constexpr size_t kMax = 6;
+  static constexpr size_t kMax = 8;
   napi_value argv_[kMax];
 };
 

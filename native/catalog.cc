@@ -196,6 +196,18 @@ int Catalog::Describe(Connection* connection, Table* table) {
   rc = query.Step();
   if (rc != SQLITE_ROW) return connection->Check(rc);
   table->clocks_empty = query.ColumnInteger(0) != 0;
+  Text ranges("_mergelite_ranges_");
+  ranges << table->name;
+  Statement lookup;
+  rc = connection->Check(lookup.Prepare(
+      connection->api, connection->db,
+      "SELECT EXISTS (SELECT 1 FROM main.sqlite_schema WHERE type = 'table' AND lower(name) = "
+      "lower(?1))"));
+  if (rc != SQLITE_OK) return rc;
+  lookup.String(1, ranges.span());
+  rc = lookup.Step();
+  if (rc != SQLITE_ROW) return connection->Check(rc);
+  table->has_ranges = lookup.ColumnInteger(0) != 0;
   table->checked_version = schema_version_;
   return SQLITE_OK;
 }

@@ -67,7 +67,8 @@ struct Table {
   bool has_unique_indexes = false;
   bool binary_key = true;  // equal keys are equal values
   bool clocks_empty = false;
-  bool settle = false;  // withheld rows may have become fit to show
+  bool has_ranges = false;  // digests of its rows are kept, see ranges.h
+  bool settle = false;      // withheld rows may have become fit to show
   // Of the shape's columns that are NOT NULL: the default that is written for NULL, as SQL.
   std::vector<Text> null_defaults;
 

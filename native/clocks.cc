@@ -5,6 +5,7 @@
 #include "connection.h"
 #include "merge.h"
 #include "parked.h"
+#include "ranges.h"
 #include "table_sql.h"
 
 namespace mergelite {
@@ -92,6 +93,11 @@ int FoldRun(Connection* connection, Table* table, const Sorted* begin, const Sor
   if (rc != SQLITE_OK) return rc;
   std::vector<Value>& values = connection->merge->key_scratch;
   values.resize(table->shape->keys.size() + 1);
+  if (table->has_ranges) {
+    FoldFeed keys(begin, end, &values);
+    rc = TouchRanges(connection, table, &keys);
+    if (rc != SQLITE_OK) return rc;
+  }
   FoldFeed feed(begin, end, &values);
   BindFeed(&table->clock_write, 1, &feed);
   return connection->Check(table->clock_write.Run());

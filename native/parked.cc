@@ -6,6 +6,7 @@
 #include "connection.h"
 #include "ledger.h"
 #include "merge_scope.h"
+#include "ranges.h"
 #include "violations.h"
 
 namespace mergelite {
@@ -199,7 +200,8 @@ int UnparkWithheld(Connection* connection, const Table& table, Span identity) {
   if (rc != SQLITE_OK) return rc;
   merge.unpark_withheld.String(1, table.name.span());
   merge.unpark_withheld.Bytes(2, identity);
-  return connection->Check(merge.unpark_withheld.Run());
+  rc = connection->Check(merge.unpark_withheld.Run());
+  return rc == SQLITE_OK ? TouchAllRanges(connection, table) : rc;
 }
 
 int ChangeReason(Connection* connection, const Table& table, const Parking& parking) {

@@ -4,6 +4,7 @@
 #include "clocks.h"
 #include "connection.h"
 #include "merge.h"
+#include "ranges.h"
 #include "table_sql.h"
 #include "triggers.h"
 
@@ -149,9 +150,11 @@ bool SameKey(const Shape& a, const Shape& b) {
 int ForgetRows(Connection* connection, const Text& table) {
   Text clocks("_mergelite_clock_");
   clocks << table;
-  Text sql("DROP TABLE IF EXISTS main.");
+  Text ranges, sql("DROP TABLE IF EXISTS main.");
+  AppendRangesName(&ranges, table);
   // Its id is never given again: row clocks in memory still carry it.
   sql.Name(clocks.c_str())
+      << "; DROP TABLE IF EXISTS " << ranges
       << "; UPDATE main._mergelite_tables SET name = '(' || id || ') ' || name, "
          "active = 0 WHERE name = ";
   sql.Literal(table.c_str());

@@ -1,6 +1,7 @@
 #include "withheld.h"
 
 #include "connection.h"
+#include "ranges.h"
 #include "table_sql.h"
 
 namespace mergelite {
@@ -78,7 +79,8 @@ int WithholdRow(Connection* connection, Table* table, const Parking& parking, co
   rc = Park(connection, {origin, 0, clock.life}, *table->shape, parking, patch.span());
   if (rc != SQLITE_OK) return rc;
   BindKey(&table->remove, key, table->shape->keys.size());
-  return connection->Check(table->remove.Run());
+  rc = connection->Check(table->remove.Run());
+  return rc == SQLITE_OK ? TouchAllRanges(connection, *table) : rc;
 }
 
 int SettleWithheld(Connection* connection) {

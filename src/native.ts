@@ -217,23 +217,43 @@ export interface Binding {
   status(handle: Handle): NativeStatus;
   /** From memory only. */
   counters(handle: Handle): NativeCounters;
-  /** Digests of a table's rows by bucket of the key's hash: see `docs/protocol.md`. */
-  digestRows(
+  /**
+   * Digests of the key range from `from` up to, and without, `to` (encoded; empty is no bound), in
+   * at most `parts` parts of about as many rows each: in one when it cannot be cut. `order`: peers
+   * with the same number sort the table's keys the same way.
+   */
+  ranges(
     handle: Handle,
     table: string,
-    afterKey: Uint8Array,
+    from: Uint8Array,
+    to: Uint8Array,
+    parts: number,
     budgetMs: number,
-    sums: BigUint64Array,
-  ): { rows: number; lastKey: Uint8Array; done: boolean };
-  /** Keys (as SQL literals) and row hashes of one bucket, from `afterKey` on. */
-  digestBucket(
+  ): {
+    busy: boolean;
+    more: boolean;
+    order: bigint;
+    parts: { from: Uint8Array; to: Uint8Array; rows: number; digest: bigint }[];
+  };
+  /** Keys (as SQL literals) and hashes of a range's rows, from or after `from` on. */
+  rangeRows(
     handle: Handle,
     table: string,
-    afterKey: Uint8Array,
+    from: Uint8Array,
+    to: Uint8Array,
+    after: 0 | 1,
+    limit: number,
     budgetMs: number,
-    buckets: number,
-    bucket: number,
-  ): { rows: { key: string; hash: bigint }[]; lastKey: Uint8Array; done: boolean };
+  ): {
+    busy: boolean;
+    more: boolean;
+    order: bigint;
+    rows: { key: string; hash: bigint }[];
+    lastKey: Uint8Array;
+    done: boolean;
+  };
+  /** Has the digests of a table made anew when they are asked for. True: busy, call again. */
+  doubtRanges(handle: Handle, table: string): boolean;
   /**
    * Replaces the wall clock of a connection by a fixed reading in ms; 0 puts it back. Budgets then
    * count a millisecond for every look at the clock, so that slices are the same in every run. For

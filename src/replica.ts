@@ -154,16 +154,23 @@ export class Replica implements AsyncDisposable {
   }
 
   /**
-   * Compares every replicated table with a linked peer's, row by row, by digests.
+   * Compares every replicated table with a linked peer's: rows and their stamps, by digests of key
+   * ranges. Reads what was written since the last time only, unless `deep`. Lists `limit` (100)
+   * differences.
    * @throws NOT_LINKED, LINK_CLOSED
    */
   async verify(
     peerId?: number,
-    { signal, limit = 100 }: { signal?: AbortSignal; limit?: number } = {},
+    {
+      signal,
+      limit = 100,
+      deep = false,
+    }: { signal?: AbortSignal; limit?: number; deep?: boolean } = {},
   ): Promise<Verification> {
     this.#assertOpen();
     const ask = this.#hub.asker(peerId, signal);
-    return verifyTables(this.#store, this.tables(), { ask, limit });
+    const { clock } = this.#options;
+    return verifyTables(this.#store, this.tables(), { ask, limit, deep, clock, signal });
   }
 
   /** Looks now for commits of other connections to the file, for where `watchFile` cannot. */

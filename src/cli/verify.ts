@@ -16,9 +16,11 @@ export const verify: Command = {
   summary: "compare the rows of two peers",
   description: `Compares the rows of every replicated table with another file, or with the peer at URL, and
 lists the first differences. Exits with 1 when there are any. Two files are read as they
-are and not written; with a running peer, changes are exchanged first, then digests.`,
+are and not written; with a running peer, changes are exchanged first, then digests of key
+ranges, which both keep: only what was written since the last time is read again.`,
   options: {
     limit: { type: "string", value: "N", help: "how many differences to list (default 20)" },
+    deep: { type: "boolean", help: "with a URL: read every row again" },
     cluster: clusterOption,
     timeout: timeoutOption,
     ...credentialOptions,
@@ -70,7 +72,7 @@ async function verifyUrl(
       output.progress("exchanging changes");
       await replica.synced({ signal });
       output.progress("comparing");
-      return replica.verify(peerId, { signal, limit });
+      return replica.verify(peerId, { signal, limit, deep: values.flag("deep") });
     }),
   );
 }

@@ -32,6 +32,11 @@ export interface OriginMarks {
   readonly merged: number;
 }
 
+interface KeyBounds {
+  readonly from: Uint8Array;
+  readonly to: Uint8Array;
+}
+
 export class Store {
   readonly #handle: Handle;
   readonly #descriptorsByHash = new Map<string, Uint8Array>();
@@ -217,24 +222,27 @@ export class Store {
     call(() => native.deleteRow(this.#handle, table, encodedKey));
   }
 
-  digestRows(
+  ranges(
     table: string,
-    afterKey: Uint8Array,
+    { from, to }: KeyBounds,
+    parts: number,
     budgetMs: number,
-    sums: BigUint64Array,
-  ): ReturnType<typeof native.digestRows> {
-    return call(() => native.digestRows(this.#handle, table, afterKey, budgetMs, sums));
+  ): ReturnType<typeof native.ranges> {
+    return call(() => native.ranges(this.#handle, table, from, to, parts, budgetMs));
   }
 
-  digestBucket(
+  rangeRows(
     table: string,
-    afterKey: Uint8Array,
+    { from, to, after }: KeyBounds & { after: boolean },
+    limit: number,
     budgetMs: number,
-    { buckets, bucket }: { buckets: number; bucket: number },
-  ): ReturnType<typeof native.digestBucket> {
-    return call(() =>
-      native.digestBucket(this.#handle, table, afterKey, budgetMs, buckets, bucket),
-    );
+  ): ReturnType<typeof native.rangeRows> {
+    const exclusive = after ? 1 : 0;
+    return call(() => native.rangeRows(this.#handle, table, from, to, exclusive, limit, budgetMs));
+  }
+
+  doubtRanges(table: string): boolean {
+    return call(() => native.doubtRanges(this.#handle, table));
   }
 }
 

@@ -14,7 +14,7 @@ import { createIntake, plan, planDueMs } from "./intake.ts";
 import type { LinkConfig } from "./link.ts";
 import { type LinkEnd, LinkHost, type LinkOwner } from "./link-host.ts";
 import type { StateMessage } from "./protocol-state.ts";
-import type { Bucket, Digest, VerifyMessage } from "./protocol-verify.ts";
+import type { VerifyAnswer, VerifyMessage } from "./protocol-verify.ts";
 import { ReadCache } from "./read-cache.ts";
 import { StateReceiver } from "./state-receive.ts";
 import { StateSender } from "./state-send.ts";
@@ -50,13 +50,16 @@ export interface Connection {
   close(): Promise<void>;
 }
 
+/** How long an answer to a question of `verify` may take before it is asked again. */
+const askAgainMs = 5_000;
+
 export class Hub {
   readonly #store: Store;
   readonly #owner: HubOwner;
   readonly #options: HubOptions;
   readonly #links = new Map<number, LinkHost>();
   readonly #connections = new Set<Connection>();
-  readonly #asked = new Map<number, [stop: (answer?: Digest | Bucket) => void, link: LinkHost]>();
+  readonly #asked = new Map<number, [stop: (answer?: VerifyAnswer) => void, link: LinkHost]>();
   readonly #intake = createIntake();
   readonly #reads = new ReadCache((range) => this.#store.readLog(range));
   /** What the links know to be held; a new one begins with all of it. */
@@ -165,7 +168,7 @@ export class Hub {
     return (message) =>
       new Promise((resolve, reject) => {
         const requestId = this.#nextRequestId++;
-        const stop = (answer?: Digest | Bucket) => {
+        const stop = (answer?: VerifyAnswer) => {
           this.#asked.delete(requestId);
           signal?.removeEventListener("abort", abort);
           if (answer !== undefined) resolve(answer);
@@ -181,8 +184,14 @@ export class Hub {
         }
         signal?.addEventListener("abort", abort, { once: true });
         this.#asked.set(requestId, [stop, link]);
-        const nowMs = this.#options.clock.now();
-        link.input({ type: "verify", message: { ...message, requestId }, nowMs });
+        const { clock } = this.#options;
+        // Messages may be lost; a question may be asked, and answered, twice.
+        const send = () => {
+          if (!this.#asked.has(requestId)) return;
+          link.input({ type: "verify", message: { ...message, requestId }, nowMs: clock.now() });
+          clock.setTimer(askAgainMs, send);
+        };
+        send();
       });
   }
 
@@ -317,13 +326,12 @@ export class Hub {
   }
 
   #onVerify(link: LinkHost, message: VerifyMessage): void {
-    if (message.kind === "digest" || message.kind === "bucket") {
+    if (message.kind === "ranges" || message.kind === "rows") {
       this.#asked.get(message.requestId)?.[0](message);
       return;
     }
-    answerVerify(this.#store, message).then(
+    answerVerify(this.#store, message, this.#options.clock).then(
       (answer) => {
-        if (answer === undefined) return;
         link.input({ type: "verify", message: answer, nowMs: this.#options.clock.now() });
       },
       (error: unknown) => {

@@ -1,80 +1,111 @@
 /**
- * Messages of `verify`: two replicas compare digests of a table's rows, bucket by bucket of the
- * key's hash, and list the rows of the buckets that differ.
+ * Messages of `verify`: two replicas compare digests of key ranges, cut those that differ into
+ * smaller ones, and list the rows of the smallest.
  */
 import { type ByteReader, type ByteWriter, malformed } from "../log/bytes.ts";
 
 export const verifyLimits = {
   tableBytes: 1024,
-  buckets: 65_536,
-  rows: 65_536,
-  keyBytes: 65_536,
+  ranges: 64,
+  /** Of a key as rows encode it. */
+  boundBytes: 1_048_576,
+  rows: 4096,
+  /** Of a key as SQL literals. */
+  keyBytes: 4096,
 } as const;
 
-export interface DigestRequest {
-  readonly kind: "digestRequest";
-  readonly requestId: number;
-  readonly table: string;
-  readonly buckets: number;
+/** From one key up to, and without, another; both encoded. No bytes are no bound. */
+export interface KeyRange {
+  readonly from: Uint8Array;
+  readonly to: Uint8Array;
 }
 
-export interface Digest {
-  readonly kind: "digest";
-  readonly requestId: number;
-  /** The table is replicated here. */
-  readonly found: boolean;
+export interface RangeDigest extends KeyRange {
   readonly rows: number;
-  /** One sum a bucket; empty when the table was not found. */
-  readonly sums: BigUint64Array;
+  readonly digest: bigint;
 }
 
-export interface BucketRequest {
-  readonly kind: "bucketRequest";
+export interface RangesRequest {
+  readonly kind: "rangesRequest";
   readonly requestId: number;
   readonly table: string;
-  readonly buckets: number;
-  readonly bucket: number;
+  /** Peers with the same number sort the table's keys the same way. */
+  readonly order: bigint;
+  readonly ranges: readonly RangeDigest[];
 }
 
-export interface Bucket {
-  readonly kind: "bucket";
+export interface Ranges {
+  readonly kind: "ranges";
   readonly requestId: number;
-  /** Keys as SQL literals, each with the hash of its row. */
-  readonly rows: readonly BucketRow[];
-  /** The bucket has more rows than were sent. */
-  readonly truncated: boolean;
+  /** `unknown`: the table is not replicated here. `unordered`: its keys are sorted otherwise. */
+  readonly outcome: "compared" | "unknown" | "unordered";
+  /** For each range of the request: whether it is equal, and how many rows it has here. */
+  readonly ranges: readonly { readonly equal: boolean; readonly rows: number }[];
 }
 
-export interface BucketRow {
+export interface RowsRequest extends KeyRange {
+  readonly kind: "rowsRequest";
+  readonly requestId: number;
+  readonly table: string;
+  /** `from` is the last key of the answer before, and not wanted again. */
+  readonly after: boolean;
+}
+
+export interface Rows {
+  readonly kind: "rows";
+  readonly requestId: number;
+  readonly rows: readonly HashedRow[];
+  readonly lastKey: Uint8Array;
+  /** No row of the range is left behind `lastKey`. */
+  readonly done: boolean;
+}
+
+export interface HashedRow {
+  /** As SQL literals. */
   readonly key: string;
   readonly hash: bigint;
 }
 
-export type VerifyMessage = DigestRequest | Digest | BucketRequest | Bucket;
+export type VerifyRequest = RangesRequest | RowsRequest;
+export type VerifyAnswer = Ranges | Rows;
+export type VerifyMessage = VerifyRequest | VerifyAnswer;
 
-const foundFlag = 1;
-const truncatedFlag = 1;
+const outcomes = ["compared", "unknown", "unordered"] as const;
+const equalFlag = 1;
+const afterFlag = 1;
+const doneFlag = 1;
 
 export function writeVerify(writer: ByteWriter, message: VerifyMessage): void {
   writer.varint(message.requestId);
   switch (message.kind) {
-    case "digestRequest":
+    case "rangesRequest":
       writer.text(message.table, verifyLimits.tableBytes, "table name");
-      writer.varint(message.buckets);
+      writer.u64(message.order);
+      writer.varint(message.ranges.length);
+      for (const { from, to, rows, digest } of message.ranges) {
+        writeBound(writer, from);
+        writeBound(writer, to);
+        writer.varint(rows);
+        writer.u64(digest);
+      }
       return;
-    case "digest":
-      writer.u8(message.found ? foundFlag : 0);
-      writer.varint(message.rows);
-      writer.varint(message.sums.length);
-      for (const sum of message.sums) writer.u64(sum);
+    case "ranges":
+      writer.u8(outcomes.indexOf(message.outcome));
+      writer.varint(message.ranges.length);
+      for (const { equal, rows } of message.ranges) {
+        writer.u8(equal ? equalFlag : 0);
+        writer.varint(rows);
+      }
       return;
-    case "bucketRequest":
+    case "rowsRequest":
       writer.text(message.table, verifyLimits.tableBytes, "table name");
-      writer.varint(message.buckets);
-      writer.varint(message.bucket);
+      writer.u8(message.after ? afterFlag : 0);
+      writeBound(writer, message.from);
+      writeBound(writer, message.to);
       return;
-    case "bucket":
-      writer.u8(message.truncated ? truncatedFlag : 0);
+    case "rows":
+      writer.u8(message.done ? doneFlag : 0);
+      writeBound(writer, message.lastKey);
       writer.varint(message.rows.length);
       for (const { key, hash } of message.rows) {
         writer.text(key, verifyLimits.keyBytes, "key");
@@ -83,41 +114,58 @@ export function writeVerify(writer: ByteWriter, message: VerifyMessage): void {
   }
 }
 
-export function readDigestRequest(reader: ByteReader): DigestRequest {
-  return { kind: "digestRequest", requestId: reader.varint(), ...readTable(reader) };
+export function readRangesRequest(reader: ByteReader): RangesRequest {
+  const requestId = reader.varint();
+  const table = reader.text(verifyLimits.tableBytes, "table name");
+  const order = reader.u64();
+  const count = reader.count(verifyLimits.ranges, 11, "ranges");
+  const ranges: RangeDigest[] = [];
+  for (let index = 0; index < count; index++) {
+    const from = readBound(reader);
+    const to = readBound(reader);
+    ranges.push({ from, to, rows: reader.varint(), digest: reader.u64() });
+  }
+  return { kind: "rangesRequest", requestId, table, order, ranges };
 }
 
-export function readDigest(reader: ByteReader): Digest {
+export function readRanges(reader: ByteReader): Ranges {
   const requestId = reader.varint();
-  const found = (reader.u8() & foundFlag) !== 0;
-  const rows = reader.varint();
-  const sums = new BigUint64Array(reader.count(verifyLimits.buckets, 8, "buckets"));
-  for (let index = 0; index < sums.length; index++) sums[index] = reader.u64();
-  return { kind: "digest", requestId, found, rows, sums };
+  const outcome = outcomes[reader.u8()];
+  if (outcome === undefined) throw malformed("unknown outcome");
+  const count = reader.count(verifyLimits.ranges, 2, "ranges");
+  const ranges: { equal: boolean; rows: number }[] = [];
+  for (let index = 0; index < count; index++) {
+    const equal = (reader.u8() & equalFlag) !== 0;
+    ranges.push({ equal, rows: reader.varint() });
+  }
+  return { kind: "ranges", requestId, outcome, ranges };
 }
 
-export function readBucketRequest(reader: ByteReader): BucketRequest {
+export function readRowsRequest(reader: ByteReader): RowsRequest {
   const requestId = reader.varint();
-  const { table, buckets } = readTable(reader);
-  const bucket = reader.varint();
-  if (bucket >= buckets) throw malformed(`bucket ${bucket} of ${buckets}`);
-  return { kind: "bucketRequest", requestId, table, buckets, bucket };
+  const table = reader.text(verifyLimits.tableBytes, "table name");
+  const after = (reader.u8() & afterFlag) !== 0;
+  const from = readBound(reader);
+  return { kind: "rowsRequest", requestId, table, after, from, to: readBound(reader) };
 }
 
-export function readBucket(reader: ByteReader): Bucket {
+export function readRows(reader: ByteReader): Rows {
   const requestId = reader.varint();
-  const truncated = (reader.u8() & truncatedFlag) !== 0;
+  const done = (reader.u8() & doneFlag) !== 0;
+  const lastKey = readBound(reader);
   const count = reader.count(verifyLimits.rows, 9, "rows");
-  const rows: BucketRow[] = [];
+  const rows: HashedRow[] = [];
   for (let index = 0; index < count; index++) {
     rows.push({ key: reader.text(verifyLimits.keyBytes, "key"), hash: reader.u64() });
   }
-  return { kind: "bucket", requestId, rows, truncated };
+  return { kind: "rows", requestId, rows, lastKey, done };
 }
 
-function readTable(reader: ByteReader): { table: string; buckets: number } {
-  const table = reader.text(verifyLimits.tableBytes, "table name");
-  const buckets = reader.varintUpTo(verifyLimits.buckets, "buckets");
-  if (buckets === 0) throw malformed("no buckets");
-  return { table, buckets };
+function writeBound(writer: ByteWriter, bound: Uint8Array): void {
+  writer.varint(bound.byteLength);
+  writer.bytes(bound);
+}
+
+function readBound(reader: ByteReader): Uint8Array {
+  return reader.bytes(reader.varintUpTo(verifyLimits.boundBytes, "key"));
 }

@@ -21,10 +21,10 @@ import {
   writeState,
 } from "./protocol-state.ts";
 import {
-  readBucket,
-  readBucketRequest,
-  readDigest,
-  readDigestRequest,
+  readRanges as readDigests,
+  readRangesRequest,
+  readRows,
+  readRowsRequest,
   type VerifyMessage,
   writeVerify,
 } from "./protocol-verify.ts";
@@ -127,10 +127,10 @@ const kindBytes = {
   have: 4,
   want: 5,
   bye: 6,
-  digestRequest: 7,
-  digest: 8,
-  bucketRequest: 9,
-  bucket: 10,
+  rangesRequest: 7,
+  ranges: 8,
+  rowsRequest: 9,
+  rows: 10,
   prune: 11,
   fragment: 12,
   stateOffer: 13,
@@ -283,14 +283,14 @@ function readBody(kind: number, reader: ByteReader): Message {
       return { kind: "prune", origins: readOrigins(reader) };
     case kindBytes.fragment:
       return readFragment(reader);
-    case kindBytes.digestRequest:
-      return readDigestRequest(reader);
-    case kindBytes.digest:
-      return readDigest(reader);
-    case kindBytes.bucketRequest:
-      return readBucketRequest(reader);
-    case kindBytes.bucket:
-      return readBucket(reader);
+    case kindBytes.rangesRequest:
+      return readRangesRequest(reader);
+    case kindBytes.ranges:
+      return readDigests(reader);
+    case kindBytes.rowsRequest:
+      return readRowsRequest(reader);
+    case kindBytes.rows:
+      return readRows(reader);
     case kindBytes.stateOffer:
       return readStateOffer(reader);
     case kindBytes.stateRequest:

@@ -352,8 +352,10 @@ const lives: Scenario[] = [
       native.counters(on);
       native.tables(on);
       native.shapes(on, 0, 1);
-      native.digestRows(on, "item", new Uint8Array(), patiently, new BigUint64Array(16));
-      native.digestBucket(on, "item", new Uint8Array(), patiently, 2, 1);
+      const open = new Uint8Array();
+      while (native.ranges(on, "item", open, open, 16, patiently).more);
+      native.rangeRows(on, "item", open, open, 0, 100, patiently);
+      native.doubtRanges(on, "item");
       db.prepare("SELECT *, _op, _columns FROM item_patches WHERE _sequenceId > 0").all();
       db.prepare("SELECT mergelite_id(), mergelite_merging()").all();
     },

@@ -87,8 +87,7 @@ describe("a transport that takes nothing more", () => {
       receive({ kind: "changes", records: record({ origin: 22, sequence: round }) });
       receive({ kind: "want", ranges: [], shapes: ["000000000000000b"] });
       host.input({ type: "merged", vector: new Map([[22, round]]), nowMs: clock.now() });
-      const verify = { kind: "digest", requestId: 1, found: false, rows: 0 } as const;
-      const message = { ...verify, sums: new BigUint64Array(0) };
+      const message = { kind: "ranges", requestId: 1, outcome: "unknown", ranges: [] } as const;
       host.input({ type: "verify", message, nowMs: clock.now() });
       if (round % 100 === 0) await settled();
       await clock.advance(500);

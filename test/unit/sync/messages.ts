@@ -10,6 +10,7 @@ const sequence = fc.oneof(
   fc.integer({ min: 0, max: 300 }),
   fc.integer({ min: 0, max: sequenceMax }),
 );
+const count = fc.integer({ min: 0, max: Number.MAX_SAFE_INTEGER });
 const requestId = fc.integer({ min: 0, max: Number.MAX_SAFE_INTEGER });
 const text = (maxLength: number) => fc.string({ unit: "grapheme", maxLength });
 const hash = fc.bigInt({ min: 0n, max: 2n ** 64n - 1n });
@@ -85,31 +86,35 @@ export const messageArbitraries = {
     bytes,
   }),
   bye: fc.record({ kind: fc.constant("bye" as const), code: text(3), text: text(20) }),
-  digestRequest: fc.record({
-    kind: fc.constant("digestRequest" as const),
+  rangesRequest: fc.record({
+    kind: fc.constant("rangesRequest" as const),
     requestId,
     table: text(20),
-    buckets: fc.integer({ min: 1, max: 65_536 }),
+    order: hash,
+    ranges: fc.array(fc.record({ from: bytes, to: bytes, rows: count, digest: hash }), {
+      maxLength: 64,
+    }),
   }),
-  digest: fc.record({
-    kind: fc.constant("digest" as const),
+  ranges: fc.record({
+    kind: fc.constant("ranges" as const),
     requestId,
-    found: fc.boolean(),
-    rows: fc.integer({ min: 0, max: Number.MAX_SAFE_INTEGER }),
-    sums: fc.array(hash, { maxLength: 20 }).map((sums) => BigUint64Array.from(sums)),
+    outcome: fc.constantFrom("compared" as const, "unknown" as const, "unordered" as const),
+    ranges: fc.array(fc.record({ equal: fc.boolean(), rows: count }), { maxLength: 64 }),
   }),
-  bucketRequest: fc.record({
-    kind: fc.constant("bucketRequest" as const),
+  rowsRequest: fc.record({
+    kind: fc.constant("rowsRequest" as const),
     requestId,
     table: text(20),
-    buckets: fc.constant(65_536),
-    bucket: fc.integer({ min: 0, max: 65_535 }),
+    after: fc.boolean(),
+    from: bytes,
+    to: bytes,
   }),
-  bucket: fc.record({
-    kind: fc.constant("bucket" as const),
+  rows: fc.record({
+    kind: fc.constant("rows" as const),
     requestId,
     rows: fc.array(fc.record({ key: text(20), hash }), { maxLength: 10 }),
-    truncated: fc.boolean(),
+    lastKey: bytes,
+    done: fc.boolean(),
   }),
 } satisfies { [Kind in Message["kind"]]: fc.Arbitrary<Message & { kind: Kind }> };
 
