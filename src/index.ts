@@ -14,5 +14,5 @@ export type { Replica } from "./replica.ts";
 export type { ReplicaEvents, StateProgressEvent } from "./replica-events.ts";
 export type { Status } from "./status.ts";
 export type { Connection } from "./sync/hub.ts";
-export type { Difference, TableVerification, Verification } from "./sync/verify.ts";
+export type { Difference, TableVerification, Verification, VerifyCall } from "./sync/verify.ts";
 export type { Dialer, Transport } from "./transport/transport.ts";

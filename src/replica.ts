@@ -20,7 +20,7 @@ import { warnAboutTables } from "./schema/warnings.ts";
 import { type Status, statusOf } from "./status.ts";
 import { type Connection, Hub } from "./sync/hub.ts";
 import type { LinkEnd, LinkHost } from "./sync/link-host.ts";
-import { type Verification, verifyTables } from "./sync/verify.ts";
+import { type Verification, type VerifyCall, verifyTables } from "./sync/verify.ts";
 import { formatToken, parseToken } from "./token.ts";
 import type { Dialer, Transport } from "./transport/transport.ts";
 import { Waiters } from "./waiters.ts";
@@ -161,11 +161,7 @@ export class Replica implements AsyncDisposable {
    */
   async verify(
     peerId?: number,
-    {
-      signal,
-      limit = 100,
-      deep = false,
-    }: { signal?: AbortSignal; limit?: number; deep?: boolean } = {},
+    { signal, limit = 100, deep = false }: VerifyCall = {},
   ): Promise<Verification> {
     this.#assertOpen();
     const ask = this.#hub.asker(peerId, signal);

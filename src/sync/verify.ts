@@ -58,6 +58,15 @@ export interface Verification {
   readonly differences: number;
 }
 
+/** Options of `Replica.verify`. */
+export interface VerifyCall {
+  readonly signal?: AbortSignal;
+  /** How many differences are listed. @default 100 */
+  readonly limit?: number;
+  /** Read every row again, also where nothing was written since the last time. @default false */
+  readonly deep?: boolean;
+}
+
 /** Sends a request and resolves with its answer. */
 export type Ask = (message: VerifyRequest) => Promise<VerifyAnswer>;
 
