@@ -1,4 +1,4 @@
-// Writes, merges and folds in a loop until it is killed. Every line on stdout is a commit that
+// Writes, merges, folds and trims in a loop until it is killed. Every line on stdout is a commit that
 // has been acknowledged: the table, the key, and the value that the row holds from then on.
 
 import { writeSync } from "node:fs";
@@ -39,8 +39,10 @@ const put = db.prepare(
 );
 const remove = db.prepare("DELETE FROM note WHERE id = ?");
 const ids = 200;
-for (let count = db.prepare("SELECT count(*) FROM note_patches").pluck().get(); ; count++) {
-  const kind = random(10);
+// Above every value that is there: what is written later is larger.
+const newest = db.prepare("SELECT coalesce(max(CAST(a AS INTEGER)), 0) FROM note WHERE id < ?");
+for (let count = newest.pluck().get(ids) + 1; ; count++) {
+  const kind = random(11);
   if (kind < 5) {
     const id = random(ids);
     put.run(id, count, "x".repeat(random(3000)));
@@ -63,6 +65,8 @@ for (let count = db.prepare("SELECT count(*) FROM note_patches").pluck().get(); 
     db.exec("DROP TABLE spare_patches; CREATE VIRTUAL TABLE spare_patches USING mergelite(spare)");
   } else if (kind === 8) {
     native.maintain(handle, 5);
+  } else if (kind === 9) {
+    native.trim(handle, 2 ** 53 - 1, new Float64Array(0), 1, 5);
   } else {
     const next = known() + 1;
     if (next <= held) {
