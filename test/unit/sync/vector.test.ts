@@ -88,4 +88,33 @@ describe("changeset records", () => {
       );
     }
   });
+
+  it("of random or damaged bytes are runs within limits, or malformed", () => {
+    const sound = fc.array(
+      fc.record({
+        origin: fc.integer({ min: 1, max: 2 ** 53 - 1 }),
+        sequence: fc.integer({ min: 1, max: 2 ** 40 - 1 }),
+      }),
+      { maxLength: 4 },
+    );
+    const damaged = fc.tuple(sound, fc.nat(), fc.nat(255)).map(([records, at, byte]) => {
+      const bytes = Uint8Array.from(Buffer.concat(records.map(record)));
+      if (bytes.byteLength > 0) bytes[at % bytes.byteLength] = byte;
+      return bytes;
+    });
+    fc.assert(
+      fc.property(fc.oneof(fc.uint8Array({ maxLength: 60 }), damaged), (bytes) => {
+        try {
+          for (const { origin, first, last } of scanRecords(bytes)) {
+            expect(Number.isSafeInteger(origin) && origin > 0 && first > 0).toBe(true);
+            expect(last).toBeGreaterThanOrEqual(first);
+            expect(last).toBeLessThan(2 ** 40);
+          }
+        } catch (error) {
+          expect(error).toMatchObject({ code: "PROTOCOL_MALFORMED" });
+        }
+      }),
+      { numRuns: 3000, seed: 3 },
+    );
+  });
 });

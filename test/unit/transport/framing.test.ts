@@ -36,3 +36,25 @@ it("the largest length is only believed as its bytes arrive", () => {
   expect(frames.isMidMessage).toBe(true);
   expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(1024 * 1024);
 });
+
+it("random bytes are frames or too large, and nothing is kept beyond what arrived", () => {
+  const chunks = fc.array(fc.uint8Array({ maxLength: 12 }), { maxLength: 20 });
+  fc.assert(
+    fc.property(chunks, (arriving) => {
+      const frames = new FrameReader();
+      let arrived = 0;
+      let given = 0;
+      try {
+        for (const chunk of arriving) {
+          arrived += chunk.byteLength;
+          for (const message of frames.push(chunk)) given += 4 + message.byteLength;
+        }
+        expect(given).toBeLessThanOrEqual(arrived);
+        expect(frames.isMidMessage).toBe(given < arrived);
+      } catch (error) {
+        expect(error).toMatchObject({ code: "MESSAGE_TOO_LARGE" });
+      }
+    }),
+    { numRuns: 2000, seed: 2 },
+  );
+});
