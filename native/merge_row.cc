@@ -1,6 +1,7 @@
 // One patch against one row: who wins, and what is written.
 #include "connection.h"
 #include "merge.h"
+#include "merge_scope.h"
 #include "table_sql.h"
 #include "violations.h"
 #include "withheld.h"
@@ -154,7 +155,7 @@ class RowMerge {
     int rc = PrepareRemove(connection_, table_);
     if (rc != SQLITE_OK) return rc;
     BindKey(&table_->remove, patch_.key, patch_.shape->keys.size());
-    return connection_->Check(table_->remove.Run());
+    return connection_->Check(merge_.scope->Run(*table_, &table_->remove));
   }
 
   // Columns set later than this delete outlive it: were the row inserted again with a stamp between
@@ -241,12 +242,12 @@ class RowMerge {
       if (!insert && !Bit(columns.data(), column)) continue;
       statement.Any(++index, patch_.values[i]);
     }
-    rc = statement.Run();
+    rc = merge_.scope->Run(*table_, &statement);
     // RAISE(ROLLBACK) has ended the transaction: what is written from here on would stay by itself.
     if (rc != SQLITE_OK && !connection_->InTransaction()) return connection_->Check(rc);
     if ((rc & 0xff) == SQLITE_CONSTRAINT) rc = OnConstraint(&statement);
     if (rc == SQLITE_CONSTRAINT) return SQLITE_OK;  // withheld
-    // A row that a trigger has ignored or removed is alive but not there: its updates wait too.
+    // A row that a trigger has removed is alive but not there: its updates wait.
     if (rc == SQLITE_OK && !insert && connection_->api->changes(connection_->db) == 0) {
       return ParkWhole(Reason::kRow);
     }

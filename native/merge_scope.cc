@@ -42,6 +42,18 @@ int MergeScope::StartWriting() {
   return rc;
 }
 
+int MergeScope::Run(const Table& table, Statement* statement) {
+  const Api* api = connection_->api;
+  const int rc = statement->Run();
+  if (!table.has_user_triggers || !connection_->InTransaction()) return rc;
+  const bool ignored = rc == SQLITE_OK && api->changes(connection_->db) == 0;
+  if (!ignored && api->extended_errcode(connection_->db) != SQLITE_CONSTRAINT_TRIGGER) return rc;
+  if (!TurnTriggersOff()) return rc;
+  const int again = statement->Run();
+  TurnTriggersOn();
+  return again;
+}
+
 // Turns on only what it has turned off: without triggers is how the user may want it.
 bool MergeScope::SetTriggers(bool on) {
   const Api* api = connection_->api;

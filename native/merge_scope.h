@@ -6,6 +6,8 @@
 namespace mergelite {
 
 struct Connection;
+struct Table;
+class Statement;
 
 class MergeScope {
  public:
@@ -18,6 +20,10 @@ class MergeScope {
   // Before the first row is written. What merging only reads must not cost the user's statements
   // their plans.
   int BeforeWriting() { return writing_ ? SQLITE_OK : StartWriting(); }
+
+  // Writes one row of a table. A trigger of the user's has no say in whether a merged row is shown:
+  // where one raises, or ignores the row, triggers are left out.
+  int Run(const Table& table, Statement* statement);
 
   // For a while within the call, where triggers must not fire or have to; then as it was.
   // Each tells whether it has changed anything.

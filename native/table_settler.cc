@@ -131,7 +131,7 @@ class TableSettler {
     Statement insert;
     int rc = PrepareInsert(row, image, "", &insert);
     if (rc != SQLITE_OK) return rc;
-    rc = insert.Run();
+    rc = connection_->merge->scope->Run(*table_, &insert);
     int code = connection_->api->extended_errcode(connection_->db);
     detail_.Clear();
     detail_ << connection_->api->errmsg(connection_->db);

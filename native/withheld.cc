@@ -1,6 +1,7 @@
 #include "withheld.h"
 
 #include "connection.h"
+#include "merge_scope.h"
 #include "ranges.h"
 #include "table_sql.h"
 
@@ -79,7 +80,7 @@ int WithholdRow(Connection* connection, Table* table, const Parking& parking, co
   rc = Park(connection, {origin, 0, clock.life}, *table->shape, parking, patch.span());
   if (rc != SQLITE_OK) return rc;
   BindKey(&table->remove, key, table->shape->keys.size());
-  rc = connection->Check(table->remove.Run());
+  rc = connection->Check(connection->merge->scope->Run(*table, &table->remove));
   return rc == SQLITE_OK ? TouchAllRanges(connection, *table) : rc;
 }
 

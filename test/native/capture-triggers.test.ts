@@ -166,6 +166,44 @@ describe("while merging", () => {
       for (const { db } of [here, there]) db.close();
     }
   });
+
+  it.each(["IGNORE", "ABORT, 'no'", "FAIL, 'no'"])(
+    "gives a trigger that says RAISE(%s) no say in what is shown",
+    (raise) => {
+      const plain = `${table("t")}; ${table("other")}`;
+      const vetoes = ["INSERT", "UPDATE", "DELETE"].flatMap((what) =>
+        ["BEFORE", "AFTER"].map(
+          (when) =>
+            `CREATE TRIGGER ${when}_${what} ${when} ${what} ON t BEGIN SELECT raise(${raise}); END`,
+        ),
+      );
+      const tables = ["t", "other"];
+      const [here, there] = [
+        openRaw(":memory:", plain, tables),
+        openRaw(":memory:", plain, tables),
+      ];
+      there.db.exec(vetoes.join(";"));
+      try {
+        here.db.exec("INSERT INTO t (id, a) VALUES (1, 'x'), (2, 'y'), (3, 'z')");
+        converge([here, there]);
+        expect(dump(there.db, "t")).toEqual(dump(here.db, "t"));
+        here.db.exec("UPDATE t SET a = 'new' WHERE id = 1; DELETE FROM t WHERE id = 2");
+        here.db.exec(
+          "INSERT OR REPLACE INTO t VALUES (3, 'replaced', 3); INSERT INTO other (id) VALUES (1)",
+        );
+        converge([here, there]);
+        for (const name of tables) expect(dump(there.db, name)).toEqual(dump(here.db, name));
+        expect(there.db.prepare("SELECT * FROM _mergelite_parked").all()).toEqual([]);
+        // What is written here, they may refuse as ever.
+        const refused = () => there.db.exec("DELETE FROM t WHERE id = 1");
+        if (raise === "IGNORE") refused();
+        else expect(refused).toThrow("no");
+        expect(there.db.prepare("SELECT count(*) FROM t").pluck().get()).toBe(2);
+      } finally {
+        for (const { db } of [here, there]) db.close();
+      }
+    },
+  );
 });
 
 it("captures a row that a younger trigger leaves by failing under OR FAIL", () => {
