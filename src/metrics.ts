@@ -3,6 +3,7 @@ import type { ConflictReason } from "./conflict.ts";
 import type { Store } from "./log/store.ts";
 import type { MergeResult } from "./native.ts";
 import type { LinkHost } from "./sync/link-host.ts";
+import { medianSkew } from "./sync/skew.ts";
 
 export interface Metrics {
   /** Local transactions captured, and the patches in them. */
@@ -33,6 +34,8 @@ export interface Metrics {
   duplicateChangesets: number;
   /** Requests for changesets that were announced and did not come. */
   wants: number;
+  /** How far the clock here is ahead of those of most linked peers, in ms; 0 when not known. */
+  clockSkewMs: number;
   /** Messages that transports have not taken yet. */
   waitingMessages: number;
   /** Row clocks in memory, not folded into their tables yet. */
@@ -121,5 +124,8 @@ export function metricsOf(
   }
   const { clockCacheEntries, clockCacheBytes, localCommits, localPatches } = store.counters();
   const native = { clockCacheEntries, clockCacheBytes, localCommits, localPatches };
-  return { ...counters, ...totals, ...native, links: links.length, waitingMessages };
+  const skews = links.flatMap(({ skew }) => skew ?? []);
+  const clockSkewMs = Math.round(medianSkew(skews) ?? 0);
+  const present = { links: links.length, waitingMessages, clockSkewMs };
+  return { ...counters, ...totals, ...native, ...present };
 }

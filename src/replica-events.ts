@@ -14,6 +14,15 @@ export interface StateProgressEvent {
   readonly done: boolean;
 }
 
+export interface ClockEvent {
+  /** Median over the linked peers; above 0 when the clock here is ahead. */
+  readonly skewMs: number;
+  /** How many peers that is. */
+  readonly peers: number;
+  /** Whether it is near theirs again. */
+  readonly ok: boolean;
+}
+
 export interface ReplicaEvents {
   /** A local transaction, of this connection or another one on the same file, is in the log. */
   commit: { token: string };
@@ -39,6 +48,8 @@ export interface ReplicaEvents {
   resolved: Pick<Conflict, "table" | "key" | "reason">;
   /** This file turned out to be a copy or to have lost its last commits: it has a new peer id. */
   identity: { peerId: number };
+  /** The clock here is more than 2 s from those of most linked peers, or near them again. */
+  clock: ClockEvent;
   /** Something the operator should know; the replica goes on. */
   error: { error: ReplicaError };
 }

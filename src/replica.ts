@@ -2,6 +2,7 @@
 import { closedError, refuse } from "./closed.ts";
 import type { Conflict } from "./conflict.ts";
 import { type ConflictQuery, Conflicts } from "./conflicts.ts";
+import { checkDrainPeers, type DrainPeers, holdersWanted } from "./drain.ts";
 import { ReplicaError } from "./errors.ts";
 import { Emitter } from "./events.ts";
 import { renewIfLost } from "./identity.ts";
@@ -21,7 +22,7 @@ import { type Status, statusOf } from "./status.ts";
 import { type Connection, Hub } from "./sync/hub.ts";
 import type { LinkEnd, LinkHost } from "./sync/link-host.ts";
 import { type Verification, type VerifyCall, verifyTables } from "./sync/verify.ts";
-import { formatToken, parseToken } from "./token.ts";
+import { formatToken, parseToken, parseTokens, type TokenParts } from "./token.ts";
 import type { Dialer, Transport } from "./transport/transport.ts";
 import { Waiters } from "./waiters.ts";
 
@@ -116,25 +117,26 @@ export class Replica implements AsyncDisposable {
    */
   async wait(token: string, { signal }: { signal?: AbortSignal } = {}): Promise<void> {
     this.#assertOpen();
-    const { peerId, sequence } = parseToken(token);
     // An unknown origin means waiting, never "yes"; unless nothing was written there at all.
-    if (sequence === 0) return;
-    const isMerged = () =>
+    const awaited = parseTokens(token).filter(({ sequence }) => sequence > 0);
+    const isMerged = ({ peerId, sequence }: TokenParts) =>
       this.#marks.some((mark) => mark.peerId === peerId && mark.merged >= sequence);
-    await this.#waiters.until(isMerged, signal);
+    await this.#waiters.until(() => awaited.every(isMerged), signal);
   }
 
   /**
    * Resolves when `peers` peers hold on disk what this replica had written when it was called.
-   * @default peers: all that are linked, at least one
+   * @default peers: as many as are linked, at least one
+   * @throws INVALID_OPTION, CLOSED, or `signal.reason`
    */
-  async drain({ peers, signal }: { peers?: number; signal?: AbortSignal } = {}): Promise<void> {
+  async drain({ peers, signal }: { peers?: DrainPeers; signal?: AbortSignal } = {}): Promise<void> {
     this.#assertOpen();
+    checkDrainPeers(peers);
     const { peerId, sequence } = parseToken(this.token());
     if (sequence === 0) return;
     await this.#waiters.until(() => {
-      const wanted = peers ?? Math.max(this.#hub.liveLinks.length, 1);
-      return this.#hub.holders(peerId, sequence) >= wanted;
+      const counts = { linked: this.#hub.linkedPeers, known: this.#hub.knownPeers };
+      return this.#hub.holders(peerId, sequence) >= holdersWanted(peers, counts);
     }, signal);
   }
 
@@ -260,6 +262,7 @@ export class Replica implements AsyncDisposable {
         onProgress: () => this.#waiters.check(),
         onStateMerged: (link, result) => this.#onStateMerged(link, result),
         onStateProgress: (event) => this.#events.emit("state", event),
+        onClock: (event) => this.#events.emit("clock", event),
         onError: (error) => this.#events.emit("error", { error }),
       },
       { clock, random, sliceMs: mergeSliceMs, link: { cluster, heartbeatMs, windowBytes } },

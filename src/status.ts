@@ -10,7 +10,13 @@ export interface Status {
   /** This peer first. */
   readonly origins: OriginMarks[];
   /** `behind`: changesets held here that the peer has not acknowledged. */
-  readonly links: { peerId: number; name: string; behind: number }[];
+  readonly links: {
+    peerId: number;
+    name: string;
+    behind: number;
+    /** How far the clock here is ahead of the peer's, in ms, once measured. */
+    skewMs: number | null;
+  }[];
   readonly log: { rows: number; bytes: number };
   readonly clockCache: { entries: number; bytes: number };
   /** Patches that wait, those of withheld rows included. */
@@ -39,6 +45,7 @@ export function statusOf(
       peerId: link.peerId,
       name: link.name,
       behind: behind(link, marks),
+      skewMs: link.skew === undefined ? null : Math.round(link.skew.aheadMs),
     })),
     log: { rows: logRows, bytes: logBytes },
     clockCache: { entries: clockCacheEntries, bytes: clockCacheBytes },

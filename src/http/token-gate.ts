@@ -2,7 +2,7 @@
 import { type Clock, systemClock } from "../clock.ts";
 import { ReplicaError } from "../errors.ts";
 import type { Replica } from "../replica.ts";
-import { formatToken, parseToken } from "../token.ts";
+import { formatToken, parseToken, parseTokens } from "../token.ts";
 
 /** On the answer to a write: its token. On a request: what it wants to see. */
 export const tokenHeader = "mergelite-token";
@@ -82,8 +82,7 @@ function parseList(header: string | null | undefined): Map<number, number> {
   if (texts.length > tokensMax) {
     throw new ReplicaError("INVALID_TOKEN", `more than ${tokensMax} tokens`);
   }
-  for (const text of texts) {
-    const { peerId, sequence } = parseToken(text.trim());
+  for (const { peerId, sequence } of texts.flatMap((text) => parseTokens(text.trim()))) {
     tokens.set(peerId, Math.max(sequence, tokens.get(peerId) ?? 0));
   }
   return tokens;

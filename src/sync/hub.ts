@@ -7,15 +7,17 @@ import { ReplicaError } from "../errors.ts";
 import { heldOf, type OriginMarks, type Store } from "../log/store.ts";
 import { covers, mergeVector, type VersionVector } from "../log/vector.ts";
 import type { StateMergeResult } from "../native.ts";
-import type { StateProgressEvent } from "../replica-events.ts";
+import type { ClockEvent, StateProgressEvent } from "../replica-events.ts";
 import { keepDialing } from "../transport/reconnect.ts";
 import type { Dialer, Transport } from "../transport/transport.ts";
+import { ClockWatch } from "./clock-watch.ts";
 import { createIntake, plan, planDueMs } from "./intake.ts";
 import type { LinkConfig } from "./link.ts";
 import { type LinkEnd, LinkHost, type LinkOwner } from "./link-host.ts";
 import type { StateMessage } from "./protocol-state.ts";
 import type { VerifyAnswer, VerifyMessage } from "./protocol-verify.ts";
 import { ReadCache } from "./read-cache.ts";
+import type { Skew } from "./skew.ts";
 import { StateReceiver } from "./state-receive.ts";
 import { StateSender } from "./state-send.ts";
 import { type Ask, answerVerify } from "./verify.ts";
@@ -39,6 +41,7 @@ export interface HubOwner {
   /** A slice of a state transfer shows in the tables; at its end the vector has moved. */
   onStateMerged(link: LinkHost, result: StateMergeResult): void;
   onStateProgress(event: StateProgressEvent): void;
+  onClock(event: ClockEvent): void;
   onError(error: ReplicaError): void;
 }
 
@@ -61,6 +64,9 @@ export class Hub {
   readonly #connections = new Set<Connection>();
   readonly #asked = new Map<number, [stop: (answer?: VerifyAnswer) => void, link: LinkHost]>();
   readonly #intake = createIntake();
+  readonly #clockWatch = new ClockWatch((event) => this.#owner.onClock(event));
+  /** Of the peers linked since the hub was made: what each holds of this peer's own changesets. */
+  readonly #acknowledged = new Map<number, number>();
   readonly #reads = new ReadCache((range) => this.#store.readLog(range));
   /** What the links know to be held; a new one begins with all of it. */
   readonly #told: VersionVector = new Map();
@@ -144,13 +150,31 @@ export class Hub {
     this.#sender.onHorizonMoved(this.liveLinks);
   }
 
-  /** How many live peers hold this sequence of an origin on disk. */
+  get linkedPeers(): number {
+    return new Set(this.liveLinks.map(({ peerId }) => peerId)).size;
+  }
+
+  /** Peers linked now or before, since the hub was made. */
+  get knownPeers(): number {
+    return this.#acknowledged.size;
+  }
+
+  /** How many of them have said that they hold this on disk; of a former id, of those linked. */
   holders(origin: number, sequence: number): number {
     const peers = new Set<number>();
     for (const link of this.liveLinks) {
       if (link.remoteHolds(origin) >= sequence) peers.add(link.peerId);
     }
+    if (origin !== this.#owner.marks()[0]?.peerId) return peers.size;
+    for (const [peerId, held] of this.#acknowledged) if (held >= sequence) peers.add(peerId);
     return peers.size;
+  }
+
+  /** How far the clock here is from those of linked peers. */
+  get skews(): Skew[] {
+    const byPeer = new Map<number, Skew>();
+    for (const { peerId, skew } of this.liveLinks) if (skew !== undefined) byPeer.set(peerId, skew);
+    return [...byPeer.values()];
   }
 
   /**
@@ -198,6 +222,7 @@ export class Hub {
   /** Ends all links, for they were opened under another peer id; diallers come back. */
   restartLinks(text: string): void {
     this.#reads.clear();
+    for (const peerId of this.#acknowledged.keys()) this.#acknowledged.set(peerId, 0);
     for (const link of this.#links.values()) link.close("LINK_CLOSED", text);
   }
 
@@ -266,17 +291,27 @@ export class Hub {
       learnShapes: (link, descriptors) => this.#learnShapes(link, descriptors),
       onLive: (link) => {
         this.#sender.look(link);
+        this.#noteHeld(link);
         this.#owner.onLinkLive(link);
       },
-      onRemoteVector: (link) => {
-        this.#sender.look(link);
-        this.#owner.onProgress();
-      },
+      onRemoteVector: (link) => this.#onRemoteVector(link),
       onState: (link, message) => this.#onState(link, message),
+      onSkew: () => this.#clockWatch.look(this.skews),
       onVerify: (link, message) => this.#onVerify(link, message),
       onError: (error) => this.#owner.onError(error),
       onStepped: () => this.#armPlan(),
     };
+  }
+
+  #onRemoteVector(link: LinkHost): void {
+    this.#sender.look(link);
+    this.#noteHeld(link);
+    this.#owner.onProgress();
+  }
+
+  #noteHeld(link: LinkHost): void {
+    const before = this.#acknowledged.get(link.peerId) ?? 0;
+    this.#acknowledged.set(link.peerId, Math.max(before, link.acknowledged));
   }
 
   /** Asks for what is missing when the intake says that it is time. */

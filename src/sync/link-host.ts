@@ -13,6 +13,7 @@ import type { LinkConfig, LinkInput, LinkMetrics, LinkState } from "./link-state
 import { decodeMessage, encodeMessage, groupDescriptors } from "./protocol.ts";
 import type { StateMessage } from "./protocol-state.ts";
 import type { VerifyMessage } from "./protocol-verify.ts";
+import { type Skew, skewOf } from "./skew.ts";
 
 /** What a link needs of the replica. */
 export interface LinkOwner {
@@ -25,6 +26,7 @@ export interface LinkOwner {
   room(link: LinkHost): Promise<void>;
   onLive(link: LinkHost): void;
   onRemoteVector(link: LinkHost): void;
+  onSkew(): void;
   onVerify(link: LinkHost, message: VerifyMessage): void;
   onState(link: LinkHost, message: StateMessage): void;
   onError(error: ReplicaError): void;
@@ -86,6 +88,16 @@ export class LinkHost {
     const vector: VersionVector = new Map();
     for (const { origin, remote } of this.#state.origins.values()) vector.set(origin, remote);
     return vector;
+  }
+
+  /** How far the clock here is from the other side's, once measured. */
+  get skew(): Skew | undefined {
+    return skewOf(this.#state.skew);
+  }
+
+  /** How much of this peer's own changesets the other side holds on disk. */
+  get acknowledged(): number {
+    return this.remoteHolds(this.#state.peerId);
   }
 
   remoteHolds(origin: number): number {
@@ -186,6 +198,9 @@ export class LinkHost {
         return;
       case "remoteVector":
         this.#owner.onRemoteVector(this);
+        return;
+      case "skew":
+        this.#owner.onSkew();
         return;
       case "verify":
         this.#owner.onVerify(this, action.message);

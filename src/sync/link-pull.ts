@@ -14,7 +14,7 @@ import {
   refuse,
   send,
 } from "./link-state.ts";
-import { limits, type ShapeHash } from "./protocol.ts";
+import { type Have, limits, type ShapeHash } from "./protocol.ts";
 
 /** A vector up to this size is small enough to be sent whole with every heartbeat. */
 const smallVectorEntries = 16;
@@ -193,11 +193,21 @@ function sendHave(state: LinkState, actions: LinkAction[], full: boolean): void 
     for (const origin of pull.changed) vector.set(origin, progressOf(state, origin).held);
   }
   for (const page of vectorPages(vector)) {
-    send(state, actions, { kind: "have", full: full && page.size === vector.size, vector: page });
+    const isWhole = full && page.size === vector.size;
+    send(state, actions, { kind: "have", full: isWhole, vector: page, ...clockNow(state) });
   }
   pull.changed.clear();
   pull.bytesSinceHave = 0;
   pull.haveDueMs = never;
+}
+
+/** Once a heartbeat this side tells what its clock says. */
+function clockNow(state: LinkState): Pick<Have, "clock"> {
+  if (state.nowMs < state.clockToldMs + state.options.heartbeatMs) return {};
+  state.clockToldMs = state.nowMs;
+  const wallMs = Math.max(0, Math.round(state.hostMs));
+  const { lagMs } = state.skew;
+  return { clock: lagMs === undefined ? { wallMs } : { wallMs, lagMs: Math.round(lagMs) } };
 }
 
 function refuseLostIdentity(state: LinkState, actions: LinkAction[]): void {

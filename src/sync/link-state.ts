@@ -5,6 +5,7 @@ import type { Intake, Source } from "./intake.ts";
 import type { Hello, Message, ShapeHash } from "./protocol.ts";
 import type { StateMessage } from "./protocol-state.ts";
 import type { VerifyMessage } from "./protocol-verify.ts";
+import type { SkewState } from "./skew.ts";
 
 export interface LinkOptions {
   /** Sent bytes the other side has not acknowledged. @default 1 MiB */
@@ -49,7 +50,7 @@ export interface LinkConfig extends Partial<LinkOptions> {
 }
 
 /**
- * `nowMs` is any clock; one that steps back, or jumps ahead by more than a heartbeat, does no harm.
+ * `nowMs` is wall time; that it steps back, or jumps ahead by more than a heartbeat, does no harm.
  */
 export type LinkInput =
   | { type: "open"; nowMs: number }
@@ -95,6 +96,8 @@ export type LinkAction =
   | { type: "remoteVector"; vector: ReadonlyVersionVector }
   | { type: "verify"; message: VerifyMessage }
   | { type: "state"; message: StateMessage }
+  /** How far the clocks are apart has been measured again. */
+  | { type: "skew" }
   /** The last action of a link. Close the transport once the messages before it are sent. */
   | { type: "close"; code: ReplicaErrorCode; text: string; byRemote: boolean };
 
@@ -189,6 +192,9 @@ export interface LinkState {
   readonly source: Source;
   readonly push: PushState;
   readonly pull: PullState;
+  readonly skew: SkewState;
+  /** When this side's clock was told last. */
+  clockToldMs: number;
   readonly metrics: LinkMetrics;
   /** The link's own time, which only moves forward; `hostMs` is what the host last said. */
   nowMs: number;

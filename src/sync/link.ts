@@ -33,6 +33,7 @@ import {
   send,
 } from "./link-state.ts";
 import { type Bye, type Hello, limits, protocolVersion } from "./protocol.ts";
+import { createSkew, forgetSkew, onReading } from "./skew.ts";
 
 export type { LinkAction, LinkConfig, LinkInput, LinkMetrics, LinkOptions, LinkState };
 
@@ -102,6 +103,8 @@ export function createLink(config: LinkConfig): LinkState {
       wants: 0,
       prunes: 0,
     },
+    skew: createSkew(),
+    clockToldMs: -never,
     nowMs: 0,
     hostMs: 0,
     sentMs: 0,
@@ -156,6 +159,8 @@ export function isLive(state: LinkState): boolean {
 function advance(state: LinkState, input: { type: string; nowMs: number }): void {
   const elapsedMs = input.type === "open" ? 0 : input.nowMs - state.hostMs;
   state.nowMs += Math.min(Math.max(elapsedMs, 0), state.options.heartbeatMs);
+  // It was set, or the process was suspended.
+  if (elapsedMs < 0 || elapsedMs > 2 * state.options.heartbeatMs) forgetSkew(state.skew);
   state.hostMs = input.nowMs;
 }
 
@@ -240,6 +245,10 @@ function receive(
       onChanges(state, actions, { records: message.records, bytes });
       return;
     case "have":
+      if (message.clock !== undefined) {
+        onReading(state.skew, message.clock, state.hostMs);
+        actions.push({ type: "skew" });
+      }
       onRemoteVector(state, actions, message.vector);
       return;
     case "want":

@@ -28,11 +28,15 @@ import {
   type VerifyMessage,
   writeVerify,
 } from "./protocol-verify.ts";
+import type { ClockReading } from "./skew.ts";
 
 export const protocolVersion = 1;
 
 /** Hash of a shape descriptor: the 64-bit number as 16 hex digits. */
 export type ShapeHash = string;
+
+/** 48 bits: some 8,900 years. */
+const wallMsMax = 2 ** 48 - 1;
 
 export const limits = {
   shapes: 65_536,
@@ -76,6 +80,7 @@ export interface Have {
   /** The vector is whole, not just the entries that rose since the last HAVE. */
   readonly full: boolean;
   readonly vector: ReadonlyVersionVector;
+  readonly clock?: ClockReading;
 }
 
 export interface Want {
@@ -141,6 +146,8 @@ const kindBytes = {
 const headerBytes = 2;
 const answerFlag = 1;
 const fullFlag = 1;
+const clockFlag = 2;
+const lagFlag = 4;
 
 /** @throws MESSAGE_TOO_LARGE when a part is over its limit. */
 export function encodeMessage(message: Message): Uint8Array {
@@ -160,8 +167,7 @@ export function encodeMessage(message: Message): Uint8Array {
       }
       break;
     case "have":
-      writer.u8(message.full ? fullFlag : 0);
-      writeVector(writer, message.vector);
+      writeHave(writer, message);
       break;
     case "want":
       writeWant(writer, message);
@@ -248,6 +254,16 @@ function writeHello(writer: ByteWriter, hello: Hello): void {
   writeHashes(writer, hello.shapes);
 }
 
+function writeHave(writer: ByteWriter, { full, clock, vector }: Have): void {
+  const lagMs = clock?.lagMs;
+  const clockFlags = (clock === undefined ? 0 : clockFlag) | (lagMs === undefined ? 0 : lagFlag);
+  writer.u8((full ? fullFlag : 0) | clockFlags);
+  if (clock !== undefined) writer.varint(clock.wallMs);
+  // Zigzag: the sign is the lowest bit.
+  if (lagMs !== undefined) writer.varint(lagMs < 0 ? -2 * lagMs - 1 : 2 * lagMs);
+  writeVector(writer, vector);
+}
+
 function writeWant(writer: ByteWriter, want: Want): void {
   writer.varint(want.ranges.length);
   for (const { origin, first, last } of want.ranges) {
@@ -272,7 +288,7 @@ function readBody(kind: number, reader: ByteReader): Message {
     case kindBytes.changes:
       return { kind: "changes", records: reader.bytes(reader.remaining) };
     case kindBytes.have:
-      return { kind: "have", full: (reader.u8() & fullFlag) !== 0, vector: readVector(reader) };
+      return readHave(reader);
     case kindBytes.want:
       return { kind: "want", ranges: readRanges(reader), shapes: readHashes(reader) };
     case kindBytes.bye: {
@@ -317,6 +333,20 @@ function readHello(reader: ByteReader): Hello {
     vector: readVector(reader),
     shapes: readHashes(reader),
   };
+}
+
+function readHave(reader: ByteReader): Have {
+  const flags = reader.u8();
+  const full = (flags & fullFlag) !== 0;
+  if ((flags & clockFlag) === 0) return { kind: "have", full, vector: readVector(reader) };
+  const wallMs = reader.varintUpTo(wallMsMax, "wall time");
+  const clock = (flags & lagFlag) === 0 ? { wallMs } : { wallMs, lagMs: readLag(reader) };
+  return { kind: "have", full, vector: readVector(reader), clock };
+}
+
+function readLag(reader: ByteReader): number {
+  const zigzag = reader.varintUpTo(2 * wallMsMax, "clock difference");
+  return zigzag % 2 === 0 ? zigzag / 2 : -(zigzag + 1) / 2;
 }
 
 function readDescriptors(reader: ByteReader): Uint8Array[] {

@@ -208,10 +208,11 @@ describe("flow control", () => {
 describe("acknowledging", () => {
   const changes: Message = { kind: "changes", records: record({ origin: 22, sequence: 1 }) };
   const merged = { type: "merged", vector: new Map([[22, 1]]) } as const;
-  const have: LinkAction = {
+  const have = (atMs: number): LinkAction => ({
     type: "send",
-    message: { kind: "have", full: false, vector: new Map([[22, 1]]) },
-  };
+    // The first one tells the time.
+    message: { kind: "have", full: false, vector: new Map([[22, 1]]), clock: { wallMs: atMs } },
+  });
 
   it("waits a little for more", () => {
     const { state, receive } = openLink({ vector: new Map() });
@@ -219,14 +220,14 @@ describe("acknowledging", () => {
     receive(changes, 10);
     expect(step(state, { ...merged, nowMs: 10 }).actions).toEqual([]);
     expect(step(state, { type: "tick", nowMs: 29 }).actions).toEqual([]);
-    expect(step(state, { type: "tick", nowMs: 30 }).actions).toEqual([have]);
+    expect(step(state, { type: "tick", nowMs: 30 }).actions).toEqual([have(30)]);
   });
 
   it("does not wait when half the window is used up", () => {
     const { state, receive } = openLink({ vector: new Map(), windowBytes: 20 });
     receive(hello(22));
     receive(changes, 10);
-    expect(step(state, { ...merged, nowMs: 10 }).actions).toEqual([have]);
+    expect(step(state, { ...merged, nowMs: 10 }).actions).toEqual([have(10)]);
   });
 
   it("repeats itself when the remote does, without merging again", () => {
@@ -234,7 +235,7 @@ describe("acknowledging", () => {
     receive(hello(22));
     expect(receive(changes, 10)).toEqual([]);
     expect(state.metrics.duplicateChangesets).toBe(1);
-    expect(step(state, { type: "tick", nowMs: 30 }).actions).toEqual([have]);
+    expect(step(state, { type: "tick", nowMs: 30 }).actions).toEqual([have(30)]);
   });
 });
 

@@ -171,6 +171,8 @@ export class WorldReplica {
   readonly shapes = new Set<string>();
   readonly links: WorldLink[] = [];
   readonly intake = createIntake();
+  /** How far this replica's clock is ahead of the world's. */
+  clockAheadMs = 0;
   #planId = 0;
   #planAtMs = Number.POSITIVE_INFINITY;
   readonly peerId: number;
@@ -190,7 +192,7 @@ export class WorldReplica {
 
   /** Asks for what is missing when it is time, as the hub does. */
   schedulePlan(): void {
-    const dueMs = planDueMs(this.intake);
+    const dueMs = planDueMs(this.intake) - this.clockAheadMs;
     if (dueMs >= this.#planAtMs) return;
     this.#planAtMs = dueMs;
     const id = ++this.#planId;
@@ -198,7 +200,7 @@ export class WorldReplica {
       if (id !== this.#planId) return;
       this.#planAtMs = Number.POSITIVE_INFINITY;
       const { nowMs } = this.world;
-      for (const ask of plan(this.intake, nowMs)) {
+      for (const ask of plan(this.intake, nowMs + this.clockAheadMs)) {
         const link = this.links.find(({ state }) => state.source.id === ask.id);
         link?.input({ type: "want", ranges: ask.ranges, nowMs });
       }
@@ -274,7 +276,9 @@ export class WorldLink {
     return this.actions.find((action) => action.type === "close");
   }
 
-  input(input: LinkInput): void {
+  input(given: LinkInput): void {
+    const { clockAheadMs } = this.replica;
+    const input = "nowMs" in given ? { ...given, nowMs: given.nowMs + clockAheadMs } : given;
     this.#inputs.push(input);
     if (this.#isStepping) return;
     this.#isStepping = true;
@@ -343,7 +347,7 @@ export class WorldLink {
   }
 
   #scheduleTick(): void {
-    const dueMs = nextTickMs(this.state);
+    const dueMs = nextTickMs(this.state) - this.replica.clockAheadMs;
     if (dueMs >= this.#tickAtMs) return;
     this.#tickAtMs = dueMs;
     const id = ++this.#tickId;

@@ -1,0 +1,34 @@
+/** How many peers have to hold a write before it counts as safe. */
+import { ReplicaError } from "./errors.ts";
+
+/**
+ * `majority`: with this replica more than half of it and all known peers. `all`: all known peers, at
+ * least one. Known are those that are linked or have been since `attach`.
+ */
+export type DrainPeers = number | "majority" | "all";
+
+/** @throws INVALID_OPTION */
+export function checkDrainPeers(peers: unknown): void {
+  if (peers === undefined || peers === "majority" || peers === "all") return;
+  if (typeof peers === "number" && Number.isSafeInteger(peers) && peers >= 0) return;
+  throw new ReplicaError("INVALID_OPTION", "peers must be a count, 'majority' or 'all'", {
+    hint: "See docs/api.md.",
+  });
+}
+
+export function holdersWanted(
+  peers: DrainPeers | undefined,
+  { linked, known }: { linked: number; known: number },
+): number {
+  switch (peers) {
+    case undefined:
+      return Math.max(linked, 1);
+    case "all":
+      return Math.max(known, 1);
+    case "majority":
+      // Of `known + 1`, and this replica is one of the holders.
+      return Math.max(Math.floor((known + 1) / 2), 1);
+    default:
+      return peers;
+  }
+}
