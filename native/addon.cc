@@ -2,6 +2,7 @@
 // C, so that nothing of the C++ library is needed.
 #include "addon_bell.h"
 #include "addon_conflicts.h"
+#include "addon_identity.h"
 #include "addon_state.h"
 #include "addon_values.h"
 #include "addon_verify.h"
@@ -49,13 +50,6 @@ napi_value DetachFile(napi_env env, napi_callback_info info) {
   if (connection == nullptr) return nullptr;
   call.Failed(connection, Detach(connection));
   return Undefined(env);
-}
-
-napi_value Renew(napi_env env, napi_callback_info info) {
-  Call call(env, info);
-  Connection* connection = call.Find();
-  if (connection == nullptr || call.Failed(connection, RenewIdentity(connection))) return nullptr;
-  return Number(env, connection->log.peer_id());
 }
 
 napi_value Tables(napi_env env, napi_callback_info info) {
@@ -302,7 +296,6 @@ NAPI_MODULE_INIT(/* napi_env env, napi_value exports */) {
       {"close", Close},
       {"replicate", StartTable},
       {"detach", DetachFile},
-      {"renewIdentity", Renew},
       {"tables", Tables},
       {"schemaTouched", SchemaTouched},
       {"vector", Vector},
@@ -323,6 +316,7 @@ NAPI_MODULE_INIT(/* napi_env env, napi_value exports */) {
     napi_create_function(env, entry.name, NAPI_AUTO_LENGTH, entry.function, nullptr, &function);
     napi_set_named_property(env, exports, entry.name, function);
   }
+  AddIdentityFunctions(env, exports);
   AddStateFunctions(env, exports);
   AddConflictFunctions(env, exports);
   AddVerifyFunctions(env, exports);

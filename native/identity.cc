@@ -59,6 +59,67 @@ int CheckMarks(Connection* connection, const Text& file_mark, const Text& boot_m
   return rc == SQLITE_OK ? WriteOpeners(connection, openers + 1) : rc;
 }
 
+// The part of a timestamp that goes into a fingerprint of 53 bits.
+constexpr uint64_t kPrintTimestampMask = (uint64_t{1} << 21) - 1;
+
+struct Former {
+  Ordinal ordinal = 0;
+  uint64_t held = 0;
+  uint64_t trimmed = 0;
+};
+
+// The end of the last whole transaction up to `after`: a transaction in parts is moved whole.
+int EndOfTransaction(Connection* connection, const Former& former, uint64_t* after) {
+  if (*after <= former.trimmed) {
+    *after = former.trimmed;
+    return SQLITE_OK;
+  }
+  Statement query;
+  // The second byte of a payload tells whether the transaction goes on.
+  int rc = connection->Check(query.Prepare(
+      connection->api, connection->db,
+      "SELECT id FROM main._mergelite_log WHERE id > ?1 AND id <= ?2 AND substr(payload, 2, 1) = "
+      "x'00' ORDER BY id DESC LIMIT 1"));
+  if (rc != SQLITE_OK) return rc;
+  query.Integer(1, LogBase(former.ordinal) + static_cast<int64_t>(former.trimmed));
+  query.Integer(2, LogBase(former.ordinal) + static_cast<int64_t>(*after));
+  rc = query.Step();
+  *after = rc == SQLITE_ROW ? SequenceOf(query.ColumnInteger(0)) : former.trimmed;
+  if (rc == SQLITE_ROW) rc = query.Reset();
+  return connection->Check(rc);
+}
+
+// Gives the changesets of the former id above `after` to the present one, in their order.
+int MoveChangesets(Connection* connection, const Former& former, uint64_t after) {
+  int rc = EndOfTransaction(connection, former, &after);
+  if (rc != SQLITE_OK) return rc;
+  const auto moved = static_cast<int64_t>(after);
+  const int64_t base = LogBase(former.ordinal);
+  Statement marks;
+  // The timestamp is that of the newest changeset left, or at least below the first one moved.
+  rc = connection->Check(marks.Prepare(
+      connection->api, connection->db,
+      "UPDATE main._mergelite_origins SET held = ?2, merged = ?2, folded = min(folded, ?2), "
+      "acknowledged = min(acknowledged, ?2), timestamp = coalesce((SELECT timestamp FROM "
+      "main._mergelite_log WHERE id = ?3), (SELECT timestamp - 1 FROM main._mergelite_log WHERE id "
+      "> ?3 ORDER BY id LIMIT 1), 0) WHERE ordinal = ?1"));
+  if (rc != SQLITE_OK) return rc;
+  marks.Integer(1, former.ordinal);
+  marks.Integer(2, moved);
+  marks.Integer(3, base + moved);
+  rc = connection->Check(marks.Run());
+  if (rc != SQLITE_OK) return rc;
+  Statement move;
+  rc = connection->Check(move.Prepare(connection->api, connection->db,
+                                      "UPDATE main._mergelite_log SET id = id + ?1 WHERE id > ?2 "
+                                      "AND id <= ?3"));
+  if (rc != SQLITE_OK) return rc;
+  move.Integer(1, LogBase(connection->log.self()->ordinal) - base - moved);
+  move.Integer(2, base + moved);
+  move.Integer(3, base + static_cast<int64_t>(former.held));
+  return connection->Check(move.Run());
+}
+
 }  // namespace
 
 int OpenFile(Connection* connection, const Text& file_mark, const Text& boot_mark, bool* renewed) {
@@ -93,19 +154,57 @@ int CloseFile(Connection* connection) {
   return rc == SQLITE_OK ? transaction.Commit() : rc;
 }
 
-int RenewIdentity(Connection* connection) {
+int RenewIdentity(Connection* connection) { return ReissueChangesets(connection, kSequenceMax); }
+
+int ReissueChangesets(Connection* connection, uint64_t after) {
   if (connection->InTransaction()) {
     return connection->Fail("IN_TRANSACTION",
                             "a new peer id needs to be taken outside a transaction",
                             "Commit or roll back first.");
   }
-  Transaction transaction(connection);
-  int rc = transaction.Begin();
-  if (rc == SQLITE_OK) rc = connection->log.Refresh(connection);
-  if (rc == SQLITE_OK) rc = connection->log.RenewIdentity(connection);
-  if (rc == SQLITE_OK) rc = transaction.Commit();
-  connection->log.Invalidate();
-  return rc == SQLITE_OK ? connection->log.Refresh(connection) : rc;
+  Log& log = connection->log;
+  bool moves = false;
+  {
+    Transaction transaction(connection);
+    int rc = transaction.Begin();
+    if (rc == SQLITE_OK) rc = log.Refresh(connection);
+    Former former;
+    if (rc == SQLITE_OK) {
+      former = {log.self()->ordinal, log.self()->held, log.self()->trimmed};
+      moves = after < former.held;
+    }
+    if (rc == SQLITE_OK) rc = log.RenewIdentity(connection);
+    if (rc == SQLITE_OK && moves) rc = log.Refresh(connection);
+    if (rc == SQLITE_OK && moves) rc = MoveChangesets(connection, former, after);
+    if (rc == SQLITE_OK) rc = transaction.Commit();
+    log.Invalidate();
+    if (rc != SQLITE_OK) return rc;
+  }
+  // Row clocks in memory carry the marks of the former id: they are read from the log again.
+  if (moves && connection->merge != nullptr) connection->merge->clocks.Forget(connection);
+  return log.Refresh(connection);
+}
+
+int FingerprintAt(Connection* connection, uint64_t peer, uint64_t sequence, uint64_t* print) {
+  *print = 0;
+  const Origin* origin = connection->log.FindOrigin(peer);
+  if (origin == nullptr || sequence == 0 || sequence > origin->held) return SQLITE_OK;
+  Statement query;
+  int rc = connection->Check(query.Prepare(
+      connection->api, connection->db,
+      "SELECT timestamp, substr(payload, -4) FROM main._mergelite_log WHERE id = ?1"));
+  if (rc != SQLITE_OK) return rc;
+  query.Integer(1, LogBase(origin->ordinal) + static_cast<int64_t>(sequence));
+  rc = query.Step();
+  if (rc != SQLITE_ROW) return connection->Check(rc);
+  // Timestamps alone may be equal: two files that go on from one clock reading count alike.
+  const Span checksum = query.ColumnBytes(1);
+  uint64_t low = 0;
+  for (size_t i = 0; i < checksum.size; i++) low |= uint64_t{checksum.data[i]} << (8 * i);
+  const auto timestamp = static_cast<uint64_t>(query.ColumnInteger(0));
+  *print = (timestamp & kPrintTimestampMask) << 32 | low;
+  if (*print == 0) *print = 1;
+  return connection->Check(query.Reset());
 }
 
 }  // namespace mergelite

@@ -1,20 +1,22 @@
 /** When a file has to take a new peer id while it runs. */
 import { ReplicaError } from "./errors.ts";
 import type { OriginMarks, Store } from "./log/store.ts";
+import type { LinkHost } from "./sync/link-host.ts";
 
 /**
- * A peer holds `claimed` of our own changesets: where this file has fewer, its id belongs to a lost
- * past. Whether it was renewed; or why not, for now.
+ * A link has ended because its peer holds changesets of ours that this file has not, or others than
+ * this file has. Whether the id was renewed; or why not, for now.
  */
 export function renewIfLost(
   store: Store,
   self: OriginMarks | undefined,
-  claimed: number,
+  { acknowledged, forkedAfter }: Pick<LinkHost, "acknowledged" | "forkedAfter">,
 ): boolean | ReplicaError {
+  const held = self?.held ?? 0;
   // Another process on the same file may just have committed.
-  if (claimed > 0 && claimed <= (self?.held ?? 0)) return false;
+  if (forkedAfter === undefined && acknowledged > 0 && acknowledged <= held) return false;
   try {
-    store.renewIdentity();
+    store.reissue(forkedAfter ?? held);
     return true;
   } catch (error) {
     if (!(error instanceof ReplicaError)) throw error;

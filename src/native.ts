@@ -147,6 +147,16 @@ export interface Binding {
   detach(handle: Handle): void;
   /** Takes a new peer id; the old one becomes an ordinary origin. */
   renewIdentity(handle: Handle): number;
+  /**
+   * The same, and this peer's changesets above `after` become the first ones of the new id, as a
+   * whole number of transactions.
+   */
+  reissue(handle: Handle, after: number): number;
+  /**
+   * Tells a changeset held from others under its number, by its timestamp and checksum; 0 when the
+   * log does not have it (any more).
+   */
+  fingerprintAt(handle: Handle, origin: number, sequence: number): number;
   /** Names of the replicated tables. */
   tables(handle: Handle): string[];
   /** Flat triples (peer id, sequence held, sequence merged), this peer first. */

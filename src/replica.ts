@@ -380,14 +380,15 @@ export class Replica implements AsyncDisposable {
     this.#waiters.check();
   }
 
+  /** A peer holds own writes of ours that this file does not: the id belongs to a lost past. */
   #renewIdentity(link: LinkHost): void {
     if (this.#closing !== undefined) return;
     this.#refreshMarks();
-    const [self] = this.#marks;
-    const renewed = renewIfLost(this.#store, self, link.remoteHolds(this.peerId));
+    const renewed = renewIfLost(this.#store, this.#marks[0], link);
     if (renewed instanceof ReplicaError) this.#events.emit("error", { error: renewed });
     if (renewed !== true) return;
     this.#refreshMarks();
+    this.#announced = heldOf(this.#marks);
     this.#hub.restartLinks("this peer has taken a new id");
     this.#events.emit("identity", { peerId: this.peerId });
   }

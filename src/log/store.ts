@@ -65,8 +65,12 @@ export class Store {
     call(() => native.detach(this.#handle));
   }
 
-  renewIdentity(): number {
-    return call(() => native.renewIdentity(this.#handle));
+  reissue(after: number): number {
+    return call(() => native.reissue(this.#handle, after));
+  }
+
+  fingerprintAt(origin: number, sequence: number): number {
+    return call(() => native.fingerprintAt(this.#handle, origin, sequence));
   }
 
   tables(): string[] {

@@ -11,6 +11,7 @@ import type { ClockEvent, StateProgressEvent } from "../replica-events.ts";
 import { keepDialing } from "../transport/reconnect.ts";
 import type { Dialer, Transport } from "../transport/transport.ts";
 import { ClockWatch } from "./clock-watch.ts";
+import { compareFingerprints, fingerprintsOf } from "./fingerprints.ts";
 import { createIntake, plan, planDueMs } from "./intake.ts";
 import type { LinkConfig } from "./link.ts";
 import { type LinkEnd, LinkHost, type LinkOwner } from "./link-host.ts";
@@ -63,7 +64,7 @@ export class Hub {
   readonly #links = new Map<number, LinkHost>();
   readonly #connections = new Set<Connection>();
   readonly #asked = new Map<number, [stop: (answer?: VerifyAnswer) => void, link: LinkHost]>();
-  readonly #intake = createIntake();
+  #intake = createIntake();
   readonly #clockWatch = new ClockWatch((event) => this.#owner.onClock(event));
   /** Of the peers linked since the hub was made: what each holds of this peer's own changesets. */
   readonly #acknowledged = new Map<number, number>();
@@ -222,6 +223,8 @@ export class Hub {
   /** Ends all links, for they were opened under another peer id; diallers come back. */
   restartLinks(text: string): void {
     this.#reads.clear();
+    this.#told.clear();
+    this.#intake = createIntake();
     for (const peerId of this.#acknowledged.keys()) this.#acknowledged.set(peerId, 0);
     for (const link of this.#links.values()) link.close("LINK_CLOSED", text);
   }
@@ -296,6 +299,10 @@ export class Hub {
       },
       onRemoteVector: (link) => this.#onRemoteVector(link),
       onState: (link, message) => this.#onState(link, message),
+      fingerprints: (origin) => fingerprintsOf(this.#store, this.#owner.marks(), origin),
+      onFingerprints: (link, theirs) => {
+        compareFingerprints(this.#store, this.#owner.marks()[0], { link, theirs });
+      },
       onSkew: () => this.#clockWatch.look(this.skews),
       onVerify: (link, message) => this.#onVerify(link, message),
       onError: (error) => this.#owner.onError(error),

@@ -8,6 +8,7 @@ import { scanRecords } from "../log/records.ts";
 import type { ReadonlyVersionVector, VersionVector } from "../log/vector.ts";
 import type { Transport } from "../transport/transport.ts";
 import { Assembler, assembledBytesMax, fragmentBytesMax, fragmentsOf } from "./fragments.ts";
+import type { Fingerprint } from "./identity.ts";
 import { createLink, endLink, isLive, type LinkAction, nextTickMs, step } from "./link.ts";
 import type { LinkConfig, LinkInput, LinkMetrics, LinkState } from "./link-state.ts";
 import { decodeMessage, encodeMessage, groupDescriptors } from "./protocol.ts";
@@ -27,6 +28,8 @@ export interface LinkOwner {
   onLive(link: LinkHost): void;
   onRemoteVector(link: LinkHost): void;
   onSkew(): void;
+  fingerprints(origin: number): Fingerprint[];
+  onFingerprints(link: LinkHost, fingerprints: readonly Fingerprint[]): void;
   onVerify(link: LinkHost, message: VerifyMessage): void;
   onState(link: LinkHost, message: StateMessage): void;
   onError(error: ReplicaError): void;
@@ -52,6 +55,8 @@ export interface LinkEnd {
 
 export class LinkHost {
   readonly name: string;
+  /** This peer's own changesets above it are not those that others know, as the link has shown. */
+  forkedAfter: number | undefined;
   readonly #owner: LinkOwner;
   readonly #transport: Transport;
   readonly #state: LinkState;
@@ -77,6 +82,11 @@ export class LinkHost {
 
   get peerId(): number {
     return this.#state.remotePeerId;
+  }
+
+  /** Why the link is about to end, once it is not clear whose changesets go by this peer's id. */
+  get suspicion(): ReplicaErrorCode | undefined {
+    return this.#state.suspicion?.code;
   }
 
   get live(): boolean {
@@ -198,6 +208,16 @@ export class LinkHost {
         return;
       case "remoteVector":
         this.#owner.onRemoteVector(this);
+        return;
+      case "sendFingerprints": {
+        const { origin } = action;
+        const fingerprints = this.#owner.fingerprints(origin);
+        if (fingerprints.length === 0) return;
+        this.#send({ message: encodeMessage({ kind: "fingerprints", origin, fingerprints }) });
+        return;
+      }
+      case "fingerprints":
+        this.#owner.onFingerprints(this, action.fingerprints);
         return;
       case "skew":
         this.#owner.onSkew();

@@ -3,6 +3,7 @@ import { ReplicaError } from "../errors.ts";
 import { type RecordRun, scanRecords } from "../log/records.ts";
 import { type ReadonlyVersionVector, type SequenceRange, vectorPages } from "../log/vector.ts";
 import { announce, noteGap, raiseInflow, takeRun } from "./intake.ts";
+import { lostIdentityText, suspect } from "./link-identity.ts";
 import { onRemoteHolds, refreshReady } from "./link-push.ts";
 import {
   announceSoon,
@@ -19,8 +20,6 @@ import { type Have, limits, type ShapeHash } from "./protocol.ts";
 /** A vector up to this size is small enough to be sent whole with every heartbeat. */
 const smallVectorEntries = 16;
 const partialHeartbeatsMax = 5;
-export const lostIdentityText =
-  "the remote holds changesets of this peer id that this replica does not have";
 const never = Number.POSITIVE_INFINITY;
 
 /** The remote's vector, or the part of it that rose. */
@@ -30,7 +29,7 @@ export function onRemoteVector(
   vector: ReadonlyVersionVector,
 ): void {
   if ((vector.get(state.peerId) ?? 0) > progressOf(state, state.peerId).held) {
-    refuseLostIdentity(state, actions);
+    suspectLoss(state, actions);
     return;
   }
   let raised = false;
@@ -62,7 +61,7 @@ export function onChanges(
   for (const run of runs) {
     const progress = progressOf(state, run.origin);
     if (run.origin === state.peerId && run.last > progress.held) {
-      refuseLostIdentity(state, actions);
+      suspectLoss(state, actions);
       return;
     }
     // It sends all the same: the PRUNE was lost, or a WANT sent before has arrived after it.
@@ -210,6 +209,6 @@ function clockNow(state: LinkState): Pick<Have, "clock"> {
   return { clock: lagMs === undefined ? { wallMs } : { wallMs, lagMs: Math.round(lagMs) } };
 }
 
-function refuseLostIdentity(state: LinkState, actions: LinkAction[]): void {
-  refuse(state, actions, "IDENTITY_LOST", lostIdentityText);
+function suspectLoss(state: LinkState, actions: LinkAction[]): void {
+  suspect(state, actions, { code: "IDENTITY_LOST", text: lostIdentityText });
 }

@@ -1,6 +1,7 @@
 /** What a link knows, what it is told and what it asks for: the data of `link.ts`. */
 import type { ReplicaErrorCode } from "../errors.ts";
 import type { ReadonlyVersionVector, SequenceRange } from "../log/vector.ts";
+import type { Fingerprint } from "./identity.ts";
 import type { Intake, Source } from "./intake.ts";
 import type { Hello, Message, ShapeHash } from "./protocol.ts";
 import type { StateMessage } from "./protocol-state.ts";
@@ -96,6 +97,10 @@ export type LinkAction =
   | { type: "remoteVector"; vector: ReadonlyVersionVector }
   | { type: "verify"; message: VerifyMessage }
   | { type: "state"; message: StateMessage }
+  /** Tell the remote the timestamps of what is held of this origin. */
+  | { type: "sendFingerprints"; origin: number }
+  /** The timestamps that the remote knows of this peer's own changesets. */
+  | { type: "fingerprints"; fingerprints: readonly Fingerprint[] }
   /** How far the clocks are apart has been measured again. */
   | { type: "skew" }
   /** The last action of a link. Close the transport once the messages before it are sent. */
@@ -179,7 +184,9 @@ export interface LinkState {
   readonly options: Readonly<LinkOptions>;
   readonly peerId: number;
   readonly cluster: string;
-  phase: "idle" | "greeting" | "live" | "closed";
+  phase: "idle" | "greeting" | "live" | "suspect" | "closed";
+  /** Why the link ends, unless the fingerprints show better. */
+  suspicion: { code: ReplicaErrorCode; text: string; dueMs: number } | undefined;
   /** 0 until the remote's HELLO came. */
   remotePeerId: number;
   version: number;

@@ -7,7 +7,13 @@ import { isReplicaErrorCode, type ReplicaErrorCode } from "../errors.ts";
 import { vectorPages } from "../log/vector.ts";
 import { closeSource, createIntake, openSource } from "./intake.ts";
 import {
-  lostIdentityText,
+  onFingerprints,
+  refusalOf,
+  runSuspicion,
+  suspect,
+  suspicionDueMs,
+} from "./link-identity.ts";
+import {
   onChanges,
   onGap,
   onRemoteVector,
@@ -63,6 +69,7 @@ export function createLink(config: LinkConfig): LinkState {
     peerId: config.peerId,
     cluster: config.cluster ?? "",
     phase: "idle",
+    suspicion: undefined,
     remotePeerId: 0,
     version: 0,
     blocked: false,
@@ -231,12 +238,16 @@ function receive(
   state.heardMs = state.nowMs;
   if (message.kind === "hello") onHello(state, actions, message);
   else if (message.kind === "bye") onBye(state, actions, message);
+  else if (message.kind === "fingerprints" && state.phase !== "greeting") {
+    onFingerprints(state, actions, message);
+  }
   // Without the remote's HELLO it is not known who speaks. What is dropped here is sent again.
   if (!isLive(state)) return;
   switch (message.kind) {
     case "hello":
     case "bye":
     case "fragment":
+    case "fingerprints":
       return;
     case "shapes":
       actions.push({ type: "learnShapes", descriptors: message.descriptors });
@@ -268,8 +279,14 @@ function receive(
 }
 
 function onHello(state: LinkState, actions: LinkAction[], hello: Hello): void {
+  if (state.phase === "suspect") return;
   const refusal = refusalOf(state, hello);
   if (refusal !== undefined) {
+    if (refusal.code === "PEER_ID_IN_USE" || refusal.code === "IDENTITY_LOST") {
+      state.remotePeerId = hello.peerId;
+      suspect(state, actions, refusal);
+      return;
+    }
     refuse(state, actions, refusal.code, refusal.text);
     return;
   }
@@ -284,6 +301,8 @@ function onHello(state: LinkState, actions: LinkAction[], hello: Hello): void {
     openSource(state.intake, state.source, state.hostMs);
     // Nobody needs to be sent its own writes; that others hold them it has to hear.
     progressOf(state, hello.peerId).lazy = true;
+    const held = progressOf(state, hello.peerId).held;
+    if (held > 0) actions.push({ type: "sendFingerprints", origin: hello.peerId });
     for (const hash of state.shapes) {
       if (!state.remoteShapes.has(hash)) state.push.shapesUnsent.add(hash);
     }
@@ -295,31 +314,6 @@ function onHello(state: LinkState, actions: LinkAction[], hello: Hello): void {
   if (hello.answer || !isLive(state)) return;
   state.helloAsked += 1;
   if (state.helloAsked > 1 && !state.blocked) sendHello(state, actions, true);
-}
-
-function refusalOf(
-  state: LinkState,
-  hello: Hello,
-): { code: ReplicaErrorCode; text: string } | undefined {
-  const { options, cluster, peerId, remotePeerId } = state;
-  if (negotiate(options, hello) === 0) {
-    const theirs = `${hello.minVersion} to ${hello.maxVersion}`;
-    const ours = `${options.minVersion} to ${options.maxVersion}`;
-    return { code: "VERSION_MISMATCH", text: `protocol ${theirs} offered, ${ours} spoken` };
-  }
-  if (hello.cluster !== cluster) {
-    return { code: "CLUSTER_MISMATCH", text: `cluster "${hello.cluster}", not "${cluster}"` };
-  }
-  if (hello.peerId === peerId) {
-    return { code: "PEER_ID_IN_USE", text: `both sides are peer ${peerId}` };
-  }
-  if (remotePeerId !== 0 && hello.peerId !== remotePeerId) {
-    return { code: "LINK_CLOSED", text: `peer ${remotePeerId} became peer ${hello.peerId}` };
-  }
-  if ((hello.vector.get(peerId) ?? 0) > (state.origins.get(peerId)?.held ?? 0)) {
-    return { code: "IDENTITY_LOST", text: lostIdentityText };
-  }
-  return undefined;
 }
 
 function onBye(state: LinkState, actions: LinkAction[], bye: Bye): void {
@@ -361,12 +355,13 @@ function sendRestOfVector(state: LinkState, actions: LinkAction[]): void {
 
 function runTimers(state: LinkState, actions: LinkAction[]): void {
   const { nowMs, options } = state;
-  if (state.phase !== "greeting" && state.phase !== "live") return;
+  if (state.phase === "suspect") runSuspicion(state, actions);
+  if (state.phase === "idle" || state.phase === "closed") return;
   if (nowMs >= silenceDueMs(state)) {
     refuse(state, actions, "LINK_TIMEOUT", `nothing heard in ${silentHeartbeatsMax} heartbeats`);
     return;
   }
-  if (state.blocked) return;
+  if (state.blocked || state.phase === "suspect") return;
   if (state.phase === "greeting") {
     if (nowMs < state.helloDueMs) return;
     sendHello(state, actions, false);
@@ -381,6 +376,7 @@ function runTimers(state: LinkState, actions: LinkAction[]): void {
 function dueMs(state: LinkState): number {
   if (state.blocked && state.phase !== "closed") return silenceDueMs(state);
   if (state.phase === "greeting") return Math.min(silenceDueMs(state), state.helloDueMs);
+  if (state.phase === "suspect") return Math.min(silenceDueMs(state), suspicionDueMs(state));
   if (state.phase !== "live") return never;
   return Math.min(silenceDueMs(state), ackTimeoutDueMs(state), pullDueMs(state));
 }

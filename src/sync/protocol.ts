@@ -13,6 +13,8 @@ import {
   writeVector,
 } from "../log/vector.ts";
 import { messageBytesMax } from "../transport/transport.ts";
+import type { Fingerprint } from "./identity.ts";
+import { type Have, readHave, writeHave } from "./protocol-have.ts";
 import {
   readStateChunk,
   readStateOffer,
@@ -28,15 +30,13 @@ import {
   type VerifyMessage,
   writeVerify,
 } from "./protocol-verify.ts";
-import type { ClockReading } from "./skew.ts";
 
 export const protocolVersion = 1;
 
+export type { Have } from "./protocol-have.ts";
+
 /** Hash of a shape descriptor: the 64-bit number as 16 hex digits. */
 export type ShapeHash = string;
-
-/** 48 bits: some 8,900 years. */
-const wallMsMax = 2 ** 48 - 1;
 
 export const limits = {
   shapes: 65_536,
@@ -44,6 +44,7 @@ export const limits = {
   ranges: 65_536,
   pruned: 65_536,
   fragments: 65_536,
+  fingerprints: 64,
   clusterBytes: 255,
   byeCodeBytes: 64,
   byeTextBytes: 512,
@@ -75,14 +76,6 @@ export interface Changes {
   readonly records: Uint8Array;
 }
 
-export interface Have {
-  readonly kind: "have";
-  /** The vector is whole, not just the entries that rose since the last HAVE. */
-  readonly full: boolean;
-  readonly vector: ReadonlyVersionVector;
-  readonly clock?: ClockReading;
-}
-
 export interface Want {
   readonly kind: "want";
   readonly ranges: readonly SequenceRange[];
@@ -93,6 +86,13 @@ export interface Prune {
   readonly kind: "prune";
   /** Origins that the sender gets over another link. */
   readonly origins: readonly number[];
+}
+
+export interface Fingerprints {
+  readonly kind: "fingerprints";
+  readonly origin: number;
+  /** What the sender holds of the origin, the newest first; empty to ask for the receiver's. */
+  readonly fingerprints: readonly Fingerprint[];
 }
 
 /** A part of a message that is too large to be sent whole. */
@@ -120,6 +120,7 @@ export type Message =
   | Have
   | Want
   | Prune
+  | Fingerprints
   | Fragment
   | Bye
   | VerifyMessage
@@ -141,13 +142,11 @@ const kindBytes = {
   stateOffer: 13,
   stateRequest: 14,
   stateChunk: 15,
+  fingerprints: 16,
 } as const satisfies Record<Message["kind"], number>;
 
 const headerBytes = 2;
 const answerFlag = 1;
-const fullFlag = 1;
-const clockFlag = 2;
-const lagFlag = 4;
 
 /** @throws MESSAGE_TOO_LARGE when a part is over its limit. */
 export function encodeMessage(message: Message): Uint8Array {
@@ -175,6 +174,9 @@ export function encodeMessage(message: Message): Uint8Array {
     case "prune":
       writer.varint(message.origins.length);
       for (const origin of message.origins) writer.varint(origin);
+      break;
+    case "fingerprints":
+      writeFingerprints(writer, message);
       break;
     case "fragment":
       writer.varint(message.id);
@@ -254,14 +256,13 @@ function writeHello(writer: ByteWriter, hello: Hello): void {
   writeHashes(writer, hello.shapes);
 }
 
-function writeHave(writer: ByteWriter, { full, clock, vector }: Have): void {
-  const lagMs = clock?.lagMs;
-  const clockFlags = (clock === undefined ? 0 : clockFlag) | (lagMs === undefined ? 0 : lagFlag);
-  writer.u8((full ? fullFlag : 0) | clockFlags);
-  if (clock !== undefined) writer.varint(clock.wallMs);
-  // Zigzag: the sign is the lowest bit.
-  if (lagMs !== undefined) writer.varint(lagMs < 0 ? -2 * lagMs - 1 : 2 * lagMs);
-  writeVector(writer, vector);
+function writeFingerprints(writer: ByteWriter, { origin, fingerprints }: Fingerprints): void {
+  writer.varint(origin);
+  writer.varint(fingerprints.length);
+  for (const { sequence, print } of fingerprints) {
+    writer.varint(sequence);
+    writer.varint(print);
+  }
 }
 
 function writeWant(writer: ByteWriter, want: Want): void {
@@ -297,6 +298,12 @@ function readBody(kind: number, reader: ByteReader): Message {
     }
     case kindBytes.prune:
       return { kind: "prune", origins: readOrigins(reader) };
+    case kindBytes.fingerprints:
+      return {
+        kind: "fingerprints",
+        origin: readPeerId(reader),
+        fingerprints: readFingerprints(reader),
+      };
     case kindBytes.fragment:
       return readFragment(reader);
     case kindBytes.rangesRequest:
@@ -335,20 +342,6 @@ function readHello(reader: ByteReader): Hello {
   };
 }
 
-function readHave(reader: ByteReader): Have {
-  const flags = reader.u8();
-  const full = (flags & fullFlag) !== 0;
-  if ((flags & clockFlag) === 0) return { kind: "have", full, vector: readVector(reader) };
-  const wallMs = reader.varintUpTo(wallMsMax, "wall time");
-  const clock = (flags & lagFlag) === 0 ? { wallMs } : { wallMs, lagMs: readLag(reader) };
-  return { kind: "have", full, vector: readVector(reader), clock };
-}
-
-function readLag(reader: ByteReader): number {
-  const zigzag = reader.varintUpTo(2 * wallMsMax, "clock difference");
-  return zigzag % 2 === 0 ? zigzag / 2 : -(zigzag + 1) / 2;
-}
-
 function readDescriptors(reader: ByteReader): Uint8Array[] {
   const count = reader.count(limits.shapes, 1, "descriptors");
   const descriptors: Uint8Array[] = [];
@@ -369,6 +362,16 @@ function readRanges(reader: ByteReader): SequenceRange[] {
     ranges.push({ origin, first, last });
   }
   return ranges;
+}
+
+function readFingerprints(reader: ByteReader): Fingerprint[] {
+  const count = reader.count(limits.fingerprints, 2, "fingerprints");
+  const fingerprints: Fingerprint[] = [];
+  for (let index = 0; index < count; index++) {
+    const sequence = reader.varintUpTo(sequenceMax, "sequence");
+    fingerprints.push({ sequence, print: reader.varint() });
+  }
+  return fingerprints;
 }
 
 function readFragment(reader: ByteReader): Fragment {

@@ -50,6 +50,8 @@ function ownerOn(clock: Clock, records: (first: number) => Uint8Array): LinkOwne
     onVerify: () => undefined,
     onState: () => undefined,
     onSkew: () => undefined,
+    fingerprints: () => [],
+    onFingerprints: () => undefined,
     onError: (error) => {
       throw error;
     },

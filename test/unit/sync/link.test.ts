@@ -44,7 +44,8 @@ function openLink(change: Partial<Parameters<typeof createLink>[0]> = {}) {
     plan(state.intake, nowMs).flatMap(({ ranges }) => {
       return step(state, { type: "want", ranges, nowMs }).actions;
     });
-  return { state, receive, ask };
+  const tick = (nowMs: number): LinkAction[] => step(state, { type: "tick", nowMs }).actions;
+  return { state, receive, ask, tick };
 }
 
 function closing(actions: LinkAction[]): unknown[] {
@@ -246,8 +247,9 @@ describe("the handshake refuses", () => {
     ["PEER_ID_IN_USE", hello(11)],
     ["IDENTITY_LOST", hello(22, { vector: new Map([[11, 6]]) })],
   ])("%s", (code, message) => {
-    const { state, receive } = openLink();
-    const actions = receive(message);
+    const { state, receive, tick } = openLink();
+    // Two of these first hear what the remote knows of this side, for two seconds.
+    const actions = [...receive(message), ...tick(2_000)];
     expect(closing(actions)).toEqual(["BYE", code]);
     expect(actions.some(({ type }) => type === "live")).toBe(false);
     expect(receive(hello(22))).toEqual([]);
@@ -276,17 +278,23 @@ describe("the handshake refuses", () => {
 
 describe("a live link closes", () => {
   it("when the remote holds more of our own origin than we do", () => {
-    const { receive } = openLink();
+    const { receive, tick } = openLink();
     receive(hello(22));
     const have: Message = { kind: "have", full: false, vector: new Map([[11, 6]]) };
-    expect(closing(receive(have))).toEqual(["BYE", "IDENTITY_LOST"]);
+    expect(receive(have)).toEqual([
+      { type: "send", message: { kind: "fingerprints", origin: 11, fingerprints: [] } },
+    ]);
+    // Nothing is merged meanwhile.
+    expect(receive({ kind: "changes", records: record({ origin: 22, sequence: 1 }) })).toEqual([]);
+    expect(closing(tick(2_000))).toEqual(["BYE", "IDENTITY_LOST"]);
   });
 
   it("when the remote sends changesets of our own that we do not hold", () => {
-    const { receive } = openLink();
+    const { receive, tick } = openLink();
     receive(hello(22));
     const records = record({ origin: 11, sequence: 6 });
-    expect(closing(receive({ kind: "changes", records }))).toEqual(["BYE", "IDENTITY_LOST"]);
+    expect(closing(receive({ kind: "changes", records }))).toEqual([]);
+    expect(closing(tick(2_000))).toEqual(["BYE", "IDENTITY_LOST"]);
   });
 
   it("on records that are cut short", () => {

@@ -78,6 +78,14 @@ export const messageArbitraries = {
     next: bytes,
     chunk: bytes,
   }),
+  fingerprints: fc.record({
+    kind: fc.constant("fingerprints" as const),
+    origin: peerId,
+    fingerprints: fc.array(
+      fc.record({ sequence, print: fc.integer({ min: 0, max: Number.MAX_SAFE_INTEGER }) }),
+      { maxLength: 41 },
+    ),
+  }),
   fragment: fc.record({
     kind: fc.constant("fragment" as const),
     id: fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER }),

@@ -318,7 +318,10 @@ export class WorldLink {
   #perform(action: LinkAction): void {
     this.actions.push(action);
     if (action.type === "send") this.transmit(action.message);
-    else if (action.type === "read") this.#read(action);
+    else if (action.type === "sendFingerprints") this.#sendFingerprints(action.origin);
+    else if (action.type === "fingerprints" && this.state.phase === "suspect") {
+      this.input({ type: "close", code: this.state.suspicion?.code ?? "LINK_CLOSED" });
+    } else if (action.type === "read") this.#read(action);
     else if (action.type === "sendShapes") {
       const descriptors = action.hashes.map((hash) => new TextEncoder().encode(hash));
       this.transmit({ kind: "shapes", descriptors });
@@ -329,6 +332,15 @@ export class WorldLink {
       const hashes = action.descriptors.map((bytes) => new TextDecoder().decode(bytes));
       this.replica.learn(hashes, this);
     }
+  }
+
+  #sendFingerprints(origin: number): void {
+    const sequence = this.replica.held.get(origin) ?? 0;
+    this.transmit({
+      kind: "fingerprints",
+      origin,
+      fingerprints: [{ sequence, print: sequence * 10 }],
+    });
   }
 
   #read({ origin, first, last, bytesMax }: Extract<LinkAction, { type: "read" }>): void {

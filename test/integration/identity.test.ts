@@ -1,0 +1,198 @@
+/** Two histories under one peer id: a file put back in place and written on, and living twins. */
+import { copyFileSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import Database from "better-sqlite3";
+import { afterEach, describe, expect, it } from "vitest";
+import { attach, type Replica } from "../../src/index.ts";
+import { memoryPair } from "../../src/transport/memory.ts";
+import { temporaryFolder } from "../support/folder.ts";
+
+const folder = temporaryFolder();
+const cleanups: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const clean of cleanups.splice(0).reverse()) await clean();
+});
+
+interface Peer {
+  db: Database.Database;
+  replica: Replica;
+  write(id: number, body?: string): void;
+  rows(): unknown[];
+  close(): Promise<void>;
+}
+
+function makePeer(file = folder.file()): Peer {
+  const db = new Database(file);
+  db.pragma("journal_mode = WAL");
+  db.exec("CREATE TABLE IF NOT EXISTS t (id INTEGER PRIMARY KEY, body TEXT)");
+  const replica = attach(db, { tables: ["t"], watchFile: false });
+  const peer: Peer = {
+    db,
+    replica,
+    write: (id, body = "x") => {
+      db.prepare("INSERT OR REPLACE INTO t VALUES (?, ?)").run(id, body);
+    },
+    rows: () => db.prepare("SELECT id, body FROM t ORDER BY id").raw().all(),
+    close: async () => {
+      await replica.close();
+      db.close();
+    },
+  };
+  cleanups.push(() => (db.open ? peer.close() : undefined));
+  return peer;
+}
+
+/** Two that link again whenever a link ends, as with a dialler. */
+function join(left: Peer, right: Peer): void {
+  const links = async () => {
+    while (left.db.open && right.db.open) {
+      const [a, b] = memoryPair();
+      const connection = left.replica.connect(a);
+      right.replica.connect(b);
+      await connection.closed;
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+  };
+  void links();
+}
+
+/** Until all hold and show the same changesets. */
+async function converged(...peers: Peer[]): Promise<void> {
+  const shown = ({ replica }: Peer) =>
+    JSON.stringify(
+      replica
+        .vector()
+        .filter(({ held }) => held > 0)
+        .map(({ peerId, merged }) => [peerId, merged])
+        .sort(),
+    );
+  while (new Set(peers.map(shown)).size > 1) await new Promise((resolve) => setTimeout(resolve, 5));
+}
+
+/** A file that goes by the same id: what a machine's snapshot gives, where nothing marks a copy. */
+function twinOf(file: string): string {
+  const twin = folder.file();
+  copyFileSync(file, twin);
+  const db = new Database(twin);
+  db.exec("UPDATE _mergelite_meta SET value = '' WHERE key = 'file_mark'");
+  db.close();
+  return twin;
+}
+
+describe("a file put back in place", () => {
+  it("and written on before it met anyone keeps both histories", async () => {
+    const file = folder.file();
+    const hub = makePeer();
+    const first = makePeer(file);
+    const { peerId } = first.replica;
+    join(first, hub);
+    for (let id = 1; id <= 5; id++) first.write(id);
+    await converged(first, hub);
+    first.db.pragma("wal_checkpoint(TRUNCATE)");
+    const backup = readFileSync(file);
+    for (let id = 6; id <= 8; id++) first.write(id, "lost here, known to the hub");
+    await converged(first, hub);
+    await first.close();
+    for (const end of ["-wal", "-shm"]) rmSync(file + end, { force: true });
+    // The same inode, the same birth time: nothing on this machine tells the file is old.
+    writeFileSync(file, backup);
+    const again = makePeer(file);
+    expect(again.replica.peerId).toBe(peerId);
+    // As many as were lost, and more: vectors alone say that all is well.
+    for (let id = 11; id <= 15; id++) again.write(id, "written after the restore");
+    const renewed = new Promise((resolve) => again.replica.once("identity", resolve));
+    join(again, hub);
+    await renewed;
+    await converged(again, hub);
+    expect(again.replica.peerId).not.toBe(peerId);
+    expect(again.rows()).toEqual(hub.rows());
+    expect(hub.rows()).toHaveLength(13);
+    const { origins } = again.replica.status();
+    expect(origins.find((origin) => origin.peerId === peerId)).toMatchObject({ held: 8 });
+    // Its row clocks are rebuilt from the log: what is written next wins everywhere.
+    again.write(7, "newer");
+    hub.write(12, "newer");
+    await converged(again, hub);
+    expect(again.rows()).toEqual(hub.rows());
+  });
+
+  it("moves a transaction of several parts whole", async () => {
+    const file = folder.file();
+    const hub = makePeer();
+    const first = makePeer(file);
+    join(first, hub);
+    first.write(1);
+    await converged(first, hub);
+    first.db.pragma("wal_checkpoint(TRUNCATE)");
+    const backup = readFileSync(file);
+    first.write(2, "lost");
+    await converged(first, hub);
+    await first.close();
+    for (const end of ["-wal", "-shm"]) rmSync(file + end, { force: true });
+    writeFileSync(file, backup);
+    const again = makePeer(file);
+    again.db.transaction(() => {
+      for (let id = 10; id < 14; id++) again.write(id, "y".repeat(700_000));
+    })();
+    const renewed = new Promise((resolve) => again.replica.once("identity", resolve));
+    join(again, hub);
+    await renewed;
+    await converged(again, hub);
+    expect(hub.rows()).toHaveLength(6);
+    expect(again.rows()).toEqual(hub.rows());
+  });
+});
+
+describe("two live peers with one id", () => {
+  async function twins(): Promise<[Peer, Peer]> {
+    const file = folder.file();
+    const original = makePeer(file);
+    for (let id = 1; id <= 3; id++) original.write(id);
+    await original.close();
+    const pair: [Peer, Peer] = [makePeer(file), makePeer(twinOf(file))];
+    expect(pair[1].replica.peerId).toBe(pair[0].replica.peerId);
+    return pair;
+  }
+
+  it("notice each other, and the one that has written less yields", async () => {
+    const [more, less] = await twins();
+    for (const id of [21, 22, 23]) more.write(id, "more");
+    for (const id of [31, 32]) less.write(id, "less");
+    const { peerId } = more.replica;
+    join(more, less);
+    await new Promise((resolve) => less.replica.once("identity", resolve));
+    await converged(more, less);
+    expect(more.replica.peerId).toBe(peerId);
+    expect(less.replica.peerId).not.toBe(peerId);
+    expect(more.rows()).toEqual(less.rows());
+    expect(more.rows()).toHaveLength(8);
+  });
+
+  it("notice each other through a third peer, though both have written as much", async () => {
+    const [one, other] = await twins();
+    const hub = makePeer();
+    one.write(21, "one");
+    other.write(31, "other");
+    join(one, hub);
+    await converged(one, hub);
+    join(other, hub);
+    await new Promise((resolve) => other.replica.once("identity", resolve));
+    await converged(one, other, hub);
+    expect(new Set([one, other, hub].map(({ replica }) => replica.peerId)).size).toBe(3);
+    expect(one.rows()).toEqual(other.rows());
+    expect(hub.rows()).toEqual(other.rows());
+    expect(hub.rows()).toHaveLength(5);
+  });
+
+  it("are one when they are two processes on one file: neither yields", async () => {
+    const file = folder.file();
+    const [left, right] = [makePeer(file), makePeer(file)];
+    left.write(1);
+    right.write(2);
+    const [a, b] = memoryPair();
+    const ended = new Promise((resolve) => left.replica.once("link", resolve));
+    left.replica.connect(a);
+    right.replica.connect(b);
+    expect(await ended).toMatchObject({ live: false, code: "PEER_ID_IN_USE" });
+    expect(left.replica.peerId).toBe(right.replica.peerId);
+  });
+});

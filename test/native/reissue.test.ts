@@ -1,0 +1,93 @@
+import { afterEach, describe, expect, it } from "vitest";
+import { native } from "../../src/native.ts";
+import {
+  heldOf,
+  maintainAll,
+  openRaw,
+  progressOf,
+  pull,
+  type RawReplica,
+} from "../support/replica.ts";
+
+const open: RawReplica[] = [];
+afterEach(() => {
+  for (const { db } of open.splice(0)) db.close();
+});
+
+function make(): RawReplica {
+  const replica = openRaw(":memory:", "CREATE TABLE t (id INTEGER PRIMARY KEY, x)", ["t"]);
+  open.push(replica);
+  return replica;
+}
+
+const rows = ({ db }: RawReplica) => db.prepare("SELECT * FROM t ORDER BY id").raw().all();
+const logged = ({ db }: RawReplica) =>
+  db.prepare("SELECT _peerId, _sequenceId, id FROM t_patches ORDER BY id").raw().all();
+
+describe("changesets under a former id", () => {
+  it("become the first ones of the new id, in their order", () => {
+    const here = make();
+    const former = here.peerId;
+    for (let id = 1; id <= 5; id++) here.db.prepare("INSERT INTO t VALUES (?, 'x')").run(id);
+    const stamp = native.fingerprintAt(here.handle, former, 4);
+    expect(stamp).toBeGreaterThan(0);
+    const peerId = native.reissue(here.handle, 3);
+    expect(peerId).not.toBe(former);
+    expect(heldOf(here, former)).toBe(3);
+    expect(heldOf(here, peerId)).toBe(2);
+    expect(native.fingerprintAt(here.handle, peerId, 1)).toBe(stamp);
+    expect(native.fingerprintAt(here.handle, former, 4)).toBe(0);
+    expect(logged(here)).toEqual([
+      [former, 1, 1],
+      [former, 2, 2],
+      [former, 3, 3],
+      [peerId, 1, 4],
+      [peerId, 2, 5],
+    ]);
+    here.db.exec("INSERT INTO t VALUES (6, 'x')");
+    expect(heldOf(here, peerId)).toBe(3);
+    const there = make();
+    pull({ ...here, peerId }, there);
+    expect(rows(there)).toEqual(rows(here));
+  });
+
+  it("leave room for what others hold under their numbers", () => {
+    const [here, there] = [make(), make()];
+    const former = here.peerId;
+    for (let id = 1; id <= 4; id++) here.db.prepare("INSERT INTO t VALUES (?, 'x')").run(id);
+    pull(here, there);
+    const peerId = native.reissue(here.handle, 2);
+    const renewed = { ...here, peerId };
+    pull(there, renewed);
+    maintainAll(renewed);
+    expect(heldOf(renewed, former)).toBe(4);
+    pull(renewed, there);
+    expect(progressOf(there).find((one) => one.peerId === peerId)?.merged).toBe(2);
+    expect(rows(there)).toEqual(rows(here));
+  });
+
+  it("are never cut in the middle of a transaction", () => {
+    const here = make();
+    const former = here.peerId;
+    here.db.exec("INSERT INTO t VALUES (1, 'x')");
+    here.db.transaction(() => {
+      const insert = here.db.prepare("INSERT INTO t VALUES (?, zeroblob(700000))");
+      for (let id = 10; id < 15; id++) insert.run(id);
+    })();
+    expect(heldOf(here, former)).toBeGreaterThan(2);
+    native.reissue(here.handle, 2);
+    expect(heldOf(here, former)).toBe(1);
+  });
+
+  it("all stay when none is to move", () => {
+    const here = make();
+    const former = here.peerId;
+    here.db.exec("INSERT INTO t VALUES (1, 'x')");
+    native.reissue(here.handle, 1);
+    expect(heldOf(here, former)).toBe(1);
+    here.db.exec("BEGIN");
+    const busy = expect.objectContaining({ code: "IN_TRANSACTION" });
+    expect(() => native.reissue(here.handle, 0)).toThrow(busy);
+    here.db.exec("ROLLBACK");
+  });
+});
