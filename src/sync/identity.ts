@@ -1,6 +1,6 @@
 /**
- * Whether a peer's own changesets are those that others know by their numbers. They are not when the
- * file went back in time and was written on, or when it has a living copy: then one number stands
+ * Whether a peer's own changesets are those that others know by their numbers. They are not when
+ * the file went back in time and was written on, or when it has a living copy: then one number stands
  * for two changesets, and the fingerprints tell them apart.
  */
 export interface Fingerprint {

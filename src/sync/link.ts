@@ -3,7 +3,7 @@
  * carries out the actions it returns, in order. No sockets, clock or chance in here, so that the
  * simulator can drive thousands of links on virtual time. `docs/protocol.md` describes behaviour.
  */
-import { isReplicaErrorCode, type ReplicaErrorCode } from "../errors.ts";
+import { isReplicaErrorCode } from "../errors.ts";
 import { vectorPages } from "../log/vector.ts";
 import { closeSource, createIntake, openSource } from "./intake.ts";
 import {

@@ -167,7 +167,8 @@ describe("a replica whose clock is not that of most peers", () => {
     }
     expect(await told).toMatchObject({ ok: false });
     expect(replica.metrics().clockSkewMs).toBeGreaterThan(hourMs - 5_000);
-    expect(replica.status().links[0]?.skewMs).toBeGreaterThan(hourMs - 5_000);
+    const measured = replica.status().links.flatMap(({ skewMs }) => skewMs ?? []);
+    expect(Math.min(...measured)).toBeGreaterThan(hourMs - 5_000);
     for (const other of others) {
       const skews = () => other.replica.status().links.map(({ skewMs }) => skewMs);
       while (skews().length < 3 || skews().includes(null)) {
