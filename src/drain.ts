@@ -1,5 +1,7 @@
 /** How many peers have to hold a write before it counts as safe. */
 import { ReplicaError } from "./errors.ts";
+import type { Hub } from "./sync/hub.ts";
+import type { TokenParts } from "./token.ts";
 
 /**
  * `majority`: with this replica more than half of it and all known peers. `all`: all known peers, at
@@ -14,6 +16,16 @@ export function checkDrainPeers(peers: unknown): void {
   throw new ReplicaError("INVALID_OPTION", "peers must be a count, 'majority' or 'all'", {
     hint: "See docs/api.md.",
   });
+}
+
+/** Whether as many peers hold the write as were asked for. */
+export function isDrained(
+  hub: Pick<Hub, "linkedPeers" | "knownPeers" | "holders">,
+  { peerId, sequence }: TokenParts,
+  peers: DrainPeers | undefined,
+): boolean {
+  const counts = { linked: hub.linkedPeers, known: hub.knownPeers };
+  return hub.holders(peerId, sequence) >= holdersWanted(peers, counts);
 }
 
 export function holdersWanted(

@@ -2,7 +2,7 @@
 import { closedError, refuse } from "./closed.ts";
 import type { Conflict } from "./conflict.ts";
 import { type ConflictQuery, Conflicts } from "./conflicts.ts";
-import { checkDrainPeers, type DrainPeers, holdersWanted } from "./drain.ts";
+import { checkDrainPeers, type DrainPeers, isDrained } from "./drain.ts";
 import { ReplicaError } from "./errors.ts";
 import { Emitter } from "./events.ts";
 import { renewIfLost } from "./identity.ts";
@@ -134,10 +134,8 @@ export class Replica implements AsyncDisposable {
     checkDrainPeers(peers);
     const { peerId, sequence } = parseToken(this.token());
     if (sequence === 0) return;
-    await this.#waiters.until(() => {
-      const counts = { linked: this.#hub.linkedPeers, known: this.#hub.knownPeers };
-      return this.#hub.holders(peerId, sequence) >= holdersWanted(peers, counts);
-    }, signal);
+    const isDone = () => isDrained(this.#hub, { peerId, sequence }, peers);
+    await this.#waiters.until(isDone, signal);
   }
 
   /** Resolves when every live link, at least one, has exchanged everything in both directions. */

@@ -1,7 +1,7 @@
 /**
  * Whether a peer's own changesets are those that others know by their numbers. They are not when
- * the file went back in time and was written on, or when it has a living copy: then one number stands
- * for two changesets, and the fingerprints tell them apart.
+ * the file went back in time and was written on, or when it has a living copy: then one number
+ * stands for two changesets, and the fingerprints tell them apart.
  */
 export interface Fingerprint {
   readonly sequence: number;

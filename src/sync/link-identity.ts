@@ -1,6 +1,7 @@
 /**
  * When the two sides of a link do not agree whose changesets go by this peer's id. Nothing is
- * merged or sent any more; the fingerprints tell who has to take a new id, and from which changeset on.
+ * merged or sent any more; the fingerprints tell who has to take a new id, and from which changeset
+ * on.
  */
 import type { ReplicaErrorCode } from "../errors.ts";
 import { type LinkAction, type LinkState, negotiate, refuse, send } from "./link-state.ts";

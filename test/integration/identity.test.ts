@@ -62,8 +62,9 @@ async function converged(...peers: Peer[]): Promise<void> {
       replica
         .vector()
         .filter(({ held }) => held > 0)
-        .map(({ peerId, merged }) => [peerId, merged])
-        .sort(),
+
+        .map(({ peerId, merged }) => `${peerId}.${merged}`)
+        .sort((a, b) => a.localeCompare(b)),
     );
   while (new Set(peers.map(shown)).size > 1) await new Promise((resolve) => setTimeout(resolve, 5));
 }
