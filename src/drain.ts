@@ -1,7 +1,5 @@
 /** How many peers have to hold a write before it counts as safe. */
 import { ReplicaError } from "./errors.ts";
-import type { Hub } from "./sync/hub.ts";
-import type { TokenParts } from "./token.ts";
 
 /**
  * `majority`: with this replica more than half of it and all known peers. `all`: all known peers, at
@@ -20,8 +18,12 @@ export function checkDrainPeers(peers: unknown): void {
 
 /** Whether as many peers hold the write as were asked for. */
 export function isDrained(
-  hub: Pick<Hub, "linkedPeers" | "knownPeers" | "holders">,
-  { peerId, sequence }: TokenParts,
+  hub: {
+    readonly linkedPeers: number;
+    readonly knownPeers: number;
+    holders(origin: number, sequence: number): number;
+  },
+  { peerId, sequence }: { peerId: number; sequence: number },
   peers: DrainPeers | undefined,
 ): boolean {
   const counts = { linked: hub.linkedPeers, known: hub.knownPeers };

@@ -134,8 +134,7 @@ export class Replica implements AsyncDisposable {
     checkDrainPeers(peers);
     const { peerId, sequence } = parseToken(this.token());
     if (sequence === 0) return;
-    const isDone = () => isDrained(this.#hub, { peerId, sequence }, peers);
-    await this.#waiters.until(isDone, signal);
+    await this.#waiters.until(() => isDrained(this.#hub, { peerId, sequence }, peers), signal);
   }
 
   /** Resolves when every live link, at least one, has exchanged everything in both directions. */
