@@ -1,6 +1,7 @@
 #include "addon_state.h"
 
 #include "addon_values.h"
+#include "peers.h"
 #include "state.h"
 #include "trim.h"
 
@@ -39,9 +40,12 @@ napi_value Trim(napi_env env, napi_callback_info info) {
   ForEachPair(call.View(2), [&](uint64_t peer, uint64_t sequence) {
     plan.acknowledged.push_back({peer, sequence});
   });
-  plan.alone = call.Integer(3) != 0;
+  ForEachPair(call.View(3), [&](uint64_t peer, uint64_t sequence) {
+    plan.held_by_all.push_back({peer, sequence});
+  });
+  plan.alone = call.Integer(4) != 0;
   TrimStats stats;
-  if (call.Failed(connection, TrimLog(connection, plan, call.Real(4), &stats))) return nullptr;
+  if (call.Failed(connection, TrimLog(connection, plan, call.Real(5), &stats))) return nullptr;
   return Object(env)
       .Set("changesets", stats.changesets)
       .Flag("busy", stats.busy)
@@ -62,6 +66,56 @@ napi_value Horizon(napi_env env, napi_callback_info info) {
     pairs.push_back(static_cast<double>(origin->trimmed));
   }
   return Numbers(env, pairs);
+}
+
+napi_value NoteKnownPeer(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  Connection* connection = call.Find();
+  if (connection == nullptr) return nullptr;
+  KnownPeer peer;
+  peer.peer = call.Integer(1);
+  ForEachPair(call.View(2), [&](uint64_t origin, uint64_t sequence) {
+    peer.vector.push_back({origin, sequence});
+  });
+  peer.heard_ms = static_cast<int64_t>(call.Integer(3));
+  bool busy = false;
+  if (call.Failed(connection, NotePeer(connection, peer, &busy))) return nullptr;
+  return Boolean(env, !busy);
+}
+
+napi_value ForgetKnownPeer(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  Connection* connection = call.Find();
+  bool busy = false;
+  if (connection == nullptr ||
+      call.Failed(connection, ForgetPeer(connection, call.Integer(1), &busy))) {
+    return nullptr;
+  }
+  return Boolean(env, !busy);
+}
+
+napi_value KnownPeers(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  Connection* connection = call.Find();
+  std::vector<KnownPeer> peers;
+  if (connection == nullptr || call.Failed(connection, ReadPeers(connection, &peers))) {
+    return nullptr;
+  }
+  napi_value list = Array(env);
+  for (const KnownPeer& peer : peers) {
+    std::vector<double> pairs;
+    for (const KnownPeer::Entry& entry : peer.vector) {
+      pairs.push_back(static_cast<double>(entry.origin));
+      pairs.push_back(static_cast<double>(entry.sequence));
+    }
+    Push(env, list,
+         Object(env)
+             .Set("peerId", peer.peer)
+             .Set("vector", Numbers(env, pairs))
+             .Set("heardMs", static_cast<uint64_t>(peer.heard_ms))
+             .Flag("forgotten", peer.forgotten));
+  }
+  return list;
 }
 
 napi_value StartTransfer(napi_env env, napi_callback_info info) {
@@ -106,9 +160,9 @@ napi_value StateBytes(napi_env env, napi_callback_info info) {
   Connection* connection = call.Find();
   if (connection == nullptr) return nullptr;
   Statement query;
-  int rc =
-      connection->Check(query.Prepare(connection->api, connection->db,
-                                      "SELECT (page_count - freelist_count) * page_size FROM "
+  int rc = connection->Check(
+      query.Prepare(connection->api, connection->db,
+                    "SELECT (page_count - freelist_count) * page_size FROM "
                     "pragma_page_count, pragma_freelist_count, pragma_page_size"));
   if (rc == SQLITE_OK) rc = query.Step();
   if (rc != SQLITE_ROW) {
@@ -147,8 +201,15 @@ void AddStateFunctions(napi_env env, napi_value exports) {
     const char* name;
     napi_callback function;
   } const functions[] = {
-      {"trim", Trim},           {"horizon", Horizon},       {"startState", StartTransfer},
-      {"readState", ReadChunk}, {"stateBytes", StateBytes}, {"mergeState", TakeChunk},
+      {"trim", Trim},
+      {"horizon", Horizon},
+      {"notePeer", NoteKnownPeer},
+      {"forgetPeer", ForgetKnownPeer},
+      {"peers", KnownPeers},
+      {"startState", StartTransfer},
+      {"readState", ReadChunk},
+      {"stateBytes", StateBytes},
+      {"mergeState", TakeChunk},
   };
   for (const auto& entry : functions) {
     napi_value function;

@@ -27,6 +27,9 @@ CREATE TABLE IF NOT EXISTS main._mergelite_parked (
   peer INTEGER NOT NULL, sequence INTEGER NOT NULL, timestamp INTEGER NOT NULL,
   reason TEXT NOT NULL, detail TEXT, shape INTEGER NOT NULL, patch BLOB NOT NULL);
 CREATE INDEX IF NOT EXISTS main._mergelite_parked_key ON _mergelite_parked (table_name, key);
+CREATE TABLE IF NOT EXISTS main._mergelite_peers (
+  peer INTEGER PRIMARY KEY, vector BLOB NOT NULL, heard INTEGER NOT NULL,
+  forgotten INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE IF NOT EXISTS main._mergelite_refused (
   peer INTEGER NOT NULL, sequence INTEGER NOT NULL, timestamp INTEGER NOT NULL,
   reason TEXT NOT NULL, payload BLOB NOT NULL, PRIMARY KEY (peer, sequence)) WITHOUT ROWID;

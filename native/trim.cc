@@ -53,7 +53,7 @@ class Trimmer {
   };
 
   void NoteAcknowledged() {
-    for (const TrimPlan::Acknowledged& one : plan_.acknowledged) {
+    for (const TrimPlan::Held& one : plan_.acknowledged) {
       Origin* origin = connection_->log.FindOrigin(one.peer);
       if (origin == nullptr || origin->acknowledged >= one.sequence) continue;
       origin->acknowledged = std::min(one.sequence, origin->held);
@@ -61,13 +61,18 @@ class Trimmer {
     }
   }
 
+  static uint64_t SequenceIn(const std::vector<TrimPlan::Held>& list, uint64_t peer) {
+    for (const TrimPlan::Held& one : list) {
+      if (one.peer == peer) return one.sequence;
+    }
+    return 0;
+  }
+
   uint64_t LastAllowed(const Origin& origin) const {
     if (!IsOwn(origin.ordinal)) return origin.merged;
     if (plan_.alone) return origin.held - (origin.held > 0 ? 1 : 0);
-    uint64_t acknowledged = origin.acknowledged;
-    for (const TrimPlan::Acknowledged& one : plan_.acknowledged) {
-      if (one.peer == origin.peer) acknowledged = std::max(acknowledged, one.sequence);
-    }
+    const uint64_t acknowledged =
+        std::max(origin.acknowledged, SequenceIn(plan_.acknowledged, origin.peer));
     return std::min(acknowledged, origin.held - (origin.held > 0 ? 1 : 0));
   }
 
@@ -83,11 +88,13 @@ class Trimmer {
     oldest_.Integer(1, LogBase(origin.ordinal) + 1);
     oldest_.Integer(2, LogBase(origin.ordinal) + static_cast<int64_t>(end));
     oldest_.Integer(3, rows_max);
+    const uint64_t held = SequenceIn(plan_.held_by_all, origin.peer);
     int64_t bytes = 0;
     while ((rc = oldest_.Step()) == SQLITE_ROW) {
       const uint64_t sequence = SequenceOf(oldest_.ColumnInteger(0));
       const auto timestamp = static_cast<uint64_t>(oldest_.ColumnInteger(1));
-      if (sequence > origin.trimmed && timestamp > plan_.timestamp) return oldest_.Reset();
+      const bool stays = sequence > origin.trimmed && sequence > held;
+      if (stays && timestamp > plan_.timestamp) return oldest_.Reset();
       batch->last = sequence;
       batch->rows++;
       bytes += oldest_.ColumnInteger(2);

@@ -8,14 +8,16 @@
 namespace mergelite {
 
 struct TrimPlan {
-  // An origin's oldest changesets go, up to the first one stamped later than this.
+  // An origin's oldest changesets go, up to the first one stamped later than this and not held by
+  // everyone.
   uint64_t timestamp = 0;
-  // Nobody else is known: what this peer wrote goes too. Else only what another peer holds does.
-  bool alone = false;
-  struct Acknowledged {
+  struct Held {
     uint64_t peer, sequence;
   };
-  std::vector<Acknowledged> acknowledged;  // highest sequences that another peer holds
+  std::vector<Held> held_by_all;
+  // Nobody else is known: what this peer wrote goes too. Else only what another peer holds does.
+  bool alone = false;
+  std::vector<Held> acknowledged;  // highest sequences that another peer holds
 };
 
 struct TrimStats {

@@ -27,6 +27,7 @@ export const replicaErrorCodes = [
   "NOT_LINKED",
   "PAYLOAD_CORRUPT",
   "PEER_ID_IN_USE",
+  "PEER_UNKNOWN",
   "PROTOCOL_MALFORMED",
   "RECORD_MALFORMED",
   "SCHEMA_STALE",

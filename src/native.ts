@@ -179,16 +179,26 @@ export interface Binding {
   maintain(handle: Handle, budgetMs: number): MergeResult;
   /**
    * Trims the log, for about `budgetMs`: of each origin the oldest changesets stamped up to
-   * `timestamp`. `acknowledged` has flat pairs of peer id and highest sequence that another peer
-   * holds; what this file's own peer ids wrote goes only up to there, unless it is `alone` (1).
+   * `timestamp` or not above its sequence in `heldByAll`. `acknowledged` has the highest sequences
+   * that another peer holds; what this file's own peer ids wrote goes only up to there, unless it
+   * is `alone` (1). Both are flat pairs of peer id and sequence.
    */
   trim(
     handle: Handle,
     timestamp: number,
     acknowledged: Float64Array,
+    heldByAll: Float64Array,
     alone: 0 | 1,
     budgetMs: number,
   ): TrimResult;
+  /** Notes what a peer holds, as it has told. `false`: the database is busy. */
+  notePeer(handle: Handle, peerId: number, vector: Float64Array, heardMs: number): boolean;
+  /** The peer holds nothing back any more, until it links again. `false`: the database is busy. */
+  forgetPeer(handle: Handle, peerId: number): boolean;
+  /** The peers this file has linked with. `vector` has flat pairs of peer id and sequence. */
+  peers(
+    handle: Handle,
+  ): { peerId: number; vector: Float64Array; heardMs: number; forgotten: boolean }[];
   /** Flat pairs of peer id and the sequence up to which its changesets are no longer in the log. */
   horizon(handle: Handle): Float64Array;
   /**

@@ -1,6 +1,7 @@
 /** Options of `attach`: their defaults, and a clear error for what is not one. */
 import { type Clock, type Random, systemClock } from "./clock.ts";
 import { ReplicaError } from "./errors.ts";
+import { type TrimPolicy, trimPolicies } from "./log/trim.ts";
 import { linkDefaults } from "./sync/link.ts";
 
 export interface AttachOptions {
@@ -20,6 +21,13 @@ export interface AttachOptions {
   readonly heartbeatMs?: number;
   /** Bytes sent over a link that its other side has not acknowledged yet. @default 1 MiB */
   readonly windowBytes?: number;
+  /**
+   * What of the log may go: `age`, what is older than `retentionMs`; `held`, what every known peer
+   * holds; `either` of the two; `never`. @default "age"
+   */
+  readonly trim?: TrimPolicy;
+  /** How long changesets are kept at least when the log is trimmed by age, in ms. @default 25 h */
+  readonly retentionMs?: number;
   /** See commits of other processes on the same file at once. @default true */
   readonly watchFile?: boolean;
   /** For tests and simulations. @default the system's */
@@ -34,6 +42,7 @@ const ranges = {
   mergeSliceMs: { min: 1, max: 1000 },
   driftMaxMs: { min: 0, max: 365 * 24 * 3600 * 1000 },
   heartbeatMs: { min: 10, max: 3_600_000 },
+  retentionMs: { min: 1000, max: 10 * 365 * 24 * 3600 * 1000 },
   windowBytes: { min: 64 * 1024, max: 64 * 1024 * 1024 },
 } as const;
 
@@ -46,6 +55,8 @@ export function readOptions(options: AttachOptions): Options {
     driftMaxMs: 60_000,
     heartbeatMs: linkDefaults.heartbeatMs,
     windowBytes: linkDefaults.windowBytes,
+    trim: "age",
+    retentionMs: 25 * 3600 * 1000,
     watchFile: true,
     clock: systemClock,
     random: Math.random,
@@ -55,6 +66,7 @@ export function readOptions(options: AttachOptions): Options {
     ...Object.keys(ranges),
     "tables",
     "cluster",
+    "trim",
     "watchFile",
     "clock",
     "random",
@@ -72,6 +84,9 @@ export function readOptions(options: AttachOptions): Options {
   }
   if (typeof read.cluster !== "string" || Buffer.byteLength(read.cluster) > 255) {
     throw invalid("option cluster must be a string of at most 255 bytes");
+  }
+  if (!trimPolicies.includes(read.trim)) {
+    throw invalid(`option trim must be one of ${trimPolicies.join(", ")}`);
   }
   if (typeof read.watchFile !== "boolean") throw invalid("option watchFile must be a boolean");
   return read;

@@ -9,9 +9,10 @@ import { renewIfLost } from "./identity.ts";
 import { fileMarks, mainFile } from "./log/file-marks.ts";
 import { watchCommits } from "./log/file-watch.ts";
 import { grew, heldOf, type OriginMarks, type SqliteDatabase, Store } from "./log/store.ts";
+import { type KnownPeer, Trimmer } from "./log/trim.ts";
 import type { VersionVector } from "./log/vector.ts";
 import { Maintenance } from "./merge/maintenance.ts";
-import { MergeScheduler, type MergeSource } from "./merge/scheduler.ts";
+import { MergeScheduler } from "./merge/scheduler.ts";
 import { addTotals, countSlice, type Metrics, metricsOf, noCounters, noTotals } from "./metrics.ts";
 import type { MergeResult, StateMergeResult } from "./native.ts";
 import type { Options } from "./options.ts";
@@ -21,13 +22,11 @@ import { warnAboutTables } from "./schema/warnings.ts";
 import { type Status, statusOf } from "./status.ts";
 import { type Connection, Hub } from "./sync/hub.ts";
 import type { LinkEnd, LinkHost } from "./sync/link-host.ts";
+import { MergeSources } from "./sync/merge-sources.ts";
 import { type Verification, type VerifyCall, verifyTables } from "./sync/verify.ts";
 import { formatToken, parseToken, parseTokens, type TokenParts } from "./token.ts";
 import type { Dialer, Transport } from "./transport/transport.ts";
 import { Waiters } from "./waiters.ts";
-
-/** Records a link may have waiting before it is read no further. */
-const queueBytesMax = 4 * 1024 * 1024;
 
 export class Replica implements AsyncDisposable {
   readonly #store: Store;
@@ -38,7 +37,8 @@ export class Replica implements AsyncDisposable {
   readonly #maintenance: Maintenance;
   readonly #hub: Hub;
   readonly #conflicts: Conflicts;
-  readonly #sources = new Map<LinkHost, MergeSource>();
+  readonly #trimmer: Trimmer;
+  readonly #sources: MergeSources;
   readonly #onClosed: () => void;
   readonly #counters = noCounters();
   readonly #totals = noTotals();
@@ -71,11 +71,17 @@ export class Replica implements AsyncDisposable {
       onError: (error) => this.#onMergeError(error),
     });
     this.#maintenance = new Maintenance(options.clock, () => this.#scheduler.requestMaintenance());
+    this.#sources = this.#makeSources();
     this.#hub = this.#makeHub();
     this.#conflicts = new Conflicts(this.#store, {
       clock: options.clock,
       emit: (name, event) => this.#events.emit(name, event),
       maintain: () => this.#scheduler.requestMaintenance(),
+    });
+    this.#trimmer = new Trimmer(this.#store, options, {
+      linked: () => this.#hub.liveLinks,
+      onTrimmed: () => this.#hub.horizonMoved(),
+      onError: (error) => this.#events.emit("error", { error }),
     });
     if (options.watchFile && file !== "") {
       this.#unwatch = watchCommits(file, options.clock, () => this.#onBell());
@@ -173,6 +179,20 @@ export class Replica implements AsyncDisposable {
     this.#onBell();
   }
 
+  /** The peers that this file has linked with, and what each held when it was heard last. */
+  peers(): KnownPeer[] {
+    return this.#store.peers();
+  }
+
+  /**
+   * A peer that will not return holds nothing back any more: the log is trimmed without it. If it
+   * links again all the same, it is known again, and gets the rows if the log does not reach it.
+   * @throws PEER_UNKNOWN, IN_TRANSACTION
+   */
+  forget(peerId: number): void {
+    this.#store.forgetPeer(peerId);
+  }
+
   /** What an operator asks first. Reads the log's length: not for every second, see `metrics`. */
   status(): Status {
     this.#refreshMarks();
@@ -235,11 +255,25 @@ export class Replica implements AsyncDisposable {
     this.#unwatch?.();
     this.#maintenance.close();
     this.#conflicts.close();
+    for (const link of this.#hub.liveLinks) this.#trimmer.note(link);
+    this.#trimmer.close();
     await this.#hub.close();
     this.#scheduler.close();
     this.#waiters.rejectAll(closedError());
     this.#store.close();
     this.#onClosed();
+  }
+
+  #makeSources(): MergeSources {
+    return new MergeSources(this.#scheduler, {
+      clock: this.#options.clock,
+      onHeld: () => {
+        this.#refreshMarks();
+        this.#announce();
+      },
+      onTold: () => this.#waiters.check(),
+      onError: (error) => this.#events.emit("error", { error }),
+    });
   }
 
   #makeHub(): Hub {
@@ -251,8 +285,8 @@ export class Replica implements AsyncDisposable {
           this.#refreshMarks();
           return this.#marks;
         },
-        merge: (link, records) => this.#scheduler.enqueue(this.#sourceOf(link), records),
-        room: (link) => this.#scheduler.room(this.#sourceOf(link), queueBytesMax),
+        merge: (link, records) => this.#sources.merge(link, records),
+        room: (link) => this.#sources.room(link),
         onLinkLive: (link) => this.#onLinkLive(link),
         onLinkEnded: (link, end) => this.#onLinkEnded(link, end),
         onDial: (event) => this.#events.emit("dial", event),
@@ -308,39 +342,6 @@ export class Replica implements AsyncDisposable {
     this.#waiters.check();
   }
 
-  /** What a link's records became, told to the link. */
-  #sourceOf(link: LinkHost): MergeSource {
-    const known = this.#sources.get(link);
-    if (known !== undefined) return known;
-    const source: MergeSource = {
-      onMerged: (result) => this.#onMerged(link, result),
-      onRejected: (error) => {
-        this.#events.emit("error", { error });
-        link.close("PROTOCOL_MALFORMED", error.message);
-      },
-    };
-    this.#sources.set(link, source);
-    return source;
-  }
-
-  #onMerged(link: LinkHost, result: MergeResult): void {
-    const nowMs = this.#options.clock.now();
-    if (result.unknownShapes.length > 0) {
-      link.input({ type: "unknownShapes", hashes: result.unknownShapes, nowMs });
-    }
-    for (let i = 0; i + 1 < result.gaps.length; i += 2) {
-      const origin = result.gaps[i] ?? 0;
-      link.input({ type: "gap", origin, first: result.gaps[i + 1] ?? 0, nowMs });
-    }
-    // What waits for its time is held and counts as no changeset merged.
-    if (result.changesets === 0) {
-      this.#refreshMarks();
-      this.#announce();
-    }
-    link.input({ type: "merged", vector: new Map(), nowMs });
-    this.#waiters.check();
-  }
-
   #onStateMerged(link: LinkHost, { complete, ...slice }: StateMergeResult): void {
     countSlice(this.#counters, { ...slice, changesets: 0, refused: [] });
     const { patches, lost, parked } = slice;
@@ -362,14 +363,13 @@ export class Replica implements AsyncDisposable {
 
   #onLinkLive(link: LinkHost): void {
     this.#counters.linksOpened += 1;
+    this.#trimmer.note(link);
     this.#events.emit("link", { peerId: link.peerId, name: link.name, live: true });
     this.#waiters.check();
   }
 
   #onLinkEnded(link: LinkHost, end: LinkEnd): void {
-    const source = this.#sources.get(link);
-    if (source !== undefined) this.#scheduler.remove(source);
-    this.#sources.delete(link);
+    this.#sources.remove(link);
     addTotals(this.#totals, link.metrics);
     const { peerId, name } = link;
     this.#events.emit("link", { peerId, name, live: false, code: end.code, text: end.text });

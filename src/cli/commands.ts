@@ -8,6 +8,7 @@ const loaders: Readonly<Record<string, () => Promise<Command>>> = {
   status: async () => (await import("./status.ts")).status,
   log: async () => (await import("./log.ts")).log,
   verify: async () => (await import("./verify.ts")).verify,
+  forget: async () => (await import("./forget.ts")).forget,
   detach: async () => (await import("./detach.ts")).detach,
   demo: async () => (await import("./demo.ts")).demo,
 };

@@ -1,4 +1,5 @@
 /** `mergelite status`: what a file holds, without opening it for writing. */
+import type { Binding, Handle } from "../native.ts";
 import type { Status } from "../status.ts";
 import { type Command, type CommandInput, jsonOption } from "./command.ts";
 import { findOrphans, type ListedConflict, listConflicts, printConflicts } from "./conflicts.ts";
@@ -30,7 +31,9 @@ interface FileStatus {
   readonly tables: { table: string; rows: number }[];
   readonly log: { changesets: number; bytes: number; newest: string | null };
   /** This peer first. */
-  readonly origins: { peerId: number; held: number; merged: number }[];
+  readonly origins: { peerId: number; held: number; merged: number; trimmed: number }[];
+  /** Those this file has linked with. */
+  readonly peers: { peerId: number; behind: number; heard: string; forgotten: boolean }[];
   readonly parked: { table: string; reason: string; count: number }[];
   readonly violations: Status["violations"];
   readonly refused: number;
@@ -52,7 +55,8 @@ async function showStatus({ arguments: [file = ""], values, output }: CommandInp
         bytes: logBytes,
         newest: newest === undefined ? null : new Date(newest).toISOString(),
       },
-      origins: originsOf(native.vector(handle)),
+      origins: originsOf(native.vector(handle), pairsOf(native.horizon(handle))),
+      peers: peersOf(native, handle),
       parked: parked.filter(({ reason }) => reason !== "check"),
       violations: [
         ...parked
@@ -69,17 +73,38 @@ async function showStatus({ arguments: [file = ""], values, output }: CommandInp
   return exitCodes.done;
 }
 
-function originsOf(triples: Float64Array): FileStatus["origins"] {
+function pairsOf(flat: Float64Array): Map<number, number> {
+  const pairs = new Map<number, number>();
+  for (let i = 0; i + 1 < flat.length; i += 2) pairs.set(flat[i] ?? 0, flat[i + 1] ?? 0);
+  return pairs;
+}
+
+function peersOf(native: Binding, handle: Handle): FileStatus["peers"] {
+  const origins = originsOf(native.vector(handle), new Map());
+  return native.peers(handle).map(({ peerId, vector, heardMs, forgotten }) => {
+    const holds = pairsOf(vector);
+    let behind = 0;
+    for (const { peerId: origin, held } of origins) {
+      behind += Math.max(held - (holds.get(origin) ?? 0), 0);
+    }
+    return { peerId, behind, heard: new Date(heardMs).toISOString(), forgotten };
+  });
+}
+
+function originsOf(
+  triples: Float64Array,
+  horizon: ReadonlyMap<number, number>,
+): FileStatus["origins"] {
   const origins: FileStatus["origins"] = [];
   for (let i = 0; i + 2 < triples.length; i += 3) {
     const [peerId = 0, held = 0, merged = 0] = triples.subarray(i, i + 3);
-    origins.push({ peerId, held, merged });
+    origins.push({ peerId, held, merged, trimmed: horizon.get(peerId) ?? 0 });
   }
   return origins;
 }
 
 function print(
-  { peerId, tables, log, origins, parked, violations, refused, conflicts }: FileStatus,
+  { peerId, tables, log, origins, peers, parked, violations, refused, conflicts }: FileStatus,
   output: Output,
 ): void {
   const block = (title: string, rows: (string | number)[][]) => {
@@ -96,6 +121,7 @@ function print(
   );
   const newest = log.newest === null ? "" : `, newest ${formatTimestamp(Date.parse(log.newest))}`;
   block("log", [[`${plural(log.changesets, "changeset")}, ${plural(log.bytes, "byte")}${newest}`]]);
+  const trimmed = origins.some((origin) => origin.trimmed > 0);
   block(
     "origins",
     origins.map((origin) => [
@@ -104,9 +130,22 @@ function print(
       origin.held,
       "merged",
       origin.merged,
+      ...(trimmed ? ["trimmed", origin.trimmed] : []),
       origin.peerId === peerId ? "this peer" : "",
     ]),
   );
+  if (peers.length > 0) {
+    block(
+      "known",
+      peers.map((peer) => [
+        `${peer.peerId}`,
+        "behind",
+        peer.behind,
+        `heard ${formatTimestamp(Date.parse(peer.heard))}`,
+        peer.forgotten ? "forgotten" : "",
+      ]),
+    );
+  }
   block(
     "parked",
     parked.length === 0

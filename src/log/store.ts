@@ -12,8 +12,10 @@ import {
   type OrphanPage,
   type StateChunk,
   type StateMergeResult,
+  type TrimResult,
 } from "../native.ts";
-import type { VersionVector } from "./vector.ts";
+import type { KnownPeer, TrimPlan } from "./trim.ts";
+import type { ReadonlyVersionVector, VersionVector } from "./vector.ts";
 
 /** The part of a better-sqlite3, node:sqlite or bun:sqlite database that is needed. */
 export interface SqliteDatabase {
@@ -107,6 +109,39 @@ export class Store {
   /** Up to where the log is trimmed, of each origin that it is trimmed of. */
   horizon(): VersionVector {
     return pairs(call(() => native.horizon(this.#handle)));
+  }
+
+  trim(plan: TrimPlan, budgetMs: number): TrimResult {
+    const { timestamp, acknowledged, heldByAll, alone } = plan;
+    return call(() =>
+      native.trim(
+        this.#handle,
+        timestamp,
+        flat(acknowledged),
+        flat(heldByAll),
+        alone ? 1 : 0,
+        budgetMs,
+      ),
+    );
+  }
+
+  /** `false`: the database is busy. */
+  notePeer({ peerId, vector, heardMs }: Omit<KnownPeer, "forgotten">): boolean {
+    return call(() => native.notePeer(this.#handle, peerId, flat(vector), heardMs));
+  }
+
+  /** @throws PEER_UNKNOWN, IN_TRANSACTION */
+  forgetPeer(peerId: number): void {
+    if (call(() => native.forgetPeer(this.#handle, peerId))) return;
+    throw new ReplicaError("IN_TRANSACTION", "a peer is forgotten outside a transaction", {
+      hint: "Commit or roll back first; another connection may be writing, too.",
+    });
+  }
+
+  /** The peers this file has linked with. */
+  peers(): KnownPeer[] {
+    const peers = call(() => native.peers(this.#handle));
+    return peers.map((peer) => ({ ...peer, vector: pairs(peer.vector) }));
   }
 
   /** Begins a transfer of state into this file, or goes on with one. */
@@ -255,6 +290,10 @@ function pairs(flat: Float64Array): VersionVector {
   const vector: VersionVector = new Map();
   for (let i = 0; i + 1 < flat.length; i += 2) vector.set(flat[i] ?? 0, flat[i + 1] ?? 0);
   return vector;
+}
+
+function flat(vector: ReadonlyVersionVector): Float64Array {
+  return new Float64Array([...vector].flat());
 }
 
 /** What peers are told: the sequences held. */

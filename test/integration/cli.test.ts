@@ -17,7 +17,7 @@ import { temporaryFolder } from "../support/folder.ts";
 vi.setConfig({ testTimeout: patienceMs });
 
 const folder = temporaryFolder();
-const names = ["init", "serve", "sync", "status", "log", "verify", "detach", "demo"];
+const names = ["init", "serve", "sync", "status", "log", "verify", "forget", "detach", "demo"];
 
 const schema = `
   CREATE TABLE note (id INTEGER PRIMARY KEY, body TEXT, size REAL);
@@ -474,6 +474,19 @@ describe("sync and verify of two files", () => {
     const stderr = await fail(1, "sync", left, right);
     expect(stderr).toContain("refused the link: ");
     expect(stderr).toContain("PEER_ID_IN_USE");
+  });
+});
+
+describe("forget", () => {
+  test("names a peer the file has linked with, and nothing else", async () => {
+    const file = await replicated();
+    execute(file, "INSERT INTO _mergelite_peers (peer, vector, heard) VALUES (77, x'00', 1000)");
+    const before = parse(await succeed("status", file, "--json"));
+    expect(before).toMatchObject({ peers: [{ peerId: 77, behind: 2, forgotten: false }] });
+    expect(await succeed("forget", file, "77")).toBe("peer 77 is forgotten\n");
+    expect(await succeed("status", file)).toMatch(/known {4}77 {2}behind {2}2 .* forgotten/);
+    expect(await fail(1, "forget", file, "78")).toContain("has not linked with that peer");
+    expect(await fail(2, "forget", file, "x")).toContain("a peer id is a number");
   });
 });
 

@@ -2,6 +2,7 @@
 import Database from "better-sqlite3";
 import { afterEach, describe, expect, it } from "vitest";
 import { attach } from "../../src/attach.ts";
+import type { AttachOptions } from "../../src/options.ts";
 import type { Replica } from "../../src/replica.ts";
 import type { StateProgressEvent } from "../../src/replica-events.ts";
 import { memoryPair } from "../../src/transport/memory.ts";
@@ -27,10 +28,10 @@ const schema = `
   CREATE TABLE note (id INTEGER PRIMARY KEY, a, b);
   CREATE TABLE word (k TEXT PRIMARY KEY NOT NULL, n);`;
 
-function peer(rows = 0): Peer {
+function peer(rows = 0, options: Pick<AttachOptions, "trim" | "retentionMs"> = {}): Peer {
   const db = new Database(":memory:");
   db.exec(schema);
-  const replica = attach(db, { tables: ["note", "word"], heartbeatMs: 200 });
+  const replica = attach(db, { tables: ["note", "word"], heartbeatMs: 200, ...options });
   db.exec(`
     WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ${rows})
     INSERT INTO note SELECT i, 'a' || i, hex(zeroblob(100)) FROM n WHERE ${rows} > 0;
@@ -102,6 +103,26 @@ describe("a peer that the log does not reach", () => {
     await there.replica.wait(here.replica.token(), soon());
     await here.replica.wait(there.replica.token(), soon());
     expectSame(here, there);
+  });
+
+  it("is everyone once the log is trimmed as it should be", async () => {
+    const [here, there] = [peer(50, { trim: "held", retentionMs: 1000 }), peer()];
+    join(here, there);
+    await there.replica.wait(here.replica.token(), soon());
+    const logged = () => here.db.prepare("SELECT count(*) FROM _mergelite_log").pluck().get();
+    // All but the newest of its own.
+    await expect.poll(logged, { timeout: 20_000 }).toBe(1);
+    const known = () => here.replica.peers();
+    expect(known()).toMatchObject([{ peerId: there.replica.peerId, forgotten: false }]);
+    await there.replica.close();
+    here.db.exec("DELETE FROM note WHERE id = 1; DELETE FROM note WHERE id = 2");
+    here.replica.forget(there.replica.peerId);
+    expect(known()).toMatchObject([{ forgotten: true }]);
+    expect(() => here.replica.forget(1)).toThrow(expect.objectContaining({ code: "PEER_UNKNOWN" }));
+    const late = peer();
+    join(here, late);
+    await late.replica.wait(here.replica.token(), soon());
+    expectSame(here, late);
   });
 
   it("passes on what it got: the next peer behind is served by it", async () => {

@@ -66,7 +66,7 @@ describe("ranges", () => {
     expect(digestOf(one)).not.toEqual(before);
     one.db.exec("UPDATE note SET a = 'newer' WHERE id IN (1, 2, 5000)");
     // Folding is what tells: asking brings row clocks up to date first.
-    native.trim(one.handle, 0, new Float64Array(), 0, patiently);
+    native.trim(one.handle, 0, new Float64Array(), new Float64Array(0), 0, patiently);
     native.ranges(one.handle, "note", none, none, 1, 0);
     expect(stale(one)).toBeLessThanOrEqual(2);
     digestOf(one);

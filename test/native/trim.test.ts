@@ -39,11 +39,24 @@ function insert({ db }: RawReplica, from: number, to: number): void {
 
 function trim(
   { handle }: RawReplica,
-  { until = always, held = [] as [number, number][], alone = false, budgetMs = patiently } = {},
+  {
+    until = always,
+    held = [] as [number, number][],
+    all = [] as [number, number][],
+    alone = false,
+    budgetMs = patiently,
+  } = {},
 ): TrimResult {
   for (;;) {
     const pairs = new Float64Array(held.flat());
-    const result = native.trim(handle, until, pairs, alone ? 1 : 0, budgetMs);
+    const result = native.trim(
+      handle,
+      until,
+      pairs,
+      new Float64Array(all.flat()),
+      alone ? 1 : 0,
+      budgetMs,
+    );
     if (!result.more || result.busy || budgetMs !== patiently) return result;
   }
 }
@@ -84,6 +97,14 @@ describe("trim", () => {
     expect(trim(here).changesets).toBe(0);
     expect(trim(here, { held: [[here.peerId, 2 ** 39]] }).changesets).toBe(3);
     expect(logged(here)).toEqual([8]);
+  });
+
+  it("removes what every peer holds, however new it is", () => {
+    const here = replica();
+    insert(here, 1, 6);
+    const all: [number, number][] = [[here.peerId, 4]];
+    expect(trim(here, { until: 0, held: all, all }).changesets).toBe(4);
+    expect(logged(here)).toEqual([5, 6]);
   });
 
   it("removes what came from others, and reads nothing below the horizon", () => {

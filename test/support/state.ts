@@ -60,7 +60,9 @@ export function transferState(
 }
 
 export function trimAll({ handle }: RawReplica, timestamp = 2 ** 53 - 1): void {
-  while (native.trim(handle, timestamp, new Float64Array(0), 1, patiently).more);
+  while (
+    native.trim(handle, timestamp, new Float64Array(0), new Float64Array(0), 1, patiently).more
+  );
 }
 
 export function horizonOf({ handle }: RawReplica): Map<number, number> {
