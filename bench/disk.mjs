@@ -40,7 +40,7 @@ function bytesAfter(folder, name, shape, work) {
 function trimAll(handle) {
   const nobody = new Float64Array();
   while (true) {
-    const { more, busy } = native.trim(handle, 2 ** 53 - 1, nobody, 1, 1000);
+    const { more, busy } = native.trim(handle, 2 ** 53 - 1, nobody, nobody, 1, 1000);
     if (!more && !busy) return;
   }
 }

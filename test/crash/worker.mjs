@@ -66,7 +66,7 @@ for (let count = newest.pluck().get(ids) + 1; ; count++) {
   } else if (kind === 8) {
     native.maintain(handle, 5);
   } else if (kind === 9) {
-    native.trim(handle, 2 ** 53 - 1, new Float64Array(0), 1, 5);
+    native.trim(handle, 2 ** 53 - 1, new Float64Array(0), new Float64Array(0), 1, 5);
   } else {
     const next = known() + 1;
     if (next <= held) {
