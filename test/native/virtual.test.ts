@@ -50,3 +50,31 @@ it("sees_commits_of_another_connection_when_told_to_look", async () => {
   await replica.close();
   replica.poll();
 });
+
+it("settles rows only when their own changesets have been looked at", () => {
+  const unique = "CREATE TABLE handle (id INTEGER PRIMARY KEY, name TEXT UNIQUE)";
+  const file = folder.file();
+  const nowMs = Date.now();
+  const there = openRaw(":memory:", unique, ["handle"]);
+  native.setClock(there.handle, nowMs);
+  there.db.exec("INSERT INTO handle VALUES (2, 'x')");
+  const here = openRaw(file, unique, ["handle"]);
+  native.setClock(here.handle, nowMs - 1000);
+  here.db.exec("INSERT INTO handle VALUES (1, 'x')");
+  pull(there, here);
+  // Row 2 is withheld. It becomes free, and younger ones want its name; nothing looks at that yet.
+  const insert = here.db.prepare("INSERT INTO handle VALUES (?, ?)");
+  for (let id = 100; id < 140; id++) insert.run(id, `filler ${id}`);
+  here.db.exec("DELETE FROM handle WHERE id = 1; INSERT INTO handle VALUES (3, 'x')");
+  native.close(here.handle);
+  here.db.close();
+
+  const again = attachRaw(new Database(file));
+  native.setClock(again.handle, nowMs + 1000);
+  for (let more = true; more; ) more = native.maintain(again.handle, 1).more;
+  const rows = again.db.prepare("SELECT id FROM handle WHERE name = 'x'").pluck();
+  expect(rows.all()).toEqual([2]);
+  pull(again, there);
+  expect(there.db.prepare("SELECT id FROM handle WHERE name = 'x'").pluck().all()).toEqual([2]);
+  again.db.close();
+});
