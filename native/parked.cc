@@ -247,12 +247,12 @@ int RetryParked(Connection* connection, const Deadline& deadline, bool* done) {
   if (!AnyParked(connection)) return SQLITE_OK;
   if (merge.retried_version == connection->catalog.schema_version()) return SQLITE_OK;
   // New tables, columns and constraints come with a new schema; until the next one there is nothing
-  // to try again.
+  // to try again. What waits for its row goes on waiting, but its row clock learns of new columns.
   int rc = connection->Prepare(
       &merge.parked_known,
       "SELECT " MERGELITE_WAITING
       " FROM main._mergelite_parked AS parked WHERE id > ?1 AND id <= ?2 AND reason IN ('table', "
-      "'column', 'key', 'check') AND EXISTS (SELECT 1 FROM "
+      "'column', 'key', 'check', 'row') AND EXISTS (SELECT 1 FROM "
       "main._mergelite_tables AS t WHERE t.name = parked.table_name AND t.active) ORDER BY id");
   if (rc != SQLITE_OK) return rc;
   if (merge.retried_id == 0) {
