@@ -96,6 +96,8 @@ void SchemaWatch::Renew() {
   if (rc == SQLITE_OK && connection_->catalog.present()) rc = RenewStaleTables(connection_);
   if (rc != SQLITE_OK) connection_->schema_touched = true;
   connection_->error.Clear();
+  // What was parked for want of a column or a table may have its place now.
+  if (connection_->bell != nullptr) connection_->bell(connection_->bell_context);
 }
 
 }  // namespace mergelite

@@ -257,8 +257,9 @@ export class Replica implements AsyncDisposable {
     this.#conflicts.close();
     for (const link of this.#hub.liveLinks) this.#trimmer.note(link);
     this.#trimmer.close();
-    await this.#hub.close();
+    // Before the links, for these wait until there is room for more to merge.
     this.#scheduler.close();
+    await this.#hub.close();
     this.#waiters.rejectAll(closedError());
     this.#store.close();
     this.#onClosed();
@@ -300,7 +301,7 @@ export class Replica implements AsyncDisposable {
     );
   }
 
-  /** The log grew: by a commit here, or of another process on the same file. */
+  /** A commit here or in another process: the log grew, or the schema has changed. */
   #onBell(): void {
     if (this.#closing !== undefined) return;
     try {
@@ -312,6 +313,8 @@ export class Replica implements AsyncDisposable {
     }
     if (this.#store.schemaTouched()) this.#scheduler.requestMaintenance();
     this.#announce();
+    // The schema may have changed, and have room for what was parked.
+    this.#maintenance.noteCommits(0);
     this.#waiters.check();
   }
 
