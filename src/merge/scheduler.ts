@@ -38,6 +38,8 @@ interface Job {
 /** Small messages of one source are merged in one transaction up to this size. */
 const batchBytesMax = 256 * 1024;
 const busyRetryMs = { min: 1, max: 50 };
+/** A wall clock that was wrong may be set right while a changeset waits for its time. */
+const resumeMsMax = 60_000;
 const errorRetryMs = { min: 100, max: 10_000 };
 const rejectedCodes: ReadonlySet<string> = new Set([
   "PAYLOAD_CORRUPT",
@@ -202,7 +204,8 @@ export class MergeScheduler {
   /** A changeset whose clock is ahead waits for its time. */
   #resumeAt(wallMs: number): void {
     this.#cancelResume?.();
-    const delayMs = Math.max(wallMs - this.#options.clock.now(), 1);
+    const aheadMs = wallMs - this.#options.clock.now();
+    const delayMs = Math.min(Math.max(aheadMs, 1), resumeMsMax);
     this.#cancelResume = this.#options.clock.setTimer(delayMs, () => {
       this.#cancelResume = undefined;
       this.requestMaintenance();

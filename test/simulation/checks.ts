@@ -1,0 +1,124 @@
+/** What must be so at any time, and what must be so in the end. */
+import type { OriginMarks } from "../../src/log/store.ts";
+import { dump } from "../support/replica.ts";
+import type { Ledger } from "./ledger.ts";
+import type { Peer, Running } from "./peer.ts";
+import { rowClocks } from "./row-clocks.ts";
+import { brokenAccounts, foldEverything, lacksOf, tableNames } from "./schema.ts";
+
+const waitsForSchema =
+  "SELECT 1 FROM _mergelite_parked WHERE reason IN ('table', 'column') LIMIT 1";
+
+/** Peers with something open, for what follows. */
+export function runningOf(peers: readonly Peer[]): { peer: Peer; running: Running }[] {
+  return peers.flatMap((peer) =>
+    peer.running === undefined ? [] : [{ peer, running: peer.running }],
+  );
+}
+
+/** A reader sees a changeset whole or not at all. */
+export function checkAtomic(peers: readonly Peer[]): string | undefined {
+  for (const { peer, running } of runningOf(peers)) {
+    const broken = running.db.prepare(brokenAccounts).pluck().all();
+    if (broken.length > 0) return `peer ${peer.number} shows half of accounts ${broken.join(", ")}`;
+  }
+  return undefined;
+}
+
+/** Those who hold and show the same changesets show the same rows, long before the end. */
+export function checkEqualVectors(peers: readonly Peer[]): string | undefined {
+  const first = new Map<string, { peer: Peer; rows: string }>();
+  for (const { peer, running } of runningOf(peers)) {
+    const marks = running.replica.vector();
+    if (marks.some(({ held, merged }) => held !== merged)) continue;
+    // What a column or table was missing for is merged a moment after it has appeared.
+    if (running.db.prepare(waitsForSchema).get() !== undefined) continue;
+    const vector = marks
+      .filter(({ held }) => held > 0)
+      .map(({ peerId, held }) => `${peerId}.${held}`)
+      .sort();
+    const key = JSON.stringify([vector, lacksOf(running.db)]);
+    const rows = ["note", "ledger"].map((name) => dump(running.db, name).join("\n")).join("\n\n");
+    const other = first.get(key);
+    if (other === undefined) first.set(key, { peer, rows });
+    else if (other.rows !== rows) {
+      return `peers ${other.peer.number} and ${peer.number} hold the same and show: ${difference(other.rows, rows)}`;
+    }
+  }
+  return undefined;
+}
+
+/** Whether there is nothing left to do: asked often, so it is cheap. */
+export function isQuiet(peers: readonly Peer[], ledger: Ledger): boolean {
+  if (peers.some(({ gone, running }) => !gone && running === undefined)) return false;
+  const writers = new Set(peers.map(({ peerId }) => peerId));
+  let expected: string | undefined;
+  for (const { running } of runningOf(peers)) {
+    const { replica } = running;
+    const marks = replica.vector();
+    const isWaiting = ({ peerId, held, merged }: OriginMarks) =>
+      held !== merged && (writers.has(peerId) || !ledger.isCutOff(peerId, held));
+    if (marks.some(isWaiting)) return false;
+    const vector = marks
+      .filter(({ held }) => held > 0)
+      .map(({ peerId, held }) => `${peerId}.${held}`)
+      .sort()
+      .join(" ");
+    expected ??= vector;
+    if (vector !== expected || replica.metrics().mergeQueueBytes > 0) return false;
+  }
+  return true;
+}
+
+/** Every link knows that the other side has everything: no gap is open, nothing is in flight. */
+export function checkLinks(peers: readonly Peer[]): string | undefined {
+  for (const { peer, running } of runningOf(peers)) {
+    const { links } = running.replica.status();
+    const behind = links.find((link) => link.behind > 0);
+    if (behind !== undefined) {
+      return `peer ${peer.number} thinks that ${behind.name} lacks ${behind.behind} changesets`;
+    }
+  }
+  return undefined;
+}
+
+/** All peers show the same rows, of the same types, and remember the same of each row. */
+export function checkConverged(peers: readonly Peer[]): string | undefined {
+  const all = runningOf(peers);
+  for (const table of tableNames) {
+    const first = all[0];
+    if (first === undefined) return undefined;
+    const expected = dump(first.running.db, table).join("\n");
+    for (const { peer, running } of all) {
+      const rows = dump(running.db, table).join("\n");
+      if (rows === expected) continue;
+      return `table ${table} of peers ${first.peer.number} and ${peer.number}: ${difference(expected, rows)}`;
+    }
+  }
+  return checkRowClocks(all);
+}
+
+function checkRowClocks(all: readonly { peer: Peer; running: Running }[]): string | undefined {
+  for (const { running } of all) running.db.exec(foldEverything);
+  for (const table of tableNames) {
+    let expected: string | undefined;
+    for (const { peer, running } of all) {
+      const clocks = rowClocks(running.db, table).join("\n");
+      expected ??= clocks;
+      if (clocks === expected) continue;
+      const numbers = `${all[0]?.peer.number} and ${peer.number}`;
+      return `row clocks of ${table} at peers ${numbers}: ${difference(expected, clocks)}`;
+    }
+  }
+  return undefined;
+}
+
+/** The first lines that only one side has. */
+function difference(left: string, right: string): string {
+  const here = left.split("\n");
+  const there = right.split("\n");
+  const onlyHere = here.filter((line) => !there.includes(line)).slice(0, 3);
+  const onlyThere = there.filter((line) => !here.includes(line)).slice(0, 3);
+  const short = (lines: string[]) => lines.map((line) => line.slice(0, 300)).join(" ; ");
+  return `[${short(onlyHere)}] here, [${short(onlyThere)}] there`;
+}

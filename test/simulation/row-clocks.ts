@@ -1,0 +1,60 @@
+/** Row clocks as text that is the same on every file: `docs/format.md` says how they are stored. */
+import type Database from "better-sqlite3";
+import { quoted } from "../support/replica.ts";
+
+/** Every row clock in the file, folded before; peers by id and columns by name. */
+export function rowClocks(db: Database.Database, table: string): string[] {
+  const peers = new Map(
+    db.prepare("SELECT ordinal, peer FROM _mergelite_origins").raw().all() as [number, number][],
+  );
+  const columns = new Map(
+    db
+      .prepare(
+        `SELECT id, name FROM _mergelite_columns WHERE table_id =
+           (SELECT id FROM _mergelite_tables WHERE name = ?)`,
+      )
+      .raw()
+      .all(table) as [number, string][],
+  );
+  const keys = db
+    .prepare("SELECT name FROM pragma_table_info(?) WHERE pk > 0 ORDER BY pk")
+    .pluck()
+    .all(table) as string[];
+  const key = keys.map((name) => `quote(${quoted(name)})`).join(" || ', ' || ");
+  const rows = db
+    .prepare(`SELECT ${key}, _mergelite_clock FROM ${quoted(`_mergelite_clock_${table}`)}`)
+    .raw()
+    .all() as [string, Buffer][];
+  return rows.map(([name, clock]) => `${name}: ${textOf(clock, peers, columns)}`).sort();
+}
+
+function textOf(
+  clock: Buffer,
+  peers: ReadonlyMap<number, number>,
+  columns: ReadonlyMap<number, string>,
+): string {
+  const flags = clock.readUInt8(0);
+  const parts: string[] = [];
+  let at = 1;
+  const varint = () => {
+    let value = 0;
+    for (let scale = 1; ; scale *= 128) {
+      const byte = clock.readUInt8(at++);
+      value += (byte & 0x7f) * scale;
+      if (byte < 0x80) return value;
+    }
+  };
+  const peer = () => peers.get(varint()) ?? "?";
+  let life = 0;
+  if ((flags & 1) !== 0) {
+    life = clock.readUIntLE(1, 6) + clock.readUInt8(7) * 2 ** 48;
+    at = 8;
+    parts.push(`${(flags & 2) !== 0 ? "alive" : "dead"} ${life}@${peer()}`);
+  }
+  while (at < clock.byteLength) {
+    const column = columns.get(varint()) ?? "?";
+    const timestamp = life + varint();
+    parts.push(`${column} ${timestamp}@${peer()}`);
+  }
+  return [...parts.slice(0, 1), ...parts.slice(1).sort()].join(", ");
+}

@@ -1,0 +1,23 @@
+/** Histories that found something: each has to stay well for ever. */
+import type { PlanSize } from "./plan.ts";
+
+export interface NamedSeed {
+  readonly found: string;
+  readonly size: PlanSize;
+}
+
+export const namedSeeds: readonly NamedSeed[] = [
+  {
+    found: "patches parked for a missing column stayed parked until the next write",
+    size: { seed: 1, peers: 4, ticks: 60 },
+  },
+  {
+    found: "patches parked for a missing table stayed parked until the next write",
+    size: { seed: 34, peers: 4, ticks: 60 },
+  },
+];
+
+/** What CI runs, small and large, by number. */
+export function sizeOf(seed: number): PlanSize {
+  return { seed, peers: 2 + (seed % 3), ticks: seed % 10 === 0 ? 100 : 25 + (seed % 4) * 10 };
+}
