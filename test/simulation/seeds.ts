@@ -15,6 +15,18 @@ export const namedSeeds: readonly NamedSeed[] = [
     found: "patches parked for a missing table stayed parked until the next write",
     size: { seed: 34, peers: 4, ticks: 60 },
   },
+  {
+    found: "settling withheld rows before row clocks had been read ended the process",
+    size: { seed: 90, peers: 2, ticks: 100 },
+  },
+  {
+    found: "row clocks of dead rows did not learn of columns that appeared later",
+    size: { seed: 199, peers: 3, ticks: 55 },
+  },
+  {
+    found: "a changeset from the future waited as long as a wrong clock had said",
+    size: { seed: 211, peers: 3, ticks: 55 },
+  },
 ];
 
 /** What CI runs, small and large, by number. */
