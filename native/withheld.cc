@@ -85,7 +85,7 @@ int WithholdRow(Connection* connection, Table* table, const Parking& parking, co
 }
 
 int SettleWithheld(Connection* connection) {
-  // Rows of changesets that are not in memory yet seem to have no birth: a later slice settles them.
+  // Rows of changesets not read yet seem to have no birth: a later slice settles them.
   for (const auto& origin : connection->log.origins()) {
     if (origin->absorbed < origin->merged) return SQLITE_OK;
   }
