@@ -257,8 +257,7 @@ export class Replica implements AsyncDisposable {
     this.#conflicts.close();
     for (const link of this.#hub.liveLinks) this.#trimmer.note(link);
     this.#trimmer.close();
-    // Before the links, for these wait until there is room for more to merge.
-    this.#scheduler.close();
+    this.#scheduler.close(); // Links wait until there is room for more to merge.
     await this.#hub.close();
     this.#waiters.rejectAll(closedError());
     this.#store.close();
@@ -313,7 +312,6 @@ export class Replica implements AsyncDisposable {
     }
     if (this.#store.schemaTouched()) this.#scheduler.requestMaintenance();
     this.#announce();
-    // The schema may have changed, and have room for what was parked.
     this.#maintenance.noteCommits(0);
     this.#waiters.check();
   }
