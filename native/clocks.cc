@@ -1,7 +1,5 @@
 #include "clocks.h"
 
-#include <algorithm>
-
 #include "connection.h"
 #include "merge.h"
 #include "parked.h"
@@ -11,83 +9,32 @@
 namespace mergelite {
 namespace {
 
-// Entries sorted by key before they are written: enough for the B-tree's locality, few enough to
-// sort within a millisecond.
-constexpr size_t kFoldChunk = 4096;
-
-// One look at these orders nearly all entries: table, type, and what a key begins with.
-struct Sorted {
-  uint64_t place = 0;   // table and type
-  uint64_t prefix = 0;  // of the first key column
-  ClockCache::Entry entry;
-};
-
-uint64_t PrefixOf(const Value& value) {
-  constexpr uint64_t kSign = uint64_t{1} << 63;
-  uint64_t prefix = 0;
-  switch (value.type) {
-    case Type::kInteger:
-      return static_cast<uint64_t>(value.integer) ^ kSign;
-    case Type::kReal:
-      memcpy(&prefix, &value.real, sizeof prefix);
-      return (prefix & kSign) != 0 ? ~prefix : prefix | kSign;
-    default:
-      for (size_t i = 0; i < sizeof prefix; i++) {
-        prefix = prefix << 8 | (i < value.content.size ? value.content.data[i] : 0);
-      }
-      return prefix;
-  }
-}
-
-int CompareKeys(Span a, Span b) {
-  Reader left(a), right(b);
-  Value x, y;
-  while (!left.AtEnd() && !right.AtEnd() && ReadValue(&left, &x) && ReadValue(&right, &y)) {
-    if (x.type != y.type) return x.type < y.type ? -1 : 1;
-    const uint64_t p = PrefixOf(x), q = PrefixOf(y);
-    if (p != q) return p < q ? -1 : 1;
-    const size_t size = std::min(x.content.size, y.content.size);
-    const bool content = x.type == Type::kText || x.type == Type::kBlob;
-    const int order = content && size > 0 ? memcmp(x.content.data, y.content.data, size) : 0;
-    if (order != 0) return order;
-    if (content && x.content.size != y.content.size) {
-      return x.content.size < y.content.size ? -1 : 1;
-    }
-  }
-  return 0;
-}
-
-bool InKeyOrder(const Sorted& a, const Sorted& b) {
-  if (a.place != b.place) return a.place < b.place;
-  if (a.prefix != b.prefix) return a.prefix < b.prefix;
-  return CompareKeys(a.entry.identity, b.entry.identity) < 0;
-}
-
 // The rows that one statement writes into a clock table.
 class FoldFeed final : public Feed {
  public:
-  FoldFeed(const Sorted* begin, const Sorted* end, std::vector<Value>* values)
+  FoldFeed(const ClockCache::Entry* begin, const ClockCache::Entry* end, std::vector<Value>* values)
       : at_(begin), end_(end), values_(*values) {}
 
   bool Next() override {
     if (at_ == end_) return false;
-    Reader key(at_->entry.key);
+    Reader key(at_->key);
     const size_t keys = values_.size() - 1;
     for (size_t i = 0; i < keys; i++) ReadValue(&key, &values_[i]);
     values_[keys].type = Type::kBlob;
-    values_[keys].content = at_->entry.clock;
+    values_[keys].content = at_->clock;
     at_++;
     return true;
   }
   const Value& Column(size_t index) const override { return values_[index]; }
 
  private:
-  const Sorted* at_;
-  const Sorted* end_;
+  const ClockCache::Entry* at_;
+  const ClockCache::Entry* end_;
   std::vector<Value>& values_;
 };
 
-int FoldRun(Connection* connection, Table* table, const Sorted* begin, const Sorted* end) {
+int FoldRun(Connection* connection, Table* table, const ClockCache::Entry* begin,
+            const ClockCache::Entry* end) {
   int rc = connection->catalog.Check(connection, table);
   if (rc == SQLITE_OK) rc = PrepareClocks(connection, table);
   if (rc != SQLITE_OK) return rc;
@@ -224,7 +171,7 @@ int Clocks::AbsorbTail(Connection* connection, const Deadline& deadline, bool* d
 void Clocks::Freeze(Connection* connection) {
   frozen_.Swap(active_);
   active_.Clear();
-  fold_position_ = 0;
+  fold_order_.Start(&frozen_);
   frozen_marks_.clear();
   for (auto& origin : connection->log.origins()) {
     frozen_marks_.push_back({origin.get(), origin->absorbed});
@@ -239,10 +186,10 @@ int Clocks::Fold(Connection* connection, const Deadline& deadline, bool all, boo
       Freeze(connection);
     }
     do {
-      const int rc = FoldChunk(connection);
+      const int rc = FoldPiece(connection);
       if (rc != SQLITE_OK) return rc;
-    } while (fold_position_ != 0 && !deadline.Passed());
-    if (fold_position_ != 0) return SQLITE_OK;
+    } while (!fold_order_.done() && !deadline.Passed());
+    if (!fold_order_.done()) return SQLITE_OK;
     // Every clock up to the marks is in the tables now. Until then a crash costs only that clocks
     // are joined a second time.
     for (const FrozenMark& mark : frozen_marks_) {
@@ -250,6 +197,7 @@ int Clocks::Fold(Connection* connection, const Deadline& deadline, bool all, boo
       mark.origin->folded = mark.sequence;
       mark.origin->dirty = true;
     }
+    fold_order_.Clear();
     frozen_.Clear();
     // Until here the clock tables of this generation were written without a look: its rows are
     // distinct.
@@ -259,44 +207,29 @@ int Clocks::Fold(Connection* connection, const Deadline& deadline, bool all, boo
   return SQLITE_OK;
 }
 
-int Clocks::FoldChunk(Connection* connection) {
+int Clocks::FoldPiece(Connection* connection) {
   // A table that is being read would have its cursors moved out of the way for each row.
   EndLookUps(connection);
-  std::vector<Sorted> chunk;
-  chunk.reserve(kFoldChunk);
-  size_t position = fold_position_;
-  while (chunk.size() < kFoldChunk) {
-    Sorted next;
-    position = frozen_.Next(position, &next.entry);
-    if (position == 0) break;
-    Reader key(next.entry.identity);
-    Value first;
-    ReadValue(&key, &first);
-    next.place = uint64_t{next.entry.table} << 8 | static_cast<uint64_t>(first.type);
-    next.prefix = PrefixOf(first);
-    chunk.push_back(next);
-  }
-  if (!std::is_sorted(chunk.begin(), chunk.end(), InKeyOrder)) {
-    std::sort(chunk.begin(), chunk.end(), InKeyOrder);
-  }
-  const Sorted* end = chunk.data() + chunk.size();
-  for (const Sorted* begin = chunk.data(); begin != end;) {
-    const Sorted* next = begin;
-    while (next != end && next->entry.table == begin->entry.table) next++;
-    Table* table = connection->catalog.TableById(begin->entry.table);
+  std::vector<ClockCache::Entry> piece;
+  fold_order_.Read(&piece);
+  const ClockCache::Entry* end = piece.data() + piece.size();
+  for (const ClockCache::Entry* begin = piece.data(); begin != end;) {
+    const ClockCache::Entry* next = begin;
+    while (next != end && next->table == begin->table) next++;
+    Table* table = connection->catalog.TableById(begin->table);
     const int rc = table == nullptr ? SQLITE_OK : FoldRun(connection, table, begin, next);
     if (rc != SQLITE_OK) return rc;
     begin = next;
   }
-  fold_position_ = position;
+  fold_order_.Skip();
   return SQLITE_OK;
 }
 
 void Clocks::Forget(Connection* connection) {
   EndLookUps(connection);
   active_.Clear();
+  fold_order_.Clear();
   frozen_.Clear();
-  fold_position_ = 0;
   frozen_marks_.clear();
   for (const auto& table : connection->catalog.tables()) table->clocks_empty = false;
   for (auto& origin : connection->log.origins()) origin->absorbed = 0;

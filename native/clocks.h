@@ -3,6 +3,7 @@
 #pragma once
 #include "clock_cache.h"
 #include "codec.h"
+#include "fold_order.h"
 #include "log.h"
 
 namespace mergelite {
@@ -66,12 +67,12 @@ class Clocks {
     uint64_t sequence;
   };
   void Freeze(Connection* connection);
-  int FoldChunk(Connection* connection);
+  int FoldPiece(Connection* connection);
   int ReadTable(Connection* connection, Table* table, const Value* key, RowClock* clock);
 
   ClockCache active_;
   ClockCache frozen_;  // being folded
-  size_t fold_position_ = 0;
+  FoldOrder fold_order_;
   bool doubtful_ = false;
   bool reading_ = false;  // some table's clock_read is under way
   std::vector<FrozenMark> frozen_marks_;
