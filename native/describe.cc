@@ -197,7 +197,8 @@ int ReadTriggers(Connection* connection, TableInfo* info) {
     const int64_t age = query.ColumnInteger(0);
     info->signature += SchemaRowHash(&query);
     if (query.ColumnText(1)[0] != 't' || query.ColumnText(1)[1] != 'r') continue;
-    if (strncmp(query.ColumnText(2), "_mergelite_", 11) == 0) {
+    const char* trigger = query.ColumnText(2);
+    if (strlen(trigger) >= 11 && memcmp(trigger, "_mergelite_", 11) == 0) {
       info->own_triggers++;
       if (age < own_oldest) own_oldest = age;
     } else {

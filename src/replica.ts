@@ -160,8 +160,7 @@ export class Replica implements AsyncDisposable {
 
   /**
    * Compares every replicated table with a linked peer's: rows and their stamps, by digests of key
-   * ranges. Reads what was written since the last time only, unless `deep`. Lists `limit` (100)
-   * differences.
+   * ranges. Reads what was written since the last time only, unless `deep`.
    * @throws NOT_LINKED, LINK_CLOSED
    */
   async verify(
