@@ -69,7 +69,8 @@ function merge() {
   const sums = "SELECT count(*), sum(a), sum(length(b)) FROM t";
   const [here, there] = [from, to].map(({ db }) => String(db.prepare(sums).raw().get()));
   const whole = [...counts].every((count) => count === 0 || count === Number(rowsText));
-  if (here !== there || !whole) throw new Error(`${here} became ${there}; seen ${[...counts].join(", ")}`);
+  if (here !== there || !whole)
+    throw new Error(`${here} became ${there}; seen ${[...counts].join(", ")}`);
   for (const { db } of [from, to, { db: reader }]) db.close();
 }
 
