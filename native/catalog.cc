@@ -225,6 +225,10 @@ int Catalog::CheckAll(Connection* connection) {
   std::sort(by_name.begin(), by_name.end(), [](const Table* a, const Table* b) {
     return CompareNames(a->name.c_str(), b->name.c_str()) < 0;
   });
+  // Digests of ranges come and go without the table itself changing.
+  constexpr char kRanges[] = "_mergelite_ranges_";
+  constexpr size_t kPrefix = sizeof kRanges - 1;
+  std::vector<bool> has_ranges(by_name.size(), false);
   Statement query;
   int rc = connection->Check(query.Prepare(
       connection->api, connection->db,
@@ -233,16 +237,23 @@ int Catalog::CheckAll(Connection* connection) {
   while (rc == SQLITE_OK && (rc = query.Step()) == SQLITE_ROW) {
     rc = SQLITE_OK;
     const char* name = query.ColumnText(4);
+    const bool ranges = strlen(name) > kPrefix && memcmp(name, kRanges, kPrefix) == 0;
+    if (ranges) name += kPrefix;
     const auto found = std::lower_bound(
         by_name.begin(), by_name.end(), name,
         [](const Table* a, const char* b) { return CompareNames(a->name.c_str(), b) < 0; });
     if (found == by_name.end() || !SameName((*found)->name.c_str(), name)) continue;
-    (*found)->schema_signature += SchemaRowHash(&query);
+    if (ranges) {
+      has_ranges[static_cast<size_t>(found - by_name.begin())] = true;
+    } else {
+      (*found)->schema_signature += SchemaRowHash(&query);
+    }
   }
   query.Finalize();
   for (size_t i = 0; rc == SQLITE_OK && i < by_name.size(); i++) {
     Table* table = by_name[i];
     if (table->signature != 0 && table->signature == table->schema_signature) {
+      table->has_ranges = has_ranges[i];
       table->checked_version = schema_version_;
     } else {
       rc = Check(connection, table);
