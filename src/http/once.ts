@@ -86,7 +86,11 @@ class OneSync {
         await this.#request();
         theirs ??= new Map(this.#remote);
         if (covers(this.#remote, ours) && covers(this.#held(), theirs)) {
-          return { peerId: this.#remoteHello?.peerId ?? 0, requests };
+          const peerId = this.#remoteHello?.peerId ?? 0;
+          if (peerId === this.#replica.peerId) {
+            throw new ReplicaError("PEER_ID_IN_USE", `${this.#client.url} has this peer's own id`);
+          }
+          return { peerId, requests };
         }
         idleRequests = this.#progress() > before ? 0 : idleRequests + 1;
         if (idleRequests === idleRequestsMax) {
