@@ -91,6 +91,7 @@ const layers = [
   ["index", "http"],
   ["attach"],
   ["replica"],
+  ["replica-core"],
   ["options", "metrics", "status", "closed", "conflicts"],
   ["orphans", "identity"],
   ["sync", "merge", "backup"],
@@ -98,7 +99,7 @@ const layers = [
   ["schema", "log", "conflict", "replica-events"],
   ["native", "transport", "storage"],
 ];
-const logical = ["replica", "sync", "merge", "schema", "log", "transport", "http"];
+const logical = ["replica", "replica-core", "sync", "merge", "schema", "log", "transport", "http"];
 const physical = ["backup", "storage"];
 
 const moduleOf = (path: string) => path.replace(/^src\//, "").split(/[/.]/)[0] ?? "";
