@@ -74,7 +74,7 @@ napi_value SchemaTouched(napi_env env, napi_callback_info info) {
   Call call(env, info);
   Connection* connection = call.Find();
   if (connection == nullptr) return nullptr;
-  napi_value touched;
+  napi_value touched = nullptr;
   napi_get_boolean(env, connection->schema_touched, &touched);
   return touched;
 }
@@ -95,9 +95,9 @@ napi_value Vector(napi_env env, napi_callback_info info) {
   for (auto& origin : log.origins()) {
     if (origin.get() != log.self()) add(*origin);
   }
-  void* data;
-  napi_value buffer, array;
-  napi_create_arraybuffer(env, triples.size(), &data, &buffer);
+  void* data = nullptr;
+  napi_value buffer = nullptr, array = nullptr;
+  if (napi_create_arraybuffer(env, triples.size(), &data, &buffer) != napi_ok) return nullptr;
   memcpy(data, triples.data(), triples.size());
   napi_create_typedarray(env, napi_float64_array, triples.size() / 8, buffer, 0, &array);
   return array;
@@ -178,9 +178,9 @@ napi_value LearnShapes(napi_env env, napi_callback_info info) {
     Transaction transaction(connection);
     rc = transaction.Begin();
     for (uint32_t i = 0; rc == SQLITE_OK && i < count; i++) {
-      napi_value element;
-      napi_get_element(env, call.at(1), i, &element);
-      int64_t id;
+      napi_value element = nullptr;
+      if (napi_get_element(env, call.at(1), i, &element) != napi_ok) return nullptr;
+      int64_t id = 0;
       rc = connection->catalog.AddShape(connection, call.ViewOf(element), &id);
     }
     if (rc == SQLITE_OK) rc = transaction.Commit();
@@ -312,7 +312,7 @@ NAPI_MODULE_INIT(/* napi_env env, napi_value exports */) {
       {"setDriftMax", SetDrift},
   };
   for (const auto& entry : functions) {
-    napi_value function;
+    napi_value function = nullptr;
     napi_create_function(env, entry.name, NAPI_AUTO_LENGTH, entry.function, nullptr, &function);
     napi_set_named_property(env, exports, entry.name, function);
   }

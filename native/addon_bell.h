@@ -26,7 +26,7 @@ inline void HearBell(napi_env env, napi_value callback, void* context, void*) {
   auto* bell = static_cast<Bell*>(context);
   bell->rung.store(false);
   if (FindConnection(bell->handle) == nullptr) return;
-  napi_value result;
+  napi_value result = nullptr;
   napi_call_function(env, Undefined(env), callback, 0, nullptr, &result);
 }
 

@@ -9,7 +9,7 @@ namespace {
 
 // Integers beyond 53 bits as bigint, texts as strings, blobs as Uint8Array.
 napi_value JsValue(napi_env env, const Value& value) {
-  napi_value js;
+  napi_value js = nullptr;
   switch (value.type) {
     case Type::kNull:
       napi_get_null(env, &js);
@@ -42,7 +42,7 @@ napi_value Pairs(napi_env env, const std::vector<NamedValue>& values) {
 
 struct Listing {
   napi_env env;
-  napi_value list;
+  napi_value list = nullptr;
   uint64_t left = UINT64_MAX;
 };
 
@@ -270,7 +270,7 @@ void AddConflictFunctions(napi_env env, napi_value exports) {
       {"deleteRow", Delete},
   };
   for (const auto& entry : functions) {
-    napi_value function;
+    napi_value function = nullptr;
     napi_create_function(env, entry.name, NAPI_AUTO_LENGTH, entry.function, nullptr, &function);
     napi_set_named_property(env, exports, entry.name, function);
   }

@@ -44,7 +44,7 @@ void AddIdentityFunctions(napi_env env, napi_value exports) {
   } const functions[] = {
       {"renewIdentity", Renew}, {"reissue", Reissue}, {"fingerprintAt", ReadFingerprint}};
   for (const auto& entry : functions) {
-    napi_value function;
+    napi_value function = nullptr;
     napi_create_function(env, entry.name, NAPI_AUTO_LENGTH, entry.function, nullptr, &function);
     napi_set_named_property(env, exports, entry.name, function);
   }

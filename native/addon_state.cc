@@ -23,10 +23,11 @@ void ForEachPair(Span numbers, Visit visit) {
 }
 
 napi_value Numbers(napi_env env, const std::vector<double>& numbers) {
-  void* data;
-  napi_value buffer, array;
-  napi_create_arraybuffer(env, numbers.size() * sizeof(double), &data, &buffer);
-  if (!numbers.empty()) memcpy(data, numbers.data(), numbers.size() * sizeof(double));
+  void* data = nullptr;
+  napi_value buffer = nullptr, array = nullptr;
+  const size_t size = numbers.size() * sizeof(double);
+  if (napi_create_arraybuffer(env, size, &data, &buffer) != napi_ok) return nullptr;
+  if (size > 0) memcpy(data, numbers.data(), size);
   napi_create_typedarray(env, napi_float64_array, numbers.size(), buffer, 0, &array);
   return array;
 }
@@ -212,7 +213,7 @@ void AddStateFunctions(napi_env env, napi_value exports) {
       {"mergeState", TakeChunk},
   };
   for (const auto& entry : functions) {
-    napi_value function;
+    napi_value function = nullptr;
     napi_create_function(env, entry.name, NAPI_AUTO_LENGTH, entry.function, nullptr, &function);
     napi_set_named_property(env, exports, entry.name, function);
   }

@@ -1,4 +1,6 @@
 // Between JavaScript values and ours: the arguments of a call, its results and its errors.
+// Any call of Node-API fails while a worker is being terminated, so every result begins as null: a
+// null value is taken for undefined by Node, and refused by the next call it is handed to.
 #pragma once
 #include <node_api.h>
 
@@ -7,12 +9,12 @@
 namespace mergelite {
 
 inline napi_value Undefined(napi_env env) {
-  napi_value value;
+  napi_value value = nullptr;
   napi_get_undefined(env, &value);
   return value;
 }
 inline napi_value Number(napi_env env, double number) {
-  napi_value value;
+  napi_value value = nullptr;
   napi_create_double(env, number, &value);
   return value;
 }
@@ -20,33 +22,33 @@ inline napi_value Number(napi_env env, uint64_t number) {
   return Number(env, static_cast<double>(number));
 }
 inline napi_value Boolean(napi_env env, bool flag) {
-  napi_value value;
+  napi_value value = nullptr;
   napi_get_boolean(env, flag, &value);
   return value;
 }
 inline napi_value String(napi_env env, Span text) {
-  napi_value value;
+  napi_value value = nullptr;
   napi_create_string_utf8(env, reinterpret_cast<const char*>(text.data), text.size, &value);
   return value;
 }
 inline napi_value String(napi_env env, const char* text) {
-  napi_value value;
+  napi_value value = nullptr;
   napi_create_string_utf8(env, text, NAPI_AUTO_LENGTH, &value);
   return value;
 }
 inline napi_value Array(napi_env env) {
-  napi_value value;
+  napi_value value = nullptr;
   napi_create_array(env, &value);
   return value;
 }
 inline void Push(napi_env env, napi_value array, napi_value value) {
-  uint32_t length;
+  uint32_t length = 0;
   napi_get_array_length(env, array, &length);
   napi_set_element(env, array, length, value);
 }
 inline napi_value Buffer(napi_env env, Span bytes) {
-  void* data;
-  napi_value buffer, array;
+  void* data = nullptr;
+  napi_value buffer = nullptr, array = nullptr;
   if (napi_create_arraybuffer(env, bytes.size, &data, &buffer) != napi_ok) return Undefined(env);
   if (bytes.size > 0) memcpy(data, bytes.data, bytes.size);
   napi_create_typedarray(env, napi_uint8_array, bytes.size, buffer, 0, &array);
@@ -74,11 +76,11 @@ class Object {
 
  private:
   napi_env env_;
-  napi_value value_;
+  napi_value value_ = nullptr;
 };
 
 inline void Throw(napi_env env, const char* code, const char* message, const char* hint) {
-  napi_value error;
+  napi_value error = nullptr;
   napi_create_error(env, String(env, code), String(env, message), &error);
   napi_set_named_property(env, error, "hint", String(env, hint));
   napi_throw(env, error);
@@ -125,7 +127,7 @@ class Call {
   Span ViewOf(napi_value value) {
     void* data = nullptr;
     size_t length = 0;
-    napi_typedarray_type type;
+    napi_typedarray_type type = napi_uint8_array;
     if (napi_get_typedarray_info(env, value, &type, &length, &data, nullptr, nullptr) != napi_ok) {
       return {};
     }
@@ -148,7 +150,7 @@ class Call {
 
  private:
   static constexpr size_t kMax = 8;
-  napi_value argv_[kMax];
+  napi_value argv_[kMax] = {};
 };
 
 }  // namespace mergelite

@@ -7,7 +7,7 @@ namespace mergelite {
 namespace {
 
 napi_value BigInt(napi_env env, uint64_t number) {
-  napi_value value;
+  napi_value value = nullptr;
   napi_create_bigint_uint64(env, number, &value);
   return value;
 }
@@ -83,7 +83,7 @@ void AddVerifyFunctions(napi_env env, napi_value exports) {
       {"doubtRanges", Doubt},
   };
   for (const auto& entry : functions) {
-    napi_value function;
+    napi_value function = nullptr;
     napi_create_function(env, entry.name, NAPI_AUTO_LENGTH, entry.function, nullptr, &function);
     napi_set_named_property(env, exports, entry.name, function);
   }

@@ -6,6 +6,7 @@ import { spawnSync } from "node:child_process";
 import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
+import { Worker } from "node:worker_threads";
 import Database from "better-sqlite3";
 import { expect, it } from "vitest";
 import { temporaryFolder } from "../support/folder.ts";
@@ -103,4 +104,36 @@ it("survives the collection of connections and replicas, closed and not", () => 
     }`;
   run(code, file, ["--expose-gc"]);
   expectComplete(file, 2);
+});
+
+it("loses no acknowledged commit of a worker that is terminated in the middle", async () => {
+  const file = folder.file();
+  const main = openRaw(file, schema, ["t"]);
+  const code = `const { parentPort, workerData } = require("node:worker_threads");
+    import(workerData.library).then(({ attach }) => {
+      const db = new (require("better-sqlite3"))(workerData.file);
+      attach(db, { tables: ["t"] });
+      const insert = db.prepare("INSERT INTO t (v) VALUES (?)");
+      (function go(i) {
+        parentPort.postMessage(Number(insert.run("worker " + i).lastInsertRowid));
+        setImmediate(go, i + 1);
+      })(0);
+    });`;
+  for (let round = 0; round < 5; round++) {
+    const worker = new Worker(code, { eval: true, workerData: { file, library } });
+    const acknowledged: number[] = [];
+    await new Promise<void>((resolve, reject) => {
+      worker.on("error", reject);
+      worker.on("message", (id: number) => {
+        acknowledged.push(id);
+        if (acknowledged.length === 10 + round * 7) resolve();
+      });
+    });
+    main.db.exec(`INSERT INTO t (v) VALUES ('main ${round}')`);
+    await worker.terminate();
+    const there = main.db.prepare("SELECT count(*) FROM t WHERE id = ?").pluck();
+    for (const id of acknowledged) expect(there.get(id)).toBe(1);
+  }
+  main.db.close();
+  expectComplete(file, 5 * 10);
 });
