@@ -70,6 +70,12 @@ int RefreshIfIdle(Connection* connection) {
   return connection->log.Refresh(connection);
 }
 
+napi_value InTransaction(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  Connection* connection = call.Find();
+  return connection == nullptr ? nullptr : Boolean(env, connection->InTransaction());
+}
+
 napi_value SchemaTouched(napi_env env, napi_callback_info info) {
   Call call(env, info);
   Connection* connection = call.Find();
@@ -297,6 +303,7 @@ NAPI_MODULE_INIT(/* napi_env env, napi_value exports */) {
       {"replicate", StartTable},
       {"detach", DetachFile},
       {"tables", Tables},
+      {"inTransaction", InTransaction},
       {"schemaTouched", SchemaTouched},
       {"vector", Vector},
       {"readLog", ReadLog},

@@ -16,6 +16,7 @@ export const replicaErrorCodes = [
   "FILE_DAMAGED",
   "IDENTITY_LOST",
   "INVALID_OPTION",
+  "INVALID_ROW",
   "INVALID_TOKEN",
   "IN_TRANSACTION",
   "KEY_COLLATION",

@@ -1,4 +1,5 @@
 /** Multi-writer SQLite: attach a database, connect it to peers, and write plain SQL. */
+export type { Row } from "./app/rows.ts";
 export { attach } from "./attach.ts";
 export type { Clock, Random } from "./clock.ts";
 export type { Conflict, ConflictReason } from "./conflict.ts";

@@ -161,6 +161,8 @@ export interface Binding {
   tables(handle: Handle): string[];
   /** Flat triples (peer id, sequence held, sequence merged), this peer first. */
   vector(handle: Handle): Float64Array;
+  /** Whether the user is inside a transaction of this connection. */
+  inTransaction(handle: Handle): boolean;
   /** Whether the schema may have changed since triggers were renewed: maintenance does that. */
   schemaTouched(handle: Handle): boolean;
   /** Changeset records of one origin, `first` to `last`, at least one, then up to `bytesMax`. */

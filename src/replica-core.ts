@@ -1,6 +1,6 @@
 /**
- * What keeps a replica going: its log, merging, links and their upkeep, and what each of them has to
- * tell the others. The `Replica` is the face of it.
+ * What keeps a replica going: its log, merging, links and their upkeep, and what each of them has
+ * to tell the others. The `Replica` is the face of it.
  */
 import { closedError } from "./closed.ts";
 import { Conflicts } from "./conflicts.ts";

@@ -1,4 +1,5 @@
 /** The `Replica`: what keeps a database file converging with those of its peers. */
+import { type Row, Rows } from "./app/rows.ts";
 import { refuse } from "./closed.ts";
 import type { Conflict } from "./conflict.ts";
 import type { ConflictQuery } from "./conflicts.ts";
@@ -19,10 +20,16 @@ import type { Dialer, Transport } from "./transport/transport.ts";
 
 export class Replica implements AsyncDisposable {
   readonly #core: ReplicaCore;
+  readonly #rows: Rows;
 
   /** @internal Use {@link attach}. */
   constructor(db: SqliteDatabase, options: Options, onClosed: () => void) {
     this.#core = new ReplicaCore(db, options, onClosed);
+    this.#rows = new Rows(db, {
+      tables: () => this.tables(),
+      inTransaction: () => this.#core.store.inTransaction(),
+      token: () => this.token(),
+    });
   }
 
   get peerId(): number {
@@ -48,6 +55,33 @@ export class Replica implements AsyncDisposable {
   token(): string {
     const [self] = this.#core.refreshMarks();
     return formatToken({ peerId: self?.peerId ?? 0, sequence: self?.held ?? 0 });
+  }
+
+  /** An id as `mergelite_id()` makes them: unique on all peers, sortable, 53 bits. */
+  id(): number {
+    this.#core.assertOpen();
+    return this.#rows.id();
+  }
+
+  /**
+   * Inserts a row, or updates just the named columns of the one with this key. Returns the token;
+   * `undefined` inside a transaction, which has none before it commits.
+   * @throws INVALID_ROW, TABLE_NOT_REPLICATED, CLOSED, and what the driver throws
+   */
+  upsert(table: string, row: Row): string | undefined {
+    this.#core.assertOpen();
+    return this.#rows.upsert(table, row);
+  }
+
+  /**
+   * Runs `fn`, which must be synchronous, in a transaction (BEGIN IMMEDIATE) that is rolled back when
+   * it throws. Returns the token; inside a transaction `fn` runs in a savepoint of that, and the
+   * result is `undefined`.
+   * @throws CLOSED, and what `fn` or the driver throws
+   */
+  transaction(fn: () => unknown): string | undefined {
+    this.#core.assertOpen();
+    return this.#rows.transaction(fn);
   }
 
   /**

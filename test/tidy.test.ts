@@ -91,6 +91,7 @@ const layers = [
   ["index", "http"],
   ["attach"],
   ["replica"],
+  ["app"],
   ["replica-core"],
   ["options", "metrics", "status", "closed", "conflicts"],
   ["orphans", "identity"],
@@ -99,7 +100,17 @@ const layers = [
   ["schema", "log", "conflict", "replica-events"],
   ["native", "transport", "storage"],
 ];
-const logical = ["replica", "replica-core", "sync", "merge", "schema", "log", "transport", "http"];
+const logical = [
+  "replica",
+  "replica-core",
+  "app",
+  "sync",
+  "merge",
+  "schema",
+  "log",
+  "transport",
+  "http",
+];
 const physical = ["backup", "storage"];
 
 const moduleOf = (path: string) => path.replace(/^src\//, "").split(/[/.]/)[0] ?? "";

@@ -23,6 +23,7 @@ export interface SqliteDatabase {
   prepare(sql: string): {
     get(...parameters: never[]): unknown;
     all(...parameters: never[]): unknown[];
+    run(...parameters: never[]): unknown;
   };
 }
 
@@ -201,6 +202,10 @@ export class Store {
 
   learnShapes(descriptors: readonly Uint8Array[]): void {
     call(() => native.learnShapes(this.#handle, [...descriptors]));
+  }
+
+  inTransaction(): boolean {
+    return call(() => native.inTransaction(this.#handle));
   }
 
   schemaTouched(): boolean {
