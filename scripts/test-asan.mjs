@@ -1,5 +1,6 @@
 // Runs the addon's tests with an addon that AddressSanitizer and UBSan watch. It is compiled in a
-// copy, so that the release build stays: `npm run test:asan [-- arguments for vitest]`.
+// copy, so that the release build stays: `npm run test:asan [-- arguments for vitest]`. Tests get
+// more time there: everything takes several times as long.
 import { execFileSync, spawnSync } from "node:child_process";
 import { cpSync, mkdtempSync, rmSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -27,18 +28,21 @@ try {
   const runtime = execFileSync("gcc", ["-print-file-name=libasan.so"], { encoding: "utf8" }).trim();
   const chosen = process.argv.slice(2);
   const tests = chosen.length > 0 ? chosen : ["test/native"];
-  process.exitCode = run(["node_modules/vitest/vitest.mjs", "run", ...tests], {
-    env: {
-      ...process.env,
-      // Node itself is not instrumented, so the runtime has to come first, and what Node never
-      // frees is no leak of ours.
-      LD_PRELOAD: runtime,
-      ASAN_OPTIONS: "detect_leaks=0:abort_on_error=1",
-      UBSAN_OPTIONS: "halt_on_error=1:print_stacktrace=1",
-      // node-gyp-build looks for build/Release here instead of in the repository.
-      MERGELITE_PREBUILD: folder,
+  process.exitCode = run(
+    ["node_modules/vitest/vitest.mjs", "run", "--testTimeout=180000", ...tests],
+    {
+      env: {
+        ...process.env,
+        // Node itself is not instrumented, so the runtime has to come first, and what Node never
+        // frees is no leak of ours.
+        LD_PRELOAD: runtime,
+        ASAN_OPTIONS: "detect_leaks=0:abort_on_error=1",
+        UBSAN_OPTIONS: "halt_on_error=1:print_stacktrace=1",
+        // node-gyp-build looks for build/Release here instead of in the repository.
+        MERGELITE_PREBUILD: folder,
+      },
     },
-  });
+  );
 } finally {
   rmSync(folder, { recursive: true, force: true });
 }
