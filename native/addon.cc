@@ -40,7 +40,25 @@ napi_value StartTable(napi_env env, napi_callback_info info) {
   Call call(env, info);
   Connection* connection = call.Find();
   if (connection == nullptr) return nullptr;
-  call.Failed(connection, Replicate(connection, call.String(1)));
+  std::vector<Text> tables;
+  tables.push_back(call.String(1));
+  call.Failed(connection, Replicate(connection, tables));
+  return Undefined(env);
+}
+
+napi_value StartTables(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  Connection* connection = call.Find();
+  if (connection == nullptr) return nullptr;
+  std::vector<Text> tables;
+  uint32_t count = 0;
+  napi_get_array_length(env, call.at(1), &count);
+  for (uint32_t i = 0; i < count; i++) {
+    napi_value element;
+    napi_get_element(env, call.at(1), i, &element);
+    tables.push_back(call.StringOf(element));
+  }
+  call.Failed(connection, Replicate(connection, tables));
   return Undefined(env);
 }
 
@@ -301,6 +319,7 @@ NAPI_MODULE_INIT(/* napi_env env, napi_value exports */) {
       {"open", Open},
       {"close", Close},
       {"replicate", StartTable},
+      {"replicateAll", StartTables},
       {"detach", DetachFile},
       {"tables", Tables},
       {"inTransaction", InTransaction},

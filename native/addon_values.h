@@ -113,13 +113,14 @@ class Call {
     const double value = Real(index);
     return value > 0 && value < 9007199254740992.0 ? static_cast<uint64_t>(value) : 0;
   }
-  Text String(size_t index) {
+  Text String(size_t index) { return StringOf(argv_[index]); }
+  Text StringOf(napi_value value) {
     size_t size = 0;
     Text text;
-    if (napi_get_value_string_utf8(env, argv_[index], nullptr, 0, &size) != napi_ok) return text;
+    if (napi_get_value_string_utf8(env, value, nullptr, 0, &size) != napi_ok) return text;
     Bytes bytes;
     auto* data = reinterpret_cast<char*>(bytes.Reserve(size + 1));
-    napi_get_value_string_utf8(env, argv_[index], data, size + 1, &size);
+    napi_get_value_string_utf8(env, value, data, size + 1, &size);
     text.Add({bytes.data(), size});
     return text;
   }

@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "connection.h"
-#include "triggers.h"
 
 namespace mergelite {
 
@@ -79,6 +78,8 @@ int Catalog::LoadShapes(Connection* connection) {
     // One that could not be read is asked for again.
     if (stored.shape == nullptr) continue;
     shapes_loaded_ = stored.id;
+    const Shape* shape = stored.shape.get();
+    shape_by_hash_.insert(AtHash(shape->hash), {shape, stored.id});
     shapes_.push_back(static_cast<StoredShape&&>(stored));
   }
   return connection->Check(rc);
@@ -90,6 +91,12 @@ const Shape* Catalog::ShapeById(int64_t id) const {
       std::lower_bound(shapes_.begin(), shapes_.end(), id,
                        [](const StoredShape& shape, int64_t wanted) { return shape.id < wanted; });
   return found != shapes_.end() && found->id == id ? found->shape.get() : nullptr;
+}
+
+std::vector<Catalog::KnownShape>::const_iterator Catalog::AtHash(uint64_t hash) const {
+  return std::lower_bound(
+      shape_by_hash_.begin(), shape_by_hash_.end(), hash,
+      [](const KnownShape& known, uint64_t wanted) { return known.shape->hash < wanted; });
 }
 
 int Catalog::LoadColumnIds(Table* table, Statement* columns) {
@@ -148,142 +155,43 @@ int Catalog::LoadTables(Connection* connection) {
   }
   if (rc != SQLITE_OK) return connection->Check(rc);
   table_by_shape_id_.clear();
+  table_by_name_.clear();
   for (auto& table : tables_) {
+    if (table->listed) table_by_name_.push_back(table.get());
     if (!table->active) continue;
     const auto index = static_cast<size_t>(table->shape_id);
     if (index >= table_by_shape_id_.size()) table_by_shape_id_.resize(index + 1, nullptr);
     table_by_shape_id_[index] = table.get();
   }
-  return SQLITE_OK;
-}
-
-int Catalog::Describe(Connection* connection, Table* table) {
-  TableInfo info;
-  int rc = DescribeTable(connection, table->name.c_str(), &info);
-  if (rc != SQLITE_OK) return rc;
-  table->FinalizeStatements();
-  table->lost_triggers = info.own_triggers == 0;
-  table->stale = info.kind != TableInfo::Kind::kTable || info.shape.hash != table->shape->hash ||
-                 info.own_triggers != CountTriggers(info);
-  table->outranked = info.outranked;
-  table->signature = info.signature;
-  table->integer_key = info.integer_key;
-  table->has_user_triggers = info.has_user_triggers;
-  table->has_unique_indexes = !info.unique_indexes.empty();
-  table->null_defaults.clear();
-  for (const Text& column : table->shape->columns) {
-    table->null_defaults.emplace_back();
-    for (size_t i = 0; i < info.shape.columns.size(); i++) {
-      if (!info.not_null[i] || !SameName(info.shape.columns[i].c_str(), column.c_str())) continue;
-      table->null_defaults.back() << info.defaults[i];
-    }
-  }
-  table->binary_key = true;
-  for (size_t i = 0; i < info.shape.keys.size(); i++) {
-    // Without an affinity that converts numbers, 5 and 5.0 are two spellings as 'a' and 'A' are.
-    if (info.shape.keys[i].collation != Collation::kBinary ||
-        SameName(info.key_types[i].c_str(), "BLOB")) {
-      table->binary_key = false;
-    }
-  }
-  Statement query;
-  Text sql("SELECT NOT EXISTS (SELECT 1 FROM main.");
-  Text name("_mergelite_clock_");
-  name << table->name;
-  sql.Name(name.c_str()) << ")";
-  rc = connection->Check(query.Prepare(connection->api, connection->db, sql.c_str()));
-  if (rc != SQLITE_OK) return rc;
-  rc = query.Step();
-  if (rc != SQLITE_ROW) return connection->Check(rc);
-  table->clocks_empty = query.ColumnInteger(0) != 0;
-  Text ranges("_mergelite_ranges_");
-  ranges << table->name;
-  Statement lookup;
-  rc = connection->Check(lookup.Prepare(
-      connection->api, connection->db,
-      "SELECT EXISTS (SELECT 1 FROM main.sqlite_schema WHERE type = 'table' AND lower(name) = "
-      "lower(?1))"));
-  if (rc != SQLITE_OK) return rc;
-  lookup.String(1, ranges.span());
-  rc = lookup.Step();
-  if (rc != SQLITE_ROW) return connection->Check(rc);
-  table->has_ranges = lookup.ColumnInteger(0) != 0;
-  table->checked_version = schema_version_;
-  return SQLITE_OK;
-}
-
-int Catalog::CheckAll(Connection* connection) {
-  std::vector<Table*> by_name;
-  bool checked = true;
-  for (auto& table : tables_) {
-    if (!table->active) continue;
-    checked = checked && table->checked_version == schema_version_;
-    table->schema_signature = 0;
-    by_name.push_back(table.get());
-  }
-  if (checked) return SQLITE_OK;
-  std::sort(by_name.begin(), by_name.end(), [](const Table* a, const Table* b) {
+  std::sort(table_by_name_.begin(), table_by_name_.end(), [](const Table* a, const Table* b) {
     return CompareNames(a->name.c_str(), b->name.c_str()) < 0;
   });
-  // Digests of ranges come and go without the table itself changing.
-  constexpr char kRanges[] = "_mergelite_ranges_";
-  constexpr size_t kPrefix = sizeof kRanges - 1;
-  std::vector<bool> has_ranges(by_name.size(), false);
-  Statement query;
-  int rc = connection->Check(query.Prepare(
-      connection->api, connection->db,
-      "SELECT rowid, type, name, sql, tbl_name FROM main.sqlite_schema UNION ALL SELECT -1, type, "
-      "name, sql, tbl_name FROM temp.sqlite_schema"));
-  while (rc == SQLITE_OK && (rc = query.Step()) == SQLITE_ROW) {
-    rc = SQLITE_OK;
-    const char* name = query.ColumnText(4);
-    const bool ranges = strlen(name) > kPrefix && memcmp(name, kRanges, kPrefix) == 0;
-    if (ranges) name += kPrefix;
-    const auto found = std::lower_bound(
-        by_name.begin(), by_name.end(), name,
-        [](const Table* a, const char* b) { return CompareNames(a->name.c_str(), b) < 0; });
-    if (found == by_name.end() || !SameName((*found)->name.c_str(), name)) continue;
-    if (ranges) {
-      has_ranges[static_cast<size_t>(found - by_name.begin())] = true;
-    } else {
-      (*found)->schema_signature += SchemaRowHash(&query);
-    }
-  }
-  query.Finalize();
-  for (size_t i = 0; rc == SQLITE_OK && i < by_name.size(); i++) {
-    Table* table = by_name[i];
-    if (table->signature != 0 && table->signature == table->schema_signature) {
-      table->has_ranges = has_ranges[i];
-      table->checked_version = schema_version_;
-    } else {
-      rc = Check(connection, table);
-    }
-  }
-  return connection->Check(rc);
+  return SQLITE_OK;
 }
 
 Table* Catalog::FindTable(const char* name) const {
-  for (const auto& table : tables_) {
-    if (table->listed && SameName(table->name.c_str(), name)) return table.get();
-  }
-  return nullptr;
+  const auto found = std::lower_bound(
+      table_by_name_.begin(), table_by_name_.end(), name,
+      [](const Table* a, const char* b) { return CompareNames(a->name.c_str(), b) < 0; });
+  const bool known = found != table_by_name_.end() && SameName((*found)->name.c_str(), name);
+  return known ? *found : nullptr;
 }
 
 Table* Catalog::TableById(int64_t id) const {
-  for (const auto& table : tables_) {
-    if (table->listed && table->id == id) return table.get();
-  }
-  return nullptr;
+  const auto found =
+      std::lower_bound(tables_.begin(), tables_.end(), id,
+                       [](const std::unique_ptr<Table>& a, int64_t b) { return a->id < b; });
+  const bool known = found != tables_.end() && (*found)->id == id && (*found)->listed;
+  return known ? found->get() : nullptr;
 }
 
 int Catalog::FindShape(Connection* connection, uint64_t hash, const Shape** shape) {
   *shape = nullptr;
   for (int attempt = 0; attempt < 2; attempt++) {
-    for (const StoredShape& stored : shapes_) {
-      if (stored.shape->hash == hash) {
-        *shape = stored.shape.get();
-        return SQLITE_OK;
-      }
+    const auto found = AtHash(hash);
+    if (found != shape_by_hash_.end() && found->shape->hash == hash) {
+      *shape = found->shape;
+      return SQLITE_OK;
     }
     // Another process may have learned it since.
     if (attempt == 0) {
@@ -302,11 +210,10 @@ int Catalog::AddShape(Connection* connection, Span descriptor, int64_t* id) {
   }
   int rc = LoadShapes(connection);
   if (rc != SQLITE_OK) return rc;
-  for (const StoredShape& stored : shapes_) {
-    if (stored.shape->hash == shape->hash) {
-      *id = stored.id;
-      return SQLITE_OK;
-    }
+  const auto known = AtHash(shape->hash);
+  if (known != shape_by_hash_.end() && known->shape->hash == shape->hash) {
+    *id = known->id;
+    return SQLITE_OK;
   }
   rc = connection->Prepare(&add_shape_,
                            "INSERT INTO main._mergelite_shapes (hash, descriptor) VALUES (?1, ?2) "
@@ -331,6 +238,8 @@ void Catalog::Forget() {
   shapes_.clear();
   tables_.clear();
   table_by_shape_id_.clear();
+  table_by_name_.clear();
+  shape_by_hash_.clear();
   shapes_loaded_ = 0;
   schema_version_ = -1;
 }

@@ -10,6 +10,7 @@
 namespace mergelite {
 
 struct Connection;
+class SchemaRows;
 
 // A table as SQLite describes it, before anyone decides whether it can be replicated.
 struct TableInfo {
@@ -42,9 +43,10 @@ struct TableInfo {
   size_t own_triggers = 0;                  // those capture made
   std::vector<UniqueIndex> unique_indexes;  // besides the key
 };
+// Without `schema` it reads what it needs of it.
 int DescribeTable(Connection* connection, const char* name, TableInfo* info);
-// Of a row (rowid, type, name, sql) of sqlite_schema; a table's signature is the sum of these.
-uint64_t SchemaRowHash(Statement* row);
+int DescribeTable(Connection* connection, const char* name, const SchemaRows& schema,
+                  TableInfo* info);
 
 struct Table {
   int64_t id = 0;
@@ -56,12 +58,11 @@ struct Table {
   bool listed = false;  // in the file; a table whose key changed leaves its old self in memory only
 
   // Facts that a schema change may alter; see Catalog::Check.
-  uint64_t signature = 0;         // of the schema rows that were checked
-  uint64_t schema_signature = 0;  // of those that are there; see Catalog::CheckAll
-  int64_t checked_version = -2;   // not even under a catalog that could not be loaded
-  bool stale = false;             // the table has changed since its triggers were made
-  bool lost_triggers = false;     // it was made anew under its old name
-  bool outranked = false;         // its triggers should be made anew, to be the youngest
+  uint64_t signature = 0;        // of the schema rows that were checked
+  int64_t checked_version = -2;  // not even under a catalog that could not be loaded
+  bool stale = false;            // the table has changed since its triggers were made
+  bool lost_triggers = false;    // it was made anew under its old name
+  bool outranked = false;        // its triggers should be made anew, to be the youngest
   bool integer_key = false;
   bool has_user_triggers = false;
   bool has_unique_indexes = false;
@@ -111,7 +112,7 @@ class Catalog {
   }
   // Fills in the facts that depend on the schema, once per schema version.
   int Check(Connection* connection, Table* table) {
-    return table->checked_version == schema_version_ ? SQLITE_OK : Describe(connection, table);
+    return table->checked_version == schema_version_ ? SQLITE_OK : CheckOne(connection, table);
   }
   // The same for all active tables, in one pass over the schema: what has not changed there is as
   // it was.
@@ -132,7 +133,8 @@ class Catalog {
   const Shape* ShapeById(int64_t id) const;
   int LoadTables(Connection* connection);
   int LoadColumnIds(Table* table, Statement* columns);
-  int Describe(Connection* connection, Table* table);
+  int CheckOne(Connection* connection, Table* table);
+  int Describe(Connection* connection, const SchemaRows& schema, Table* table);
 
   bool present_ = false;
   bool has_foreign_keys_ = false;
@@ -142,6 +144,16 @@ class Catalog {
   std::vector<StoredShape> shapes_;
   std::vector<std::unique_ptr<Table>> tables_;
   std::vector<Table*> table_by_shape_id_;
+  std::vector<Table*> table_by_name_;  // the listed ones, in the order of their names
+  struct KnownShape {
+    const Shape* shape;
+    int64_t id;
+  };
+  std::vector<KnownShape>::const_iterator AtHash(uint64_t hash) const;
+  std::vector<KnownShape> shape_by_hash_;
+  // Tables that were checked one by one under that version.
+  int64_t single_version_ = -2;
+  size_t singles_ = 0;
   // What the capture of an open transaction may still point at; rollbacks of schema changes are
   // rare.
   std::vector<StoredShape> retired_shapes_;

@@ -14,6 +14,7 @@
 namespace mergelite {
 
 struct MergeState;
+struct Starting;
 
 // What went wrong, for people and for switch statements. `code` is one of docs/errors.md.
 struct Error {
@@ -54,6 +55,7 @@ struct Connection {
   Capture capture;
   std::unique_ptr<MergeState> merge;
   Checkpoints checkpoints;
+  Starting* starting = nullptr;  // while the replication of several tables starts
   Counters counters;
 
   // Rung in xCommit when the log grew. Called on the connection's own thread.

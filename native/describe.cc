@@ -2,16 +2,10 @@
 #include "catalog.h"
 #include "connection.h"
 #include "index_sql.h"
+#include "schema_rows.h"
 
 namespace mergelite {
 namespace {
-
-bool StartsWith(const char* text, const char* word) {
-  for (; *word != 0; text++, word++) {
-    if (Fold(*text) != Fold(*word)) return false;
-  }
-  return true;
-}
 
 bool Contains(const char* text, const char* word) {
   for (; *text != 0; text++) {
@@ -47,28 +41,21 @@ int ReadShadow(Connection* connection, TableInfo* info) {
   return connection->Check(query.Reset());
 }
 
-int ReadKind(Connection* connection, const char* name, TableInfo* info, bool* strict) {
-  Statement query;
-  int rc = connection->Check(query.Prepare(
-      connection->api, connection->db,
-      "SELECT type, name, sql, EXISTS (SELECT 1 FROM main.sqlite_schema AS v WHERE v.type = "
-      "'table' AND v.rootpage = 0 AND instr(lower(s.name), lower(v.name) || '_') = 1) FROM "
-      "main.sqlite_schema AS s WHERE name = ?1 COLLATE NOCASE AND type IN ('table', 'view')"));
-  if (rc != SQLITE_OK) return rc;
-  query.String(1, name);
-  rc = query.Step();
-  if (rc != SQLITE_ROW) return connection->Check(rc);
-  info->name = Text(query.ColumnText(1));
-  info->kind = TableInfo::Kind::kTable;
-  // SQLite writes these words itself, and without comments.
-  if (query.ColumnText(0)[0] == 'v') info->kind = TableInfo::Kind::kView;
-  if (StartsWith(query.ColumnText(2), "CREATE VIRTUAL")) info->kind = TableInfo::Kind::kVirtual;
-  const TableOptions options = ParseTableOptions(query.ColumnText(2));
+int ReadKind(Connection* connection, const char* name, const SchemaRows& schema, TableInfo* info,
+             bool* strict) {
+  const SchemaRows::Row* found = nullptr;
+  for (const SchemaRows::Row& row : schema.Of(name)) {
+    if (row.age >= 0 && (row.kind == 't' || row.kind == 'v')) found = &row;
+  }
+  if (found == nullptr) return SQLITE_OK;
+  info->name = Text(schema.TextAt(found->name));
+  info->kind = found->virtual_table ? TableInfo::Kind::kVirtual
+               : found->kind == 'v' ? TableInfo::Kind::kView
+                                    : TableInfo::Kind::kTable;
+  const TableOptions options = ParseTableOptions(schema.TextAt(found->sql));
   *strict = options.strict;
   info->has_rowid = !options.without_rowid;
-  const bool may_be_shadow = query.ColumnInteger(3) != 0;
-  rc = connection->Check(query.Reset());
-  if (rc != SQLITE_OK || info->kind != TableInfo::Kind::kTable || !may_be_shadow) return rc;
+  if (info->kind != TableInfo::Kind::kTable || !schema.MayBeShadow(name)) return SQLITE_OK;
   return ReadShadow(connection, info);
 }
 
@@ -130,23 +117,34 @@ bool IsGenerated(const TableInfo& info, const char* name) {
   return false;
 }
 
-int ReadUniqueIndex(Connection* connection, const char* name, TableInfo* info) {
+// The statement that made an index; one that stands for a UNIQUE constraint has none.
+const char* IndexStatement(const SchemaRows& schema, const TableInfo& info, const char* index) {
+  for (const SchemaRows::Row& row : schema.Of(info.name.c_str())) {
+    if (row.kind == 'i' && row.age >= 0 && SameName(schema.TextAt(row.name), index)) {
+      return schema.TextAt(row.sql);
+    }
+  }
+  return "";
+}
+
+int ReadUniqueIndex(Connection* connection, const char* name, const SchemaRows& schema,
+                    TableInfo* info) {
+  IndexSql sql;
+  const char* statement = IndexStatement(schema, *info, name);
+  if (*statement != 0 && !ParseIndexSql(statement, &sql)) {
+    return connection->Fail("FILE_DAMAGED", "an index has no statement that can be read",
+                            "Run `PRAGMA integrity_check`.");
+  }
   Statement query;
-  int rc = connection->Check(query.Prepare(
-      connection->api, connection->db,
-      "SELECT x.name, x.coll, (SELECT sql FROM main.sqlite_schema AS s WHERE s.type = 'index' AND "
-      "s.name = ?1) FROM pragma_index_xinfo(?1, 'main') AS x WHERE x.key ORDER BY x.seqno"));
+  int rc = connection->Check(
+      query.Prepare(connection->api, connection->db,
+                    "SELECT name, coll FROM pragma_index_xinfo(?1, 'main') WHERE key ORDER BY "
+                    "seqno"));
   if (rc != SQLITE_OK) return rc;
   query.String(1, name);
   TableInfo::UniqueIndex index;
-  IndexSql sql;
   while ((rc = query.Step()) == SQLITE_ROW) {
-    // One that stands for a UNIQUE constraint has no statement, and nothing but columns.
     const size_t at = index.terms.size();
-    if (at == 0 && !query.ColumnIsNull(2) && !ParseIndexSql(query.ColumnText(2), &sql)) {
-      return connection->Fail("FILE_DAMAGED", "an index has no statement that can be read",
-                              "Run `PRAGMA integrity_check`.");
-    }
     TableInfo::UniqueIndex::Term term;
     term.collation = Text(query.ColumnText(1));
     if (!query.ColumnIsNull(0)) {
@@ -164,7 +162,7 @@ int ReadUniqueIndex(Connection* connection, const char* name, TableInfo* info) {
   return connection->Check(rc);
 }
 
-int ReadIndexes(Connection* connection, TableInfo* info) {
+int ReadIndexes(Connection* connection, const SchemaRows& schema, TableInfo* info) {
   Statement query;
   int rc = connection->Check(
       query.Prepare(connection->api, connection->db,
@@ -175,7 +173,7 @@ int ReadIndexes(Connection* connection, TableInfo* info) {
     const bool primary = query.ColumnText(1)[0] == 'p';
     if (primary) info->integer_key = false;  // only the rowid's own key has no index
     const int inner = primary ? ReadKeyCollations(connection, query.ColumnText(0), info)
-                              : ReadUniqueIndex(connection, query.ColumnText(0), info);
+                              : ReadUniqueIndex(connection, query.ColumnText(0), schema, info);
     if (inner != SQLITE_OK) return inner;
   }
   return connection->Check(rc);
@@ -183,53 +181,40 @@ int ReadIndexes(Connection* connection, TableInfo* info) {
 
 // SQLite fires the youngest trigger first. Ours should be: one of the user's that fails under OR
 // FAIL leaves the row, and keeps ours from being asked.
-int ReadTriggers(Connection* connection, TableInfo* info) {
-  Statement query;
-  int rc = connection->Check(query.Prepare(
-      connection->api, connection->db,
-      "SELECT rowid, type, name, sql FROM main.sqlite_schema WHERE tbl_name = ?1 COLLATE NOCASE "
-      "UNION ALL SELECT -1, type, name, sql FROM temp.sqlite_schema WHERE tbl_name = ?1 COLLATE "
-      "NOCASE"));
-  if (rc != SQLITE_OK) return rc;
-  query.String(1, info->name.span());
+void ReadTriggers(const SchemaRows& schema, TableInfo* info) {
   int64_t youngest = -1, own_oldest = INT64_MAX;
-  while ((rc = query.Step()) == SQLITE_ROW) {
-    const int64_t age = query.ColumnInteger(0);
-    info->signature += SchemaRowHash(&query);
-    if (query.ColumnText(1)[0] != 't' || query.ColumnText(1)[1] != 'r') continue;
-    const char* trigger = query.ColumnText(2);
-    if (strlen(trigger) >= 11 && memcmp(trigger, "_mergelite_", 11) == 0) {
+  for (const SchemaRows::Row& row : schema.Of(info->name.c_str())) {
+    info->signature += row.hash;
+    if (row.kind != 'r') continue;
+    if (strncmp(schema.TextAt(row.name), "_mergelite_", 11) == 0) {
       info->own_triggers++;
-      if (age < own_oldest) own_oldest = age;
+      if (row.age < own_oldest) own_oldest = row.age;
     } else {
       info->has_user_triggers = true;
-      if (age > youngest) youngest = age;
+      if (row.age > youngest) youngest = row.age;
     }
   }
   info->outranked = info->own_triggers > 0 && youngest > own_oldest;
-  return connection->Check(rc);
 }
 
 }  // namespace
 
-uint64_t SchemaRowHash(Statement* row) {
-  Bytes bytes;
-  bytes.Varint(static_cast<uint64_t>(row->ColumnInteger(0)));
-  bytes.Append(row->ColumnBytes(2));
-  bytes.Append(row->ColumnBytes(3));
-  // Never 0: a sum of 0 means that nothing is known.
-  return Hash64(bytes.span()) | 1;
+int DescribeTable(Connection* connection, const char* name, TableInfo* info) {
+  SchemaRows schema;
+  const int rc = schema.Read(connection, name);
+  return rc == SQLITE_OK ? DescribeTable(connection, name, schema, info) : rc;
 }
 
-int DescribeTable(Connection* connection, const char* name, TableInfo* info) {
+int DescribeTable(Connection* connection, const char* name, const SchemaRows& schema,
+                  TableInfo* info) {
   bool strict = false;
-  int rc = ReadKind(connection, name, info, &strict);
+  int rc = ReadKind(connection, name, schema, info, &strict);
   if (rc != SQLITE_OK || info->kind != TableInfo::Kind::kTable) return rc;
   info->shape.table = info->name.Copy();
   rc = ReadColumns(connection, strict, info);
-  if (rc == SQLITE_OK) rc = ReadIndexes(connection, info);
-  if (rc == SQLITE_OK) rc = ReadTriggers(connection, info);
+  if (rc == SQLITE_OK) rc = ReadIndexes(connection, schema, info);
   if (rc != SQLITE_OK) return rc;
+  ReadTriggers(schema, info);
   for (size_t i = 0; i < info->shape.keys.size(); i++) {
     const char* collation = info->collations[i].c_str();
     if (SameName(collation, "NOCASE")) info->shape.keys[i].collation = Collation::kNoCase;

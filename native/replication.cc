@@ -185,6 +185,19 @@ int Adopt(Connection* connection, const TableInfo& info) {
   return rc;
 }
 
+// System tables, and memory that agrees with them.
+int PrepareFile(Connection* connection) {
+  int rc = connection->catalog.Refresh(connection);
+  if (rc == SQLITE_OK && !connection->catalog.present()) {
+    rc = connection->log.CreateTables(connection);
+    connection->catalog.Invalidate();
+    if (rc == SQLITE_OK) rc = connection->catalog.Refresh(connection);
+  }
+  if (rc != SQLITE_OK) return rc;
+  connection->log.Invalidate();
+  return connection->log.Refresh(connection);
+}
+
 }  // namespace
 
 int StartReplication(Connection* connection, const char* name) {
@@ -195,56 +208,35 @@ int StartReplication(Connection* connection, const char* name) {
                             "replication cannot start within a transaction this large",
                             "Commit first.");
   }
+  Starting* together = connection->starting;
   TableInfo info;
-  int rc = DescribeTable(connection, name, &info);
+  int rc = together == nullptr ? DescribeTable(connection, name, &info)
+                               : DescribeTable(connection, name, together->schema, &info);
   if (rc == SQLITE_OK) rc = Refuse(connection, name, info);
-  if (rc == SQLITE_OK) rc = connection->catalog.Refresh(connection);
-  if (rc == SQLITE_OK && !connection->catalog.present()) {
-    rc = connection->log.CreateTables(connection);
-    connection->catalog.Invalidate();
-    if (rc == SQLITE_OK) rc = connection->catalog.Refresh(connection);
+  if (rc == SQLITE_OK && (together == nullptr || together->adopted.empty())) {
+    rc = PrepareFile(connection);
   }
   if (rc != SQLITE_OK) return rc;
-  connection->log.Invalidate();
-  rc = connection->log.Refresh(connection);
-  if (rc != SQLITE_OK) return rc;
+  std::vector<Starting::Adopted> adopted;
   const bool returning = connection->catalog.FindTable(info.name.c_str()) != nullptr;
   rc = Adopt(connection, info);
   if (rc != SQLITE_OK) return rc;
-  connection->catalog.Invalidate();
-  rc = connection->catalog.Refresh(connection);
-  if (rc != SQLITE_OK) return rc;
-  Table* table = connection->catalog.FindTable(info.name.c_str());
-  rc = connection->catalog.Check(connection, table);
-  return rc == SQLITE_OK ? LogExistingRows(connection, table, returning) : rc;
+  adopted.push_back({info.name.Copy(), returning});
+  if (together == nullptr) return LogAdopted(connection, adopted);
+  together->adopted.push_back(static_cast<Starting::Adopted&&>(adopted.back()));
+  return SQLITE_OK;
 }
 
-int Replicate(Connection* connection, const Text& table) {
-  const KeepRowid keep(connection);
+int LogAdopted(Connection* connection, const std::vector<Starting::Adopted>& adopted) {
+  connection->catalog.Invalidate();
   int rc = connection->catalog.Refresh(connection);
-  if (rc != SQLITE_OK) return rc;
-  Text companion = table.Copy();
-  companion << "_patches";
-  TableInfo info;
-  rc = DescribeTable(connection, companion.c_str(), &info);
-  if (rc != SQLITE_OK) return rc;
-  if (info.kind == TableInfo::Kind::kTable || info.kind == TableInfo::Kind::kView) {
-    Text message("there is a table ");
-    message.Name(companion.c_str()) << ", which is not a companion mergelite made";
-    return connection->Fail("COMPANION_NAME", message,
-                            "Rename it: the companion of a replicated table needs this name.");
+  if (rc == SQLITE_OK && adopted.size() > 1) rc = connection->catalog.CheckAll(connection);
+  for (size_t i = 0; rc == SQLITE_OK && i < adopted.size(); i++) {
+    Table* table = connection->catalog.FindTable(adopted[i].name.c_str());
+    rc = connection->catalog.Check(connection, table);
+    if (rc == SQLITE_OK) rc = LogExistingRows(connection, table, adopted[i].returning);
   }
-  Table* known = connection->catalog.FindTable(table.c_str());
-  if (info.kind == TableInfo::Kind::kVirtual) {
-    if (known != nullptr && known->active) return SQLITE_OK;
-    // What is left of a table that meant other rows, or was dropped.
-    Text drop("DROP TABLE main.");
-    rc = connection->Execute(drop.Name(companion.c_str()).c_str());
-    if (rc != SQLITE_OK) return rc;
-  }
-  Text sql("CREATE VIRTUAL TABLE main.");
-  sql.Name(companion.c_str()) << " USING mergelite(";
-  return connection->Execute((sql.Name(table.c_str()) << ")").c_str());
+  return rc;
 }
 
 int StopReplication(Connection* connection, const char* name) {

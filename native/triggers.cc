@@ -277,7 +277,7 @@ int DropSelected(Connection* connection, Statement* query) {
 }  // namespace
 
 int CreateTriggers(Connection* connection, const TableInfo& info, int64_t shape_id, int64_t tag) {
-  const int rc = DropTriggers(connection, info.name.c_str());
+  const int rc = info.own_triggers == 0 ? SQLITE_OK : DropTriggers(connection, info.name.c_str());
   if (rc != SQLITE_OK) return rc;
   return TriggerWriter(connection, info, shape_id, tag).Write();
 }

@@ -143,6 +143,8 @@ export interface Binding {
   close(handle: Handle): void;
   /** Starts replication of a table; does nothing when it is replicated already. */
   replicate(handle: Handle, table: string): void;
+  /** The same for many: all, or when one cannot be replicated none of them. */
+  replicateAll(handle: Handle, tables: readonly string[]): void;
   /** Removes triggers, companions and system tables from the file. */
   detach(handle: Handle): void;
   /** Takes a new peer id; the old one becomes an ordinary origin. */

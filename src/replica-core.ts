@@ -60,7 +60,7 @@ export class ReplicaCore {
     const { renewed } = this.store.open(fileMarks(file), () => this.lookAtLog());
     try {
       this.store.setDriftMax(options.driftMaxMs);
-      for (const table of options.tables) this.store.replicate(table);
+      this.store.replicate(options.tables);
       warnAboutTables(db, this.store.tables());
       this.#marks = this.store.marks();
       this.#announced = heldOf(this.#marks);

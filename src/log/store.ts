@@ -60,8 +60,8 @@ export class Store {
     call(() => native.close(this.#handle));
   }
 
-  replicate(table: string): void {
-    call(() => native.replicate(this.#handle, table));
+  replicate(tables: readonly string[]): void {
+    call(() => native.replicateAll(this.#handle, tables));
   }
 
   detach(): void {

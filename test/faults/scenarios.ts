@@ -248,6 +248,12 @@ const schemaChanges: Scenario[] = [
     prepare: ({ db }) => db.exec(changes),
   },
   { name: "replicate", act: (subject) => native.replicate(handle(subject), "later") },
+  {
+    name: "replicate several",
+    prepare: ({ db }) =>
+      db.exec("CREATE TABLE latest (id INTEGER PRIMARY KEY, a); INSERT INTO latest VALUES (1, 2)"),
+    act: (subject) => native.replicateAll(handle(subject), ["later", "latest"]),
+  },
   sql(
     "replicate by SQL",
     "CREATE VIRTUAL TABLE IF NOT EXISTS later_patches USING mergelite(later)",

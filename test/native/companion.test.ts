@@ -107,6 +107,41 @@ describe("the companion", () => {
     expect(native.tables(here.handle)).toEqual(["t"]);
   });
 
+  it("starts with all tables or with none", () => {
+    const here = replica();
+    here.db.exec("CREATE TABLE a (id INTEGER PRIMARY KEY); CREATE TABLE x (y)");
+    here.db.exec("CREATE TABLE b (id INTEGER PRIMARY KEY); INSERT INTO b VALUES (1), (2)");
+    const refused = expect.objectContaining({ code: "TABLE_NO_KEY" });
+    expect(() => native.replicateAll(here.handle, ["a", "b", "x"])).toThrow(refused);
+    expect(native.tables(here.handle)).toEqual(["t"]);
+    here.db.exec("INSERT INTO a VALUES (1); INSERT INTO t VALUES (1, 1, 1)");
+    expect(native.status(here.handle).logRows).toBe(1);
+    native.replicateAll(here.handle, ["a", "t", "B", "b"]);
+    expect(native.tables(here.handle)).toEqual(["t", "a", "b"]);
+    expect(here.db.prepare("SELECT id FROM b_patches").pluck().all()).toEqual([1, 2]);
+    here.db.exec("INSERT INTO a VALUES (2); INSERT INTO b VALUES (3)");
+    expect(here.db.prepare("SELECT id FROM a_patches").pluck().all()).toEqual([1, 2]);
+    expect(here.db.prepare("SELECT count(*) FROM b_patches").pluck().get()).toBe(3);
+    native.replicateAll(here.handle, ["a", "b"]);
+    expect(native.status(here.handle).logRows).toBe(5);
+  });
+
+  it("starts with several tables in a transaction that may be rolled back", () => {
+    const here = replica();
+    here.db.exec(
+      "CREATE TABLE a (id INTEGER PRIMARY KEY); CREATE TABLE b (id INTEGER PRIMARY KEY)",
+    );
+    here.db.exec("BEGIN");
+    native.replicateAll(here.handle, ["a", "b"]);
+    here.db.exec("INSERT INTO a VALUES (1); ROLLBACK");
+    expect(native.tables(here.handle)).toEqual(["t"]);
+    here.db.exec("BEGIN");
+    native.replicateAll(here.handle, ["b", "a"]);
+    here.db.exec("INSERT INTO a VALUES (1); COMMIT");
+    expect(native.tables(here.handle)).toEqual(["t", "b", "a"]);
+    expect(here.db.prepare("SELECT id FROM a_patches").pluck().all()).toEqual([1]);
+  });
+
   it("refuses other names and arguments", () => {
     const here = replica();
     for (const [sql, code] of [

@@ -27,6 +27,8 @@ it(`captures and merges ${count} tables, and notices which one of them has chang
     here.db.exec(`UPDATE ${changed} SET c = 4; UPDATE ${other} SET b = 5`);
     pull(here, there);
     for (const name of names) expect(dump(there.db, name)).toEqual(dump(here.db, name));
+    // Attached a second time there is nothing to do.
+    native.replicateAll(here.handle, names);
     expect(there.db.prepare(`SELECT * FROM ${changed}`).raw().get()).toEqual([1, 3, changed, 4]);
   } finally {
     for (const { db } of [here, there]) db.close();

@@ -29,7 +29,7 @@ export function openRaw(file: string, schema: string, tables: readonly string[])
   if (file !== ":memory:") db.pragma("journal_mode = WAL");
   db.exec(schema);
   const replica = attachRaw(db);
-  for (const table of tables) native.replicate(replica.handle, table);
+  native.replicateAll(replica.handle, tables);
   return replica;
 }
 
