@@ -1,4 +1,5 @@
 /** Multi-writer SQLite: attach a database, connect it to peers, and write plain SQL. */
+export type { ChangeFeed, Changeset, ChangesOptions } from "./app/changes.ts";
 export type { Row } from "./app/rows.ts";
 export { attach } from "./attach.ts";
 export type { Clock, Random } from "./clock.ts";
@@ -7,6 +8,7 @@ export type { ConflictQuery } from "./conflicts.ts";
 export type { DrainPeers } from "./drain.ts";
 export { ReplicaError, type ReplicaErrorCode, type ReplicaErrorOptions } from "./errors.ts";
 export type { Listener } from "./events.ts";
+export type { Patch } from "./log/payload.ts";
 export type { OriginMarks, SqliteDatabase } from "./log/store.ts";
 export type { Metrics } from "./metrics.ts";
 export { extensionPath, type SqlValue } from "./native.ts";

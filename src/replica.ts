@@ -1,10 +1,13 @@
 /** The `Replica`: what keeps a database file converging with those of its peers. */
+import { type ChangeFeed, type ChangesOptions, openFeed } from "./app/changes.ts";
+import { type FeedOwner, feedOwnerOf } from "./app/feed.ts";
 import { type Row, Rows } from "./app/rows.ts";
 import { refuse } from "./closed.ts";
 import type { Conflict } from "./conflict.ts";
 import type { ConflictQuery } from "./conflicts.ts";
 import { checkDrainPeers, type DrainPeers, isDrained } from "./drain.ts";
 import type { Emitter } from "./events.ts";
+import { LogLookup } from "./log/lookup.ts";
 import type { OriginMarks, SqliteDatabase } from "./log/store.ts";
 import type { KnownPeer } from "./log/trim.ts";
 import { type Metrics, metricsOf } from "./metrics.ts";
@@ -21,6 +24,7 @@ import type { Dialer, Transport } from "./transport/transport.ts";
 export class Replica implements AsyncDisposable {
   readonly #core: ReplicaCore;
   readonly #rows: Rows;
+  readonly #feedOwner: FeedOwner;
 
   /** @internal Use {@link attach}. */
   constructor(db: SqliteDatabase, options: Options, onClosed: () => void) {
@@ -30,6 +34,7 @@ export class Replica implements AsyncDisposable {
       inTransaction: () => this.#core.store.inTransaction(),
       token: () => this.token(),
     });
+    this.#feedOwner = feedOwnerOf(this.#core, new LogLookup(db));
   }
 
   get peerId(): number {
@@ -140,6 +145,22 @@ export class Replica implements AsyncDisposable {
     const ask = this.#core.hub.asker(peerId, signal);
     const { clock } = this.#core.options;
     return verifyTables(this.#core.store, this.tables(), { ask, limit, deep, clock, signal });
+  }
+
+  /**
+   * What was committed, here and elsewhere, as soon as it shows in the tables; from a cursor on
+   * exactly once.
+   * @throws INVALID_OPTION, INVALID_CURSOR; the feed CHANGES_TRIMMED, CHANGES_LOST, `signal.reason`
+   */
+  changes(options: ChangesOptions = {}): ChangeFeed {
+    this.#core.assertOpen();
+    this.#core.refreshMarks();
+    return openFeed(this.#feedOwner, options);
+  }
+
+  /** Where the change feed is now: `changes({ since })` goes on from what the tables show. */
+  cursor(): string {
+    return this.changes().cursor;
   }
 
   /** Looks now for commits of other connections to the file, for where `watchFile` cannot. */

@@ -147,7 +147,7 @@ function checkColumns(db: SqliteDatabase, table: string, names: readonly string[
   const columns = db
     .prepare("SELECT name, pk, hidden FROM pragma_table_xinfo(?, 'main') ORDER BY pk")
     .all(table as never) as { name: string; pk: number; hidden: number }[];
-  const stored = columns.filter(({ hidden }) => hidden === 0);
+  const stored = columns.filter(({ hidden }) => Number(hidden) === 0);
   const hint = `Its columns are ${stored.map(({ name }) => name).join(", ")}.`;
   const unknown = names.find((name) => !stored.some((column) => sameName(column.name, name)));
   if (unknown !== undefined) {

@@ -1,11 +1,13 @@
 /** `mergelite log`: the changesets a file holds, or the patches of one table. */
+
+import { wallMsOf } from "../log/timestamp.ts";
 import { type Changeset, rangesOf, selectChangesets, type Token } from "./changesets.ts";
 import { type Command, type CommandInput, jsonOption, type Values } from "./command.ts";
 import { type Database, quoteName, withReplicatedFile } from "./database.ts";
 import { exitCodes, Failure, usageFailure } from "./failure.ts";
 import { alignRows, type Output } from "./output.ts";
 import { patchesOf } from "./patches.ts";
-import { formatTimestamp, wallMsOf } from "./timestamp.ts";
+import { formatTimestamp } from "./timestamp.ts";
 
 export const log: Command = {
   name: "log",

@@ -1,7 +1,9 @@
 /** The patches of one table, for `mergelite log --table`. */
+
+import { wallMsOf } from "../log/timestamp.ts";
 import { type Changeset, rangesOf } from "./changesets.ts";
 import { type Database, quoteName } from "./database.ts";
-import { formatTimestamp, wallMsOf } from "./timestamp.ts";
+import { formatTimestamp } from "./timestamp.ts";
 import { toJsonValue, toLiteral } from "./values.ts";
 
 export interface PatchLine {

@@ -1,4 +1,6 @@
 /** `mergelite status`: what a file holds, without opening it for writing. */
+
+import { wallMsOf } from "../log/timestamp.ts";
 import type { Binding, Handle } from "../native.ts";
 import type { Status } from "../status.ts";
 import { type Command, type CommandInput, jsonOption } from "./command.ts";
@@ -7,7 +9,7 @@ import { withReplicatedFile } from "./database.ts";
 import { exitCodes } from "./failure.ts";
 import { alignRows, formatCount, type Output, plural } from "./output.ts";
 import { countRows } from "./tables.ts";
-import { formatTimestamp, wallMsOf } from "./timestamp.ts";
+import { formatTimestamp } from "./timestamp.ts";
 
 export const status: Command = {
   name: "status",

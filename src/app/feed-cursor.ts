@@ -1,0 +1,93 @@
+/**
+ * Where a reader of the log has got to: of each origin the sequence that came last. As text it is
+ * opaque, and belongs to one file.
+ */
+import { ReplicaError } from "../errors.ts";
+import { ByteReader, ByteWriter } from "../log/bytes.ts";
+import {
+  type ReadonlyVersionVector,
+  readVector,
+  type VersionVector,
+  writeVector,
+} from "../log/vector.ts";
+
+/** This file's own peer id at the time, and the fingerprint of its changeset that came last. */
+export interface Own {
+  readonly peerId: number;
+  /** 0 where there was none, or the log does not reach it. */
+  readonly fingerprint: number;
+}
+
+export interface Position {
+  readonly own: Own;
+  readonly vector: ReadonlyVersionVector;
+}
+
+export interface Step {
+  readonly origin: number;
+  readonly sequence: number;
+  readonly own: Own;
+}
+
+const format = 1;
+const cursorBytesMax = 1024 * 1024;
+/** Steps behind one copy of the vector: what is kept of a cursor nobody asks for. */
+const stepsMax = 512;
+
+/**
+ * The steps a reader has made. Each can be turned into a cursor later, without a copy of the vector
+ * for every one of them.
+ */
+export class Trail {
+  #base: Position;
+  #steps: Step[] = [];
+
+  constructor(start: Position) {
+    this.#base = { own: start.own, vector: new Map(start.vector) };
+  }
+
+  /** Remembers a step, and returns what makes its cursor. */
+  add(step: Step): () => string {
+    if (this.#steps.length >= stepsMax) {
+      this.#base = positionAfter(this.#base, this.#steps);
+      this.#steps = [];
+    }
+    this.#steps.push(step);
+    const [base, steps, count] = [this.#base, this.#steps, this.#steps.length];
+    return () => formatCursor(positionAfter(base, steps.slice(0, count)));
+  }
+}
+
+function positionAfter(base: Position, steps: readonly Step[]): Position {
+  const vector: VersionVector = new Map(base.vector);
+  for (const { origin, sequence } of steps) vector.set(origin, sequence);
+  return { vector, own: steps.at(-1)?.own ?? base.own };
+}
+
+export function formatCursor({ own, vector }: Position): string {
+  const writer = new ByteWriter(cursorBytesMax);
+  writer.u8(format);
+  writer.varint(own.peerId);
+  writer.varint(own.fingerprint);
+  writeVector(writer, vector);
+  return Buffer.from(writer.finish()).toString("base64url");
+}
+
+/** @throws INVALID_CURSOR */
+export function parseCursor(cursor: string): Position {
+  try {
+    if (!/^[\w-]+$/.test(cursor)) throw new RangeError("not base64url");
+    const reader = new ByteReader(Buffer.from(cursor, "base64url"));
+    if (reader.u8() !== format) throw new RangeError("unknown format");
+    const own = { peerId: reader.varint(), fingerprint: reader.varint() };
+    const vector = readVector(reader);
+    reader.end();
+    return { own, vector };
+  } catch (cause) {
+    const shown = JSON.stringify(cursor.slice(0, 60));
+    throw new ReplicaError("INVALID_CURSOR", `not a cursor: ${shown}`, {
+      cause,
+      hint: "Pass the `cursor` of a changeset or of the feed, unchanged, or 'oldest'.",
+    });
+  }
+}
