@@ -230,8 +230,8 @@ int DiscardConflict(Connection* connection, int64_t id, MergeStats* stats) {
   rc = connection->catalog.Check(connection, table);
   if (rc != SQLITE_OK) return rc;
   if (reason == Reason::kCheck) {
-    return InMergeTransaction(connection, stats, false,
-                              [&] { return Unmark(connection, *table, identity.span()); });
+    return SettleInMergeTransaction(connection, stats,
+                                    [&] { return Unmark(connection, *table, identity.span()); });
   }
   key.resize(table->shape->keys.size());
   Reader in(encoded_key.span());

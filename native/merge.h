@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "clocks.h"
+#include "merge_scope.h"
 #include "sqlite_api.h"
 
 namespace mergelite {
@@ -29,6 +30,8 @@ struct Target {
 struct MergeStats {
   uint64_t consumed = 0, changesets = 0, patches = 0, lost = 0, parked = 0, duplicates = 0;
   bool busy = false, more = false;
+  // A trigger of the user's has ended the transaction: `busy`, and the next call leaves it out.
+  bool undone = false;
   struct Gap {
     uint64_t peer, sequence;
   };
@@ -59,7 +62,6 @@ struct Doubt {
 };
 
 class Ledger;
-class MergeScope;
 
 struct MergeState {
   Clocks clocks;
@@ -78,6 +80,7 @@ struct MergeState {
   MergeStats* stats = nullptr;
   MergeScope* scope = nullptr;  // of the call that is running
   std::vector<Doubt> doubts;
+  Mutes mutes;
   std::unique_ptr<Ledger> ledger_;
 
   Statement park, parked_by_key, unpark, drop_older, parked_known, begin, commit, temp_triggers,
@@ -104,6 +107,16 @@ int InMergeTransaction(Connection* connection, MergeStats* stats, bool many, Wor
   return RunMergeTransaction(
       connection, stats, many, [](void* context) { return (*static_cast<Work*>(context))(); },
       &work);
+}
+
+// The same at once, where nobody would come again.
+template <class Work>
+int SettleInMergeTransaction(Connection* connection, MergeStats* stats, Work work) {
+  for (;;) {
+    const int rc = InMergeTransaction(connection, stats, false, work);
+    if (rc != SQLITE_OK || !stats->undone) return rc;
+    *stats = MergeStats{};
+  }
 }
 
 int MergeRecords(Connection* connection, Span records, size_t offset, double budget_ms,

@@ -155,7 +155,7 @@ class RowMerge {
     int rc = PrepareRemove(connection_, table_);
     if (rc != SQLITE_OK) return rc;
     BindKey(&table_->remove, patch_.key, patch_.shape->keys.size());
-    return connection_->Check(merge_.scope->Run(*table_, &table_->remove));
+    return connection_->Check(merge_.scope->Run(*table_, Identity(), &table_->remove));
   }
 
   // Columns set later than this delete outlive it: were the row inserted again with a stamp between
@@ -242,9 +242,9 @@ class RowMerge {
       if (!insert && !Bit(columns.data(), column)) continue;
       statement.Any(++index, patch_.values[i]);
     }
-    rc = merge_.scope->Run(*table_, &statement);
-    // RAISE(ROLLBACK) has ended the transaction: what is written from here on would stay by itself.
-    if (rc != SQLITE_OK && !connection_->InTransaction()) return connection_->Check(rc);
+    rc = merge_.scope->Run(*table_, Identity(), &statement);
+    // What is written from here on would stay by itself.
+    if (merge_.scope->undone()) return connection_->Check(rc);
     if ((rc & 0xff) == SQLITE_CONSTRAINT) rc = OnConstraint(&statement);
     if (rc == SQLITE_CONSTRAINT) return SQLITE_OK;  // withheld
     // A row that a trigger has removed is alive but not there: its updates wait.
@@ -259,8 +259,10 @@ class RowMerge {
     int code = connection_->api->extended_errcode(connection_->db);
     Text message(connection_->api->errmsg(connection_->db));
     if (code == SQLITE_CONSTRAINT_CHECK) {
-      const int rc = RunWithoutChecks(connection_, statement, &code, &message);
+      const int rc =
+          RunWithoutChecks(connection_, *table_, {Identity(), statement}, &code, &message);
       if (rc == SQLITE_OK) Doubt();
+      if (merge_.scope->undone()) return SQLITE_ABORT;
       if ((rc & 0xff) != SQLITE_CONSTRAINT) return rc;
     }
     const Reason reason = WithholdingReason(code);

@@ -1,9 +1,43 @@
 #include "merge_scope.h"
 
+#include <algorithm>
+
 #include "connection.h"
 #include "merge.h"
 
 namespace mergelite {
+namespace {
+
+// More rows of a table than this are not tried one by one.
+constexpr size_t kMutedRowsMax = 16;
+
+}  // namespace
+
+bool Mutes::Has(int64_t table, uint64_t row) {
+  for (Mute& mute : mutes_) {
+    if (mute.table == table && (mute.row == row || mute.row == 0)) return mute.used = true;
+  }
+  return false;
+}
+
+void Mutes::Add(int64_t table, uint64_t row) {
+  const auto of_table = [table](const Mute& mute) { return mute.table == table; };
+  const auto rows = std::count_if(mutes_.begin(), mutes_.end(), of_table);
+  if (static_cast<size_t>(rows) >= kMutedRowsMax) {
+    mutes_.erase(std::remove_if(mutes_.begin(), mutes_.end(), of_table), mutes_.end());
+    row = 0;
+  }
+  mutes_.push_back({table, row, false});
+}
+
+void Mutes::Committed() {
+  const auto used = [](const Mute& mute) { return mute.used; };
+  mutes_.erase(std::remove_if(mutes_.begin(), mutes_.end(), used), mutes_.end());
+}
+
+void Mutes::RolledBack() {
+  for (Mute& mute : mutes_) mute.used = false;
+}
 
 MergeScope::MergeScope(Connection* connection, bool many)
     : connection_(connection),
@@ -42,16 +76,28 @@ int MergeScope::StartWriting() {
   return rc;
 }
 
-int MergeScope::Run(const Table& table, Statement* statement) {
-  const Api* api = connection_->api;
+int MergeScope::Run(const Table& table, Span identity, Statement* statement) {
+  if (!table.has_user_triggers) return statement->Run();
+  Mutes& mutes = connection_->merge->mutes;
+  // 0 stands for all rows.
+  const uint64_t row = Hash64(identity) | 1;
+  if (mutes.Has(table.id, row)) return RunWithoutTriggers(statement);
   const int rc = statement->Run();
-  if (!table.has_user_triggers || !connection_->InTransaction()) return rc;
-  const bool ignored = rc == SQLITE_OK && api->changes(connection_->db) == 0;
-  if (!ignored && api->extended_errcode(connection_->db) != SQLITE_CONSTRAINT_TRIGGER) return rc;
-  if (!TurnTriggersOff()) return rc;
-  const int again = statement->Run();
-  TurnTriggersOn();
-  return again;
+  const bool ignored = rc == SQLITE_OK && connection_->api->changes(connection_->db) == 0;
+  // Whether the row or what a trigger wrote has violated a constraint is not told.
+  const bool failed = (rc & 0xff) == SQLITE_CONSTRAINT || (rc & 0xff) == SQLITE_ERROR;
+  if (!ignored && !failed) return rc;
+  if (connection_->InTransaction()) return RunWithoutTriggers(statement);
+  mutes.Add(table.id, row);
+  undone_ = true;
+  return rc;
+}
+
+int MergeScope::RunWithoutTriggers(Statement* statement) {
+  const bool turned_off = TurnTriggersOff();
+  const int rc = statement->Run();
+  if (turned_off) TurnTriggersOn();
+  return rc;
 }
 
 // Turns on only what it has turned off: without triggers is how the user may want it.

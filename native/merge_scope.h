@@ -1,6 +1,8 @@
 // What a connection is like while merging writes: capture is off, foreign keys are not enforced,
 // and afterwards everything is as the user left it.
 #pragma once
+#include <vector>
+
 #include "sqlite_api.h"
 
 namespace mergelite {
@@ -8,6 +10,25 @@ namespace mergelite {
 struct Connection;
 struct Table;
 class Statement;
+
+// Rows, or with `row` 0 all rows of a table, whose triggers have ended a transaction of merging:
+// next time they are written without.
+class Mutes {
+ public:
+  bool Has(int64_t table, uint64_t row);
+  void Add(int64_t table, uint64_t row);
+  // What was written without its triggers is in the file now, or is not.
+  void Committed();
+  void RolledBack();
+
+ private:
+  struct Mute {
+    int64_t table;
+    uint64_t row;
+    bool used;
+  };
+  std::vector<Mute> mutes_;
+};
 
 class MergeScope {
  public:
@@ -22,8 +43,10 @@ class MergeScope {
   int BeforeWriting() { return writing_ ? SQLITE_OK : StartWriting(); }
 
   // Writes one row of a table. A trigger of the user's has no say in whether a merged row is shown:
-  // where one raises, or ignores the row, triggers are left out.
-  int Run(const Table& table, Statement* statement);
+  // where one fails, or ignores the row, triggers are left out.
+  int Run(const Table& table, Span identity, Statement* statement);
+  // A trigger has ended the transaction: all of it has to be done again.
+  bool undone() const { return undone_; }
 
   // For a while within the call, where triggers must not fire or have to; then as it was.
   // Each tells whether it has changed anything.
@@ -32,6 +55,7 @@ class MergeScope {
 
  private:
   int StartWriting();
+  int RunWithoutTriggers(Statement* statement);
   int MayTurnTriggersOff(bool* may);
   bool SetTriggers(bool on);
 
@@ -39,6 +63,7 @@ class MergeScope {
   sqlite3_int64 rowid_;
   bool many_;
   bool writing_ = false;
+  bool undone_ = false;
   bool foreign_keys_off_ = false;
   bool triggers_off_ = false;
 };

@@ -12,6 +12,7 @@ namespace {
 int Abandon(Connection* connection, int rc) {
   connection->merge->parked_loads = UINT64_MAX;
   connection->merge->doubts.clear();
+  connection->merge->mutes.RolledBack();
   // What was tried again was undone, too.
   connection->merge->retried_version = -1;
   connection->merge->retried_id = 0;
@@ -31,6 +32,7 @@ int RunMergeTransaction(Connection* connection, MergeStats* stats, bool many, in
   if (connection->merge == nullptr) connection->merge = std::make_unique<MergeState>();
   MergeState& merge = *connection->merge;
   merge.stats = stats;
+  const uint64_t consumed = stats->consumed;
   if (connection->InTransaction()) return stats->busy = true, SQLITE_OK;
   int rc = connection->catalog.Refresh(connection);
   if (rc != SQLITE_OK || !connection->catalog.present()) return rc;
@@ -62,8 +64,14 @@ int RunMergeTransaction(Connection* connection, MergeStats* stats, bool many, in
     connection->Rollback();
     Abandon(connection, rc);
     if (IsBusy(rc)) return stats->busy = true, SQLITE_OK;
-    return rc;
+    if (!scope.undone()) return rc;
+    connection->error.Clear();
+    *stats = MergeStats{};
+    stats->consumed = consumed;
+    stats->undone = stats->busy = true;
+    return SQLITE_OK;
   }
+  merge.mutes.Committed();
   connection->log.Committed(connection);
   return SQLITE_OK;
 }

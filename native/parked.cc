@@ -282,7 +282,7 @@ int RetryParked(Connection* connection, const Deadline& deadline, bool* done) {
 }
 
 int RetryConflict(Connection* connection, int64_t id, MergeStats* stats) {
-  return InMergeTransaction(connection, stats, false, [&] {
+  return SettleInMergeTransaction(connection, stats, [&] {
     Statement query;
     int rc = connection->Check(query.Prepare(connection->api, connection->db,
                                              "SELECT " MERGELITE_WAITING

@@ -323,9 +323,11 @@ int MergeChunk(Connection* connection, const StateMessage& message, double budge
     stats.resume_at_ms = merger.TooFarAhead();
     if (stats.resume_at_ms > 0) return SQLITE_OK;
   }
-  return InMergeTransaction(connection, &stats, true, [&] {
+  rc = InMergeTransaction(connection, &stats, true, [&] {
     return merger.Run(message.next, message.offset, message.again);
   });
+  if (stats.undone) merge->rows = 0, merge->complete = false;
+  return rc;
 }
 
 }  // namespace mergelite

@@ -131,12 +131,13 @@ class TableSettler {
     Statement insert;
     int rc = PrepareInsert(row, image, "", &insert);
     if (rc != SQLITE_OK) return rc;
-    rc = connection_->merge->scope->Run(*table_, &insert);
+    rc = connection_->merge->scope->Run(*table_, row.identity.span(), &insert);
     int code = connection_->api->extended_errcode(connection_->db);
     detail_.Clear();
     detail_ << connection_->api->errmsg(connection_->db);
+    if (connection_->merge->scope->undone()) return connection_->Check(rc);
     if (rc != SQLITE_OK && code == SQLITE_CONSTRAINT_CHECK) {
-      rc = RunWithoutChecks(connection_, &insert, &code, &detail_);
+      rc = RunWithoutChecks(connection_, *table_, {row.identity.span(), &insert}, &code, &detail_);
       if (rc == SQLITE_OK) {
         Origin* origin = connection_->log.FindOrigin(peers_.Of(row.birth.origin));
         AddDoubt(connection_, {origin, 0, row.birth}, table_, row.identity.span(),

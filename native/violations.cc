@@ -78,10 +78,11 @@ int Unmark(Connection* connection, const Table& table, Span identity) {
   return connection->Check(statement.Run());
 }
 
-int RunWithoutChecks(Connection* connection, Statement* statement, int* code, Text* message) {
+int RunWithoutChecks(Connection* connection, const Table& table, const RowWrite& write, int* code,
+                     Text* message) {
   int rc = connection->IgnoreChecks();
   if (rc != SQLITE_OK) return rc;
-  rc = statement->Run();
+  rc = connection->merge->scope->Run(table, write.identity, write.statement);
   *code = connection->api->extended_errcode(connection->db);
   message->Clear();
   *message << connection->api->errmsg(connection->db);

@@ -8,8 +8,13 @@ namespace mergelite {
 // Doubts of one transaction that are kept until its end; with more they are settled on the way.
 constexpr size_t kDoubtsMax = 8192;
 
+struct RowWrite {
+  Span identity;
+  Statement* statement;
+};
 // Runs a statement that a CHECK has refused without CHECKs. `code` is what else refused it.
-int RunWithoutChecks(Connection* connection, Statement* statement, int* code, Text* message);
+int RunWithoutChecks(Connection* connection, const Table& table, const RowWrite& write, int* code,
+                     Text* message);
 void AddDoubt(Connection* connection, const Incoming& incoming, Table* table, Span identity,
               Span encoded_key);
 // Takes a row's mark away, if it has one.

@@ -80,7 +80,7 @@ int WithholdRow(Connection* connection, Table* table, const Parking& parking, co
   rc = Park(connection, {origin, 0, clock.life}, *table->shape, parking, patch.span());
   if (rc != SQLITE_OK) return rc;
   BindKey(&table->remove, key, table->shape->keys.size());
-  rc = connection->Check(connection->merge->scope->Run(*table, &table->remove));
+  rc = connection->Check(connection->merge->scope->Run(*table, parking.identity, &table->remove));
   return rc == SQLITE_OK ? TouchAllRanges(connection, *table) : rc;
 }
 

@@ -167,7 +167,7 @@ describe("while merging", () => {
     }
   });
 
-  it.each(["IGNORE", "ABORT, 'no'", "FAIL, 'no'"])(
+  it.each(["IGNORE", "ABORT, 'no'", "FAIL, 'no'", "ROLLBACK, 'no'"])(
     "gives a trigger that says RAISE(%s) no say in what is shown",
     (raise) => {
       const plain = `${table("t")}; ${table("other")}`;
@@ -204,6 +204,43 @@ describe("while merging", () => {
       }
     },
   );
+});
+
+it("shows rows that a trigger fails for, and runs it for the others", () => {
+  const plain = "CREATE TABLE t (id INTEGER PRIMARY KEY, a, b UNIQUE CHECK (b <> 'odd'))";
+  const [here, there] = [0, 1].map(() => openRaw(":memory:", plain, ["t"]));
+  if (here === undefined || there === undefined) return;
+  there.db.exec(`
+    CREATE TABLE seen (a UNIQUE);
+    CREATE TRIGGER once AFTER INSERT ON t BEGIN INSERT INTO seen VALUES (NEW.a); END;
+    CREATE TRIGGER odd BEFORE INSERT ON t WHEN NEW.id > 20 AND NEW.id < 60 BEGIN
+      SELECT raise(ROLLBACK, 'odd');
+    END;
+    CREATE TRIGGER sum AFTER UPDATE ON t BEGIN
+      SELECT CASE NEW.a WHEN 'overflow' THEN abs(-9223372036854775808) END;
+    END;
+    CREATE TRIGGER gone AFTER DELETE ON t WHEN OLD.id = 40 BEGIN SELECT raise(ROLLBACK, 'x'); END`);
+  try {
+    here.db.exec("PRAGMA ignore_check_constraints = ON");
+    const insert = here.db.prepare("INSERT INTO t VALUES (?, ?, ?)");
+    // In one transaction, and more rows that fail than are tried one by one.
+    here.db.transaction(() => {
+      for (let i = 0; i < 60; i++) insert.run(i, i < 20 ? i : "same", i === 30 ? "odd" : i);
+    })();
+    converge([here, there]);
+    expect(dump(there.db, "t")).toEqual(dump(here.db, "t"));
+    for (const id of [100, 102]) insert.run(id, "later", id);
+    here.db.exec("UPDATE t SET a = 'overflow' WHERE id = 1; DELETE FROM t WHERE id = 40");
+    here.db.exec("INSERT INTO t VALUES (101, 'last', 'last')");
+    converge([here, there]);
+    expect(dump(there.db, "t")).toEqual(dump(here.db, "t"));
+    const parked = "SELECT reason FROM _mergelite_parked";
+    expect(there.db.prepare(parked).pluck().all()).toEqual(["check"]);
+    const seen = there.db.prepare("SELECT a FROM seen WHERE typeof(a) = 'text'").pluck().all();
+    expect(seen).toEqual(["later", "last"]);
+  } finally {
+    for (const { db } of [here, there]) db.close();
+  }
 });
 
 it("captures a row that a younger trigger leaves by failing under OR FAIL", () => {

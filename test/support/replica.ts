@@ -57,11 +57,15 @@ export function recordsOf(from: RawReplica, origin: number, after = 0): Uint8Arr
   return native.readLog(from.handle, origin, after + 1, 2 ** 40 - 1, 2 ** 30);
 }
 
-/** Merges records completely, calling again as long as there is more. */
+/**
+ * Merges records completely, calling again as long as there is more, or while a trigger says
+ * RAISE(ROLLBACK).
+ */
 export function mergeAll(to: RawReplica, records: Uint8Array): MergeResult {
   let offset = 0;
-  for (;;) {
+  for (let undone = 0; ; ) {
     const result = native.merge(to.handle, records, offset, patiently);
+    if (result.busy && !to.db.inTransaction && undone++ < 100) continue;
     if (result.busy || result.unknownShapes.length > 0 || !result.more) return result;
     if (result.consumed === offset) maintainAll(to);
     offset = result.consumed;
