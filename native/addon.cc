@@ -2,6 +2,7 @@
 // C, so that nothing of the C++ library is needed.
 #include "addon_bell.h"
 #include "addon_conflicts.h"
+#include "addon_floor.h"
 #include "addon_identity.h"
 #include "addon_state.h"
 #include "addon_values.h"
@@ -344,6 +345,7 @@ NAPI_MODULE_INIT(/* napi_env env, napi_value exports */) {
   }
   AddIdentityFunctions(env, exports);
   AddStateFunctions(env, exports);
+  AddFloorFunctions(env, exports);
   AddConflictFunctions(env, exports);
   AddVerifyFunctions(env, exports);
   return exports;

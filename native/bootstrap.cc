@@ -1,48 +1,51 @@
 #include "bootstrap.h"
 
-#include "clocks.h"
-#include "connection.h"
+#include "merge.h"
+#include "slice_writer.h"
 #include "table_sql.h"
 
 namespace mergelite {
 namespace {
 
-// One changeset: small enough to merge within a few milliseconds.
-constexpr size_t kSliceBytesMax = size_t{64} << 10;
-
-class SliceWriter {
+// Whether something of a table that was not replicated here yet is parked for a key: the row as the
+// peers have it, which shows as soon as parked patches are tried again.
+class KnownRows {
  public:
-  SliceWriter(Connection* connection, Table* table, uint64_t timestamp)
-      : connection_(connection), table_(table), timestamp_(timestamp) {}
-
-  Bytes* body() { return &body_; }
-  int Added() {
-    count_++;
-    return body_.size() < kSliceBytesMax ? SQLITE_OK : Write();
-  }
-  int Write() {
-    if (count_ == 0) return SQLITE_OK;
-    payload_.Clear();
-    EncodePayload({0, &table_->shape->hash, 1, count_, body_.span()}, &payload_);
-    Origin* self = connection_->log.self();
-    const int rc =
-        connection_->log.Write(connection_, self->held + 1, timestamp_, payload_.span(), false);
+  int Open(Connection* connection, const Table& table) {
+    connection_ = connection;
+    int rc = connection->Check(known_.Prepare(
+        connection->api, connection->db,
+        "SELECT EXISTS (SELECT 1 FROM main._mergelite_parked WHERE table_name = ?1 AND (?2 IS NULL "
+        "OR key = ?2))"));
     if (rc != SQLITE_OK) return rc;
-    self->merged = ++self->held;
-    body_.Clear();
-    count_ = 0;
-    return SQLITE_OK;
+    known_.String(1, table.name.span());
+    rc = Ask(&any_);
+    return rc;
+  }
+  int Knows(const Shape& shape, const Value* key, bool* known) {
+    *known = false;
+    if (!any_) return SQLITE_OK;
+    IdentityOf(shape, key, &identity_);
+    known_.Bytes(2, identity_.span());
+    return Ask(known);
   }
 
  private:
-  Connection* connection_;
-  Table* table_;
-  uint64_t timestamp_;
-  Bytes body_, payload_;
-  uint64_t count_ = 0;
+  int Ask(bool* known) {
+    const int rc = known_.Step();
+    if (rc != SQLITE_ROW) return connection_->Check(rc);
+    *known = known_.ColumnInteger(0) != 0;
+    return connection_->Check(known_.Reset());
+  }
+
+  Connection* connection_ = nullptr;
+  Statement known_;
+  bool any_ = false;
+  Bytes identity_;
 };
 
-int LogRows(Connection* connection, Table* table, SliceWriter* writer) {
+// `known`: rows that peers are known to have made are theirs; null for all rows.
+int LogRows(Connection* connection, Table* table, KnownRows* known, SliceWriter* writer) {
   const Shape& shape = *table->shape;
   Text sql("SELECT ");
   AppendKeyNames(&sql, shape);
@@ -52,7 +55,13 @@ int LogRows(Connection* connection, Table* table, SliceWriter* writer) {
   Statement query;
   int rc = connection->Check(query.Prepare(connection->api, connection->db, sql.c_str()));
   const size_t values = shape.keys.size() + shape.columns.size();
+  std::vector<Value> key(known == nullptr ? 0 : shape.keys.size());
   while (rc == SQLITE_OK && (rc = query.Step()) == SQLITE_ROW) {
+    for (size_t i = 0; i < key.size(); i++) query.ColumnAny(static_cast<int>(i), &key[i]);
+    bool theirs = false;
+    rc = known == nullptr ? SQLITE_OK : known->Knows(shape, key.data(), &theirs);
+    if (rc != SQLITE_OK) return rc;
+    if (theirs) continue;
     Bytes* body = writer->body();
     body->Varint(PatchHead(0, Operation::kInsert));
     for (size_t i = 0; i < values; i++) {
@@ -158,7 +167,7 @@ int LogColumn(Connection* connection, Table* table, size_t column, SliceWriter* 
 int LogNewColumns(Connection* connection, Table* table, const Shape& before) {
   Log& log = connection->log;
   const uint64_t timestamp = Tick(log.newest_timestamp(), connection->NowMs());
-  SliceWriter writer(connection, table, timestamp);
+  SliceWriter writer(connection, table->shape->hash, timestamp);
   int rc = SQLITE_OK;
   for (size_t i = 0; rc == SQLITE_OK && i < table->shape->columns.size(); i++) {
     if (HasColumn(before, table->shape->columns[i].c_str())) continue;
@@ -172,14 +181,22 @@ int LogNewColumns(Connection* connection, Table* table, const Shape& before) {
 int LogExistingRows(Connection* connection, Table* table, bool returning) {
   Log& log = connection->log;
   uint64_t timestamp = kBeforeAllWrites;
-  if (returning) {
-    const int rc = FoldEverything(connection);
-    if (rc != SQLITE_OK) return rc;
+  int64_t bound = 0;
+  int rc = returning ? FoldEverything(connection) : SQLITE_OK;
+  if (rc == SQLITE_OK) rc = log.MetaInteger(connection, "bound", &bound);
+  if (rc != SQLITE_OK) return rc;
+  // This file has promised to write nothing below its bound. What it holds of the table from peers
+  // is older than the new stamp, and would lose to it.
+  const bool late = bound > 0 && !returning;
+  if (returning || late) {
     timestamp = Tick(log.newest_timestamp(), connection->NowMs());
     log.Observe(timestamp);
   }
-  SliceWriter writer(connection, table, timestamp);
-  int rc = LogRows(connection, table, &writer);
+  KnownRows known;
+  if (late) rc = known.Open(connection, *table);
+  if (rc != SQLITE_OK) return rc;
+  SliceWriter writer(connection, table->shape->hash, timestamp);
+  rc = LogRows(connection, table, late ? &known : nullptr, &writer);
   if (rc == SQLITE_OK && returning) rc = LogVanishedRows(connection, table, &writer);
   if (rc == SQLITE_OK) rc = writer.Write();
   if (rc != SQLITE_OK) return rc;

@@ -37,6 +37,19 @@ bool Differ(const Text& stored, const Text& now) {
   return !stored.empty() && !now.empty() && !(stored.span() == now.span());
 }
 
+// Nobody needs to wait for this id again.
+int Retire(Connection* connection, uint64_t peer) {
+  Statement statement;
+  const int rc = connection->Check(statement.Prepare(
+      connection->api, connection->db,
+      "INSERT INTO main._mergelite_peers (peer, vector, heard, forgotten) VALUES (?1, x'00', ?2, "
+      "1) ON CONFLICT (peer) DO UPDATE SET forgotten = 1"));
+  if (rc != SQLITE_OK) return rc;
+  statement.Integer(1, static_cast<int64_t>(peer));
+  statement.Integer(2, connection->NowMs());
+  return connection->Check(statement.Run());
+}
+
 int CheckMarks(Connection* connection, const Text& file_mark, const Text& boot_mark,
                bool* renewed) {
   Text stored_file, stored_boot;
@@ -51,7 +64,10 @@ int CheckMarks(Connection* connection, const Text& file_mark, const Text& boot_m
   if (rebooted || *renewed) openers = 0;
   if (*renewed) {
     rc = connection->log.Refresh(connection);
+    const uint64_t former = connection->log.peer_id();
     if (rc == SQLITE_OK) rc = connection->log.RenewIdentity(connection);
+    // Of a copy the original may live on; a file that stayed where it is has left its old id.
+    if (rc == SQLITE_OK && !Differ(stored_file, file_mark)) rc = Retire(connection, former);
     if (rc != SQLITE_OK) return rc;
   }
   if (!file_mark.empty()) rc = WriteMark(connection, "file_mark", file_mark);

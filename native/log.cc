@@ -1,6 +1,7 @@
 #include "log.h"
 
 #include "connection.h"
+#include "merge.h"
 
 namespace mergelite {
 namespace {
@@ -161,7 +162,21 @@ int Log::LoadOrigins(Connection* connection) {
   if (rc != SQLITE_OK) return connection->Check(rc);
   // Whoever wrote since may have folded: what is absorbed here may now be in the clock tables only.
   for (const auto& table : connection->catalog.tables()) table->clocks_empty = false;
-  return LoadSelf(connection);
+  rc = LoadSelf(connection);
+  if (rc == SQLITE_OK) DropVanished(connection);
+  return rc;
+}
+
+// Another connection has moved changesets to another id, or given them up: what memory knows of
+// row clocks from them is read from the log again.
+void Log::DropVanished(Connection* connection) {
+  bool any = false;
+  for (auto& origin : origins_) {
+    if (origin->absorbed <= origin->merged) continue;
+    origin->absorbed = origin->merged;
+    any = true;
+  }
+  if (any && connection->merge != nullptr) connection->merge->clocks.Doubt();
 }
 
 // A commit writes one row, that of the log; so the log's tail tells this peer's own sequence.

@@ -94,6 +94,7 @@ class Log {
  private:
   int LoadOrigins(Connection* connection);
   int LoadSelf(Connection* connection);
+  void DropVanished(Connection* connection);
   // SQLITE_ROW with the newest changeset of this peer in the log, SQLITE_OK when there is none.
   int ReadTail(Connection* connection);
   int PrepareRange(Connection* connection, int64_t first, int64_t last);

@@ -48,7 +48,7 @@ int NotePeer(Connection* connection, const KnownPeer& peer, bool* busy) {
     const int rc = connection->Check(statement.Prepare(
         connection->api, connection->db,
         "INSERT INTO main._mergelite_peers (peer, vector, heard) VALUES (?1, ?2, ?3) ON CONFLICT "
-        "(peer) DO UPDATE SET vector = excluded.vector, heard = excluded.heard, forgotten = 0"));
+        "(peer) DO UPDATE SET vector = excluded.vector, heard = excluded.heard"));
     if (rc != SQLITE_OK) return rc;
     Bytes vector;
     EncodeVector(peer.vector, &vector);

@@ -18,7 +18,7 @@ struct KnownPeer {
   bool forgotten = false;
 };
 
-// A peer that was forgotten is known again.
+// A peer that was forgotten stays so: it returns under another id.
 int NotePeer(Connection* connection, const KnownPeer& peer, bool* busy);
 int ForgetPeer(Connection* connection, uint64_t peer, bool* busy);
 int ReadPeers(Connection* connection, std::vector<KnownPeer>* peers);

@@ -197,7 +197,7 @@ export interface Binding {
   ): TrimResult;
   /** Notes what a peer holds, as it has told. `false`: the database is busy. */
   notePeer(handle: Handle, peerId: number, vector: Float64Array, heardMs: number): boolean;
-  /** The peer holds nothing back any more, until it links again. `false`: the database is busy. */
+  /** The peer holds nothing back any more. `false`: the database is busy. */
   forgetPeer(handle: Handle, peerId: number): boolean;
   /** The peers this file has linked with. `vector` has flat pairs of peer id and sequence. */
   peers(
@@ -230,6 +230,60 @@ export interface Binding {
     again: 0 | 1,
     budgetMs: number,
   ): StateMergeResult;
+  /** What this file has promised its cluster: see `FloorStore`. `state` is empty at first. */
+  floor(handle: Handle): { state: Uint8Array; revision: number; bound: number };
+  /**
+   * Nothing here is stamped below the highest `bound` saved. Saves nothing when the file is at
+   * another revision (`stale`).
+   */
+  saveFloor(
+    handle: Handle,
+    state: Uint8Array,
+    revision: number,
+    bound: number,
+  ): { busy: boolean; stale: boolean };
+  /** Drops row clocks of rows that died below `horizon`, and what is parked for them. */
+  sweepTombstones(
+    handle: Handle,
+    horizon: number,
+    table: string,
+    after: Uint8Array,
+    budgetMs: number,
+  ): {
+    table: string;
+    after: Uint8Array;
+    dropped: number;
+    kept: number;
+    busy: boolean;
+    more: boolean;
+  };
+  /** What a member that holds `vector` lacks and does not take, for it begins below `bound`. */
+  unsentBelow(
+    handle: Handle,
+    vector: Float64Array,
+    members: Float64Array,
+    bound: number,
+  ): { own: boolean; others: boolean };
+  /**
+   * Writes what rows have from changesets of peers that are no members, and that the member lacks,
+   * as changesets of this peer.
+   */
+  reissueRows(
+    handle: Handle,
+    vector: Float64Array,
+    members: Float64Array,
+    bound: number,
+    cursor: Uint8Array,
+    budgetMs: number,
+  ): { cursor: Uint8Array; patches: number; busy: boolean; more: boolean };
+  /** Drops the changesets that `unsentBelow` finds `others`. */
+  giveUp(
+    handle: Handle,
+    vector: Float64Array,
+    members: Float64Array,
+    bound: number,
+    budgetMs: number,
+  ): { changesets: number; busy: boolean; more: boolean };
   /**
    * Descriptors of shapes with id above `since`. With `look` 1 the file is asked, else only what
    * this connection has seen.

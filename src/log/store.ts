@@ -2,7 +2,7 @@
  * A database connection as the native core sees it: the one place that calls the binding for a
  * replica. Errors come out as {@link ReplicaError}.
  */
-import { ReplicaError, toReplicaErrorCode } from "../errors.ts";
+import { ReplicaError } from "../errors.ts";
 import {
   extensionPath,
   type Handle,
@@ -14,8 +14,10 @@ import {
   type StateMergeResult,
   type TrimResult,
 } from "../native.ts";
+import { FloorStore } from "./floor-store.ts";
+import { call, flat, pairs } from "./native-call.ts";
 import type { KnownPeer, TrimPlan } from "./trim.ts";
-import type { ReadonlyVersionVector, VersionVector } from "./vector.ts";
+import type { VersionVector } from "./vector.ts";
 
 /** The part of a better-sqlite3, node:sqlite or bun:sqlite database that is needed. */
 export interface SqliteDatabase {
@@ -41,6 +43,7 @@ interface KeyBounds {
 }
 
 export class Store {
+  readonly floor: FloorStore;
   readonly #handle: Handle;
   readonly #descriptorsByHash = new Map<string, Uint8Array>();
   #lastShape = 0;
@@ -50,6 +53,7 @@ export class Store {
     db.loadExtension(extensionPath);
     const row = db.prepare("SELECT mergelite_handle() AS handle").get() as { handle: number };
     this.#handle = row.handle;
+    this.floor = new FloorStore(row.handle);
   }
 
   open(marks: { fileMark: string; bootMark: string }, bell: () => void): { renewed: boolean } {
@@ -290,17 +294,6 @@ export class Store {
   }
 }
 
-/** Flat pairs as the native core gives them. */
-function pairs(flat: Float64Array): VersionVector {
-  const vector: VersionVector = new Map();
-  for (let i = 0; i + 1 < flat.length; i += 2) vector.set(flat[i] ?? 0, flat[i + 1] ?? 0);
-  return vector;
-}
-
-function flat(vector: ReadonlyVersionVector): Float64Array {
-  return new Float64Array([...vector].flat());
-}
-
 /** What peers are told: the sequences held. */
 export function heldOf(marks: readonly OriginMarks[]): VersionVector {
   return new Map(marks.filter((mark) => mark.held > 0).map((mark) => [mark.peerId, mark.held]));
@@ -309,18 +302,4 @@ export function heldOf(marks: readonly OriginMarks[]): VersionVector {
 /** Whether any origin has more than was told. */
 export function grew(marks: readonly OriginMarks[], told: VersionVector): boolean {
   return marks.some(({ peerId, held }) => held > (told.get(peerId) ?? 0));
-}
-
-/** The native core throws plain errors with a code and a hint. */
-function call<Result>(fn: () => Result): Result {
-  try {
-    return fn();
-  } catch (error) {
-    if (!(error instanceof Error) || !("code" in error)) throw error;
-    const hint = "hint" in error && typeof error.hint === "string" ? error.hint : "";
-    throw new ReplicaError(toReplicaErrorCode(error.code), error.message, {
-      cause: error,
-      ...(hint === "" ? {} : { hint }),
-    });
-  }
 }
