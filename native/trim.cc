@@ -70,10 +70,11 @@ class Trimmer {
 
   uint64_t LastAllowed(const Origin& origin) const {
     if (!IsOwn(origin.ordinal)) return origin.merged;
-    if (plan_.alone) return origin.held - (origin.held > 0 ? 1 : 0);
-    const uint64_t acknowledged =
-        std::max(origin.acknowledged, SequenceIn(plan_.acknowledged, origin.peer));
-    return std::min(acknowledged, origin.held - (origin.held > 0 ? 1 : 0));
+    // Under a former id others may write: what came of that may have to wait for its time.
+    const uint64_t last = std::min(origin.merged, origin.held - (origin.held > 0 ? 1 : 0));
+    if (plan_.alone) return last;
+    return std::min(last,
+                    std::max(origin.acknowledged, SequenceIn(plan_.acknowledged, origin.peer)));
   }
 
   // The oldest rows of an origin that may go. Rows at or below the mark are what a transfer of

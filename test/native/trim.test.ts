@@ -171,6 +171,25 @@ describe("trim", () => {
     expect(dump(here.db, "note")).toHaveLength(2);
   });
 
+  it("leaves that alone under a former id of its own, too, which another file goes by", () => {
+    const [file, copy] = [folder.file(), folder.file()];
+    const there = replica(file);
+    insert(there, 1, 2);
+    there.db.exec(`VACUUM INTO '${copy}'`);
+    const here = attachRaw(new Database(copy));
+    open.push(here.db);
+    here.peerId = native.renewIdentity(here.handle);
+    native.setClock(here.handle, nowMs);
+    native.setClock(there.handle, nowMs + 120_000);
+    insert(there, 3, 5);
+    pull(there, here);
+    const held: [number, number][] = [[there.peerId, 5]];
+    expect(trim(here, { held, all: held }).changesets).toBe(2);
+    native.setClock(here.handle, nowMs + 100_000);
+    maintainAll(here);
+    expect(dump(here.db, "note")).toEqual(dump(there.db, "note"));
+  });
+
   it("takes a new peer id after trimming: the old one keeps its sequence", () => {
     const here = replica();
     insert(here, 1, 5);
