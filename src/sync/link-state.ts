@@ -236,7 +236,11 @@ export function progressOf(state: LinkState, origin: number): OriginProgress {
 
 export function send(state: LinkState, actions: LinkAction[], message: Message): void {
   actions.push({ type: "send", message });
+  const { sentMs } = state;
   countSent(state);
+  // Offers that are not taken up are made again and again, and must not take the place of
+  // heartbeats: it is these that tell the remote that there is nothing to offer.
+  if (message.kind === "stateOffer") state.sentMs = sentMs;
 }
 
 /** Anything that is sent tells the remote that this side lives. */

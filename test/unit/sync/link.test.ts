@@ -111,6 +111,20 @@ describe("on a perfect network", () => {
     expect(isLive(there.state)).toBe(true);
   });
 
+  it("offers state in vain without falling silent about what it holds", () => {
+    const { state, receive } = openLink();
+    receive(hello(22));
+    const none = new Map<number, number>();
+    const message = { kind: "stateOffer", vector: none, horizon: none, bytes: 0 } as const;
+    const kinds: string[] = [];
+    for (let nowMs = 1_000; nowMs <= 14_000; nowMs += 1_000) {
+      for (const action of step(state, { type: "state", message, nowMs }).actions) {
+        if (action.type === "send") kinds.push(action.message.kind);
+      }
+    }
+    expect(kinds.filter((kind) => kind === "have").length).toBeGreaterThan(1);
+  });
+
   it("relays through a hub", () => {
     const world = new World(calm);
     const [a, hub, b] = [world.replica(1), world.replica(2), world.replica(3)];
