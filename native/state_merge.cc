@@ -96,6 +96,8 @@ class ChunkMerger {
     StateCursor at;
     if (!progress_.exists || !DecodeStateCursor(progress_.cursor.span(), &at)) return OutOfOrder();
     bool fits;
+    // A slice may have run out of time before it came to the chunk.
+    again = again && CompareNames(chunk_.table, at.table) == 0 && at.order == chunk_.order;
     if (chunk_.table.size == 0 && (chunk_.flags & kStateEnds) == 0) {
       Reader in(chunk_.after);
       fits = !at.rows && in.Varint() == at.parked_after && in.ok();
@@ -106,6 +108,7 @@ class ChunkMerger {
              (again || at.after == chunk_.after);
     }
     if (!fits || offset > chunk_.items.size) return OutOfOrder();
+    if (offset > 0 && !again && chunk_.table.size > 0) return OutOfOrder();
     if (chunk_.table.size > 0) position_.Append(again ? at.after : chunk_.after);
     return SQLITE_OK;
   }

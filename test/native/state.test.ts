@@ -178,6 +178,26 @@ describe("state transfer", () => {
     expectSame(here, again);
   });
 
+  it("begins a table although folding what was written takes all of a slice first", () => {
+    const [here, there] = [replica(), replica()];
+    write(here, 20);
+    trimAll(here);
+    let left = 40_000;
+    const insert = there.db.prepare("INSERT INTO note (id, a) VALUES (?, 1)");
+    const between = () => {
+      const last = left - 8_000;
+      there.db.exec("BEGIN");
+      while (left > Math.max(last, 0)) insert.run(100_000 + left--);
+      there.db.exec("COMMIT");
+    };
+    // Every look at the clock counts as a millisecond.
+    native.setClock(there.handle, nowMs);
+    expect(transferState(here, there, { bytesMax: 300, sliceMs: 1, between })).toMatchObject({
+      complete: true,
+    });
+    expect(dump(there.db, "word")).toEqual(dump(here.db, "word"));
+  });
+
   it("sees what is written meanwhile, on either side", () => {
     const [here, there] = [replica(), replica()];
     write(here, 60);
