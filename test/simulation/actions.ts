@@ -1,11 +1,12 @@
 /** What each action of a plan does to the world. */
+import type { Peer } from "./peer.ts";
 import type { Action } from "./plan.ts";
 import type { World } from "./world.ts";
 
 export async function act(world: World, action: Action): Promise<void> {
   switch (action.do) {
     case "write":
-      world.peerOf(action.peer).write(action.steps, action.end, action.bytes);
+      world.peerOf(action.peer).write(action, action.erase);
       return;
     case "burst":
       world.peerOf(action.peer).burst(action.count, action.statement);
@@ -36,7 +37,16 @@ export async function act(world: World, action: Action): Promise<void> {
       join(world, action);
       return;
     case "leave":
-      await leave(world, action.peer);
+      await leave(world, action);
+      return;
+    case "forget":
+      forget(world.peerOf(action.peer), world.peerOf(action.other).lastId);
+      return;
+    case "sabotage":
+      await world.peerOf(action.peer).sabotage(action.sql);
+      return;
+    case "mute":
+      world.network.mute(world.peerOf(action.peer).number, action.kind);
       return;
     case "clock":
       world.peerOf(action.peer).clock.set(action);
@@ -49,7 +59,7 @@ export async function act(world: World, action: Action): Promise<void> {
       world.peerOf(action.peer).checkpoint();
       return;
     case "idle":
-      await world.time.run(action.ms);
+      await world.idle(action.ms);
   }
 }
 
@@ -95,11 +105,12 @@ async function takeDown(
   if (action.do === "crash") await peer.kill({ inside: action.inside });
   else if (action.do === "close") peer.close();
   else {
+    if (action.do === "restore" && peer.backup === undefined) return;
+    world.look();
     if (action.do === "power") await peer.cutPower(action.keep);
-    else if (peer.backup === undefined) return;
-    else await peer.restore();
-    world.ledger.forget(peer);
-    world.afterLoss();
+    else await peer.restore(action);
+    if (action.do === "restore" && action.inPlace) world.ledger.fork(peer.lastId);
+    world.afterLoss(peer);
   }
   world.time.after(action.ticks * world.plan.tickMs, () => peer.start());
 }
@@ -112,14 +123,26 @@ function join(world: World, action: Action & { do: "copy" | "join" }): void {
   if (peer === undefined) return;
   if (other !== peer) peer.dials.add(other.number);
   if (source === undefined) peer.create();
-  else peer.copyFrom(source);
+  else {
+    if (action.do === "copy" && action.twin) world.ledger.fork(source.peerId);
+    peer.copyFrom(source, action.do === "copy" ? action : {});
+  }
 }
 
 /** At least two stay. */
-async function leave(world: World, number: number): Promise<void> {
+async function leave(world: World, action: Action & { do: "leave" }): Promise<void> {
   const staying = world.peers.filter(({ gone }) => !gone);
-  const peer = world.peerOf(number);
+  const peer = world.peerOf(action.peer);
   if (staying.length <= 2 || peer.gone) return;
+  const { lastId } = peer;
+  world.look();
   await peer.leave();
-  world.afterLoss();
+  world.afterLoss(peer);
+  if (action.forget) for (const other of world.peers) forget(other, lastId);
+}
+
+/** Those who have never linked with it have nothing to forget. */
+function forget(peer: Peer, id: number): void {
+  const known = peer.running?.replica.peers() ?? [];
+  if (known.some(({ peerId }) => peerId === id)) peer.running?.replica.forget(id);
 }

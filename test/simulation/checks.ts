@@ -19,6 +19,7 @@ export function runningOf(peers: readonly Peer[]): { peer: Peer; running: Runnin
 /** A reader sees a changeset whole or not at all. */
 export function checkAtomic(peers: readonly Peer[]): string | undefined {
   for (const { peer, running } of runningOf(peers)) {
+    if (peer.isReceivingState) continue;
     const broken = running.db.prepare(brokenAccounts).pluck().all();
     if (broken.length > 0) return `peer ${peer.number} shows half of accounts ${broken.join(", ")}`;
   }
@@ -27,25 +28,38 @@ export function checkAtomic(peers: readonly Peer[]): string | undefined {
 
 /** Those who hold and show the same changesets show the same rows, long before the end. */
 export function checkEqualVectors(peers: readonly Peer[]): string | undefined {
-  const first = new Map<string, { peer: Peer; rows: string }>();
+  const first = new Map<string, { peer: Peer; running: Running }>();
   for (const { peer, running } of runningOf(peers)) {
-    const marks = running.replica.vector();
-    if (marks.some(({ held, merged }) => held !== merged)) continue;
-    // What a column or table was missing for is merged a moment after it has appeared.
-    if (running.db.prepare(waitsForSchema).get() !== undefined) continue;
-    const vector = marks
-      .filter(({ held }) => held > 0)
-      .map(({ peerId, held }) => `${peerId}.${held}`)
-      .sort();
-    const key = JSON.stringify([vector, lacksOf(running.db)]);
-    const rows = ["note", "ledger"].map((name) => dump(running.db, name).join("\n")).join("\n\n");
+    const key = comparedBy(peer, running);
+    if (key === undefined) continue;
     const other = first.get(key);
-    if (other === undefined) first.set(key, { peer, rows });
-    else if (other.rows !== rows) {
-      return `peers ${other.peer.number} and ${peer.number} hold the same and show: ${difference(other.rows, rows)}`;
+    if (other === undefined) first.set(key, { peer, running });
+    else {
+      const [expected, rows] = [rowsOf(other.running), rowsOf(running)];
+      if (rows === expected) continue;
+      const numbers = `${other.peer.number} and ${peer.number}`;
+      return `peers ${numbers} hold the same and show: ${difference(expected, rows)}`;
     }
   }
   return undefined;
+}
+
+function rowsOf({ db }: Running): string {
+  return ["note", "ledger", "journal"].map((name) => dump(db, name).join("\n")).join("\n\n");
+}
+
+/** Peers with one key have to show the same; undefined where it cannot be told yet. */
+function comparedBy(peer: Peer, running: Running): string | undefined {
+  if (peer.isReceivingState) return undefined;
+  const marks = running.replica.vector();
+  if (marks.some(({ held, merged }) => held !== merged)) return undefined;
+  // What a column or table was missing for is merged a moment after it has appeared.
+  if (running.db.prepare(waitsForSchema).get() !== undefined) return undefined;
+  const vector = marks
+    .filter(({ held }) => held > 0)
+    .map(({ peerId, held }) => `${peerId}.${held}`)
+    .sort();
+  return JSON.stringify([vector, lacksOf(running.db)]);
 }
 
 /** Whether there is nothing left to do: asked often, so it is cheap. */
@@ -83,7 +97,7 @@ export function checkLinks(peers: readonly Peer[]): string | undefined {
 }
 
 /** All peers show the same rows, of the same types, and remember the same of each row. */
-export function checkConverged(peers: readonly Peer[]): string | undefined {
+export function checkConverged(peers: readonly Peer[], ledger: Ledger): string | undefined {
   const all = runningOf(peers);
   for (const table of tableNames) {
     const first = all[0];
@@ -95,15 +109,18 @@ export function checkConverged(peers: readonly Peer[]): string | undefined {
       return `table ${table} of peers ${first.peer.number} and ${peer.number}: ${difference(expected, rows)}`;
     }
   }
-  return checkRowClocks(all);
+  return checkRowClocks(all, ledger);
 }
 
-function checkRowClocks(all: readonly { peer: Peer; running: Running }[]): string | undefined {
+function checkRowClocks(
+  all: readonly { peer: Peer; running: Running }[],
+  ledger: Ledger,
+): string | undefined {
   for (const { running } of all) running.db.exec(foldEverything);
   for (const table of tableNames) {
     let expected: string | undefined;
     for (const { peer, running } of all) {
-      const clocks = rowClocks(running.db, table).join("\n");
+      const clocks = rowClocks(running.db, table, (id) => ledger.ownerOf(id)).join("\n");
       expected ??= clocks;
       if (clocks === expected) continue;
       const numbers = `${all[0]?.peer.number} and ${peer.number}`;

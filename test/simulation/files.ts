@@ -1,6 +1,8 @@
 /** What is on disk at a moment: how a process that was killed, or a power cut, leaves a file. */
 import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import Database from "better-sqlite3";
+import { fileMarks } from "../../src/log/file-marks.ts";
+import { quoted } from "../support/replica.ts";
 
 export interface DiskImage {
   readonly main: Buffer;
@@ -63,6 +65,31 @@ export function ageBoot(file: string): void {
   const db = new Database(file);
   db.prepare("UPDATE _mergelite_meta SET value = 'before' WHERE key = 'boot_mark'").run();
   db.close();
+}
+
+/** Lets a copy believe that it is the file it was made from. */
+export function passFor(file: string): void {
+  const db = new Database(file);
+  const { fileMark } = fileMarks(file);
+  db.prepare("UPDATE _mergelite_meta SET value = ? WHERE key = 'file_mark'").run(fileMark);
+  db.close();
+}
+
+/** Changes a file without its triggers. */
+export function edit(file: string, sql: string): void {
+  const db = new Database(file);
+  const triggers = db
+    .prepare("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'")
+    .all() as { name: string; sql: string }[];
+  for (const { name } of triggers) db.exec(`DROP TRIGGER ${quoted(name)}`);
+  db.exec(sql);
+  for (const trigger of triggers) db.exec(trigger.sql);
+  db.close();
+}
+
+/** A state transfer into the file has begun, and not ended. */
+export function isTransferUnderWay(db: Database.Database): boolean {
+  return db.prepare("SELECT 1 FROM _mergelite_meta WHERE key = 'state'").get() !== undefined;
 }
 
 /** What a file nobody has open holds. */

@@ -19,6 +19,16 @@ export class Ledger {
   readonly guaranteed = new Map<number, number>();
   /** Sequences that another one has to follow before they are merged. */
   readonly #continues = new Set<string>();
+  /** Ids that stand for two histories: files were set back in place, or cloned while in use. */
+  readonly forked = new Set<number>();
+  /** Two peers have merged different histories of one id in part: they may differ for ever. */
+  mixed: string | undefined;
+  /** What others than the owner have of a forked id's changesets. */
+  readonly #handedOn = new Map<string, number>();
+  readonly #owners = new Map<number, number>();
+  readonly #timestamps = new Map<string, number>();
+  /** Highest sequence of an origin that any other peer has ever held. */
+  readonly elsewhere = new Map<number, number>();
   /** Read already, by peer and origin. */
   readonly #seen = new Map<Peer, Map<number, number>>();
 
@@ -39,7 +49,7 @@ export class Ledger {
     const before = this.written.get(self.peerId) ?? 0;
     if (self.held > before) {
       this.written.set(self.peerId, self.held);
-      this.guaranteed.set(self.peerId, self.held);
+      if (!this.forked.has(self.peerId)) this.guaranteed.set(self.peerId, self.held);
     }
     this.#read(peer, self.peerId, self.held);
     return self.held;
@@ -53,6 +63,9 @@ export class Ledger {
       const written = this.written.get(origin) ?? 0;
       if (merged > held) this.#fail(`peer ${peer.number} merged ${origin}.${merged} of ${held}`);
       if (held > written) this.#fail(`peer ${peer.number} holds ${origin}.${held} of ${written}`);
+      if (origin !== peer.peerId) {
+        this.elsewhere.set(origin, Math.max(this.elsewhere.get(origin) ?? 0, held));
+      }
       this.#read(peer, origin, held);
     }
   }
@@ -63,6 +76,30 @@ export class Ledger {
    */
   isCutOff(origin: number, held: number): boolean {
     return this.#continues.has(`${origin}.${held}`);
+  }
+
+  /** What a changeset was stamped, in ms since 2025. */
+  stampedMs(origin: number, sequence: number): number | undefined {
+    const timestamp = this.#timestamps.get(`${origin}.${sequence}`);
+    return timestamp === undefined ? undefined : Math.floor(timestamp / 8192);
+  }
+
+  /** From here on the id may stand for two histories. */
+  fork(peerId: number): void {
+    this.forked.add(peerId);
+    this.guaranteed.delete(peerId);
+  }
+
+  /**
+   * Changesets of a forked id may have been issued again under `peerId`. The file that wrote them
+   * remembers the rows by the former id, so stamps of the two are the same.
+   */
+  reissued(former: number, peerId: number): void {
+    if (this.forked.has(former)) this.#owners.set(peerId, this.ownerOf(former));
+  }
+
+  ownerOf(peerId: number): number {
+    return this.#owners.get(peerId) ?? peerId;
   }
 
   /** A file has lost something, or is gone: what nobody else has was never promised. */
@@ -83,7 +120,8 @@ export class Ledger {
     if (running === undefined) return;
     const seen = this.#seen.get(peer) ?? new Map<number, number>();
     this.#seen.set(peer, seen);
-    for (let first = (seen.get(origin) ?? 0) + 1; first <= last; ) {
+    const trimmed = trimmedOf(running.handle).get(origin) ?? 0;
+    for (let first = Math.max(seen.get(origin) ?? 0, trimmed) + 1; first <= last; ) {
       const records = native.readLog(running.handle, origin, first, last, readBytes);
       const end = this.#compare(peer, records);
       if (end < first) {
@@ -109,9 +147,30 @@ export class Ledger {
       const sum = crc32(payload, timestamp % 2 ** 32);
       const known = this.#payloads.get(name);
       if (((payload[1] ?? 0) & 1) !== 0) this.#continues.add(name);
-      if (known === undefined) this.#payloads.set(name, sum);
-      else if (known !== sum) this.#fail(`peer ${peer.number} has another ${name}: used twice`);
+      if (this.forked.has(origin)) this.#compareForked(peer, origin, { name, sum });
+      else if (known !== undefined && known !== sum) {
+        this.#fail(`peer ${peer.number} has another ${name}: used twice`);
+      }
+      if (known !== undefined) continue;
+      this.#payloads.set(name, sum);
+      this.#timestamps.set(name, timestamp);
     }
     return sequence;
   }
+
+  /** Whoever goes by the id finds out in time. Third parties cannot know which history is right. */
+  #compareForked(peer: Peer, origin: number, { name, sum }: { name: string; sum: number }): void {
+    if (peer.peerId === origin) return;
+    const other = this.#handedOn.get(name);
+    if (other === undefined) this.#handedOn.set(name, sum);
+    else if (other !== sum) this.mixed ??= `peer ${peer.number} has another ${name} than others`;
+  }
+}
+
+/** Up to where a file's log is trimmed, by origin. */
+export function trimmedOf(handle: number): Map<number, number> {
+  const flat = native.horizon(handle);
+  const trimmed = new Map<number, number>();
+  for (let i = 0; i + 1 < flat.length; i += 2) trimmed.set(flat[i] ?? 0, flat[i + 1] ?? 0);
+  return trimmed;
 }

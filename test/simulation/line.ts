@@ -82,8 +82,10 @@ export class LineEnd implements Transport {
     return this.#closed;
   }
 
-  async send(message: Uint8Array): Promise<void> {
+  async send(bytes: Uint8Array): Promise<void> {
     this.#needOpen();
+    const message = this.#network.outgoing(this.from, bytes);
+    if (message === undefined) return;
     const { time } = this.#network;
     const bandwidth = this.#network.bandwidth(this.from, this.to);
     this.#outMs = Math.max(this.#outMs, time.nowMs) + message.byteLength / bandwidth;

@@ -115,8 +115,13 @@ async function runOne(size: PlanSize, options: Settings): Promise<boolean> {
 }
 
 function describe(outcome: Outcome): string {
-  const { hash, changesets, messages, convergedMs } = outcome;
-  const end = outcome.violation === undefined ? `converged in ${convergedMs} ms` : "FAILED";
+  const { hash, changesets, messages, convergedMs, excused, violation } = outcome;
+  const end =
+    violation !== undefined
+      ? "FAILED"
+      : excused === undefined
+        ? `converged in ${convergedMs} ms`
+        : `excused: ${excused}`;
   return `${hash}  ${changesets} changesets, ${messages} messages, ${end}`;
 }
 

@@ -31,6 +31,8 @@ export interface NetworkOptions {
   readonly time: Time;
   readonly chance: Chance;
   readonly onMessage: (message: { from: number; to: number; bytes: Uint8Array }) => void;
+  /** What a peer asks of another in place of this. */
+  readonly rewrite: (bytes: Uint8Array) => Uint8Array;
 }
 
 const refusedMs = 5;
@@ -46,6 +48,7 @@ export class Network {
   /** Directed pairs that nothing passes, and how many partitions say so. */
   readonly #blocked = new Map<string, number>();
   readonly #slow = new Map<string, number>();
+  readonly #muted = new Set<string>();
 
   constructor(options: NetworkOptions) {
     this.#options = options;
@@ -88,6 +91,17 @@ export class Network {
 
   bandwidth(from: number, to: number): number {
     return this.#slow.get(`${from}>${to}`) ?? this.weather.bandwidth;
+  }
+
+  /** Messages of a kind that a peer sends are lost, for ever. */
+  mute(peer: number, kind: number): void {
+    this.#muted.add(`${peer} ${kind}`);
+  }
+
+  /** What goes on its way in place of a message, if anything does. */
+  outgoing(from: number, bytes: Uint8Array): Uint8Array | undefined {
+    if (this.#muted.has(`${from} ${bytes[0]}`)) return undefined;
+    return this.#options.rewrite(bytes);
   }
 
   /** Everything works again. */

@@ -7,29 +7,38 @@ import type { Replica } from "../../src/replica.ts";
 import { handleOf } from "../support/replica.ts";
 import {
   ageBoot,
+  edit,
   type Held,
   heldInFile,
+  isTransferUnderWay,
+  passFor,
   putImage,
   removeFile,
   replaceFile,
   takeImage,
   walEnds,
 } from "./files.ts";
+import type { Journal } from "./journal.ts";
+import { trimmedOf } from "./ledger.ts";
 import type { Network } from "./network.ts";
-import type { PeerPlan, Plan, Step } from "./plan.ts";
+import type { PeerPlan, Plan } from "./plan.ts";
 import type { Chance } from "./random.ts";
-import { createTables, type Lacks, lacksOf, migrate, type Statement, toSql } from "./schema.ts";
+import { createTables, migrate, type Statement } from "./schema.ts";
 import { PeerClock } from "./time.ts";
+import { burst, type Transaction, write } from "./writes.ts";
 
 export interface PeerOwner {
   readonly folder: string;
   readonly network: Network;
   readonly plan: Plan;
   readonly chance: Chance;
+  readonly journal: Journal;
   trace(text: string): void;
   fail(text: string): void;
   /** The file has new changesets of its own. */
   onCommit(peer: Peer): void;
+  /** The peer has another id now. */
+  onIdentity(peer: Peer, former: number): void;
 }
 
 /** What a running peer has open. */
@@ -53,16 +62,20 @@ export class Peer {
   gone = false;
   /** What the file held when it was closed. */
   heldWhenDown: Held = new Map();
-  backup: { readonly main: Uint8Array } | undefined;
+  backup: { readonly main: Uint8Array; readonly peerId: number } | undefined;
+  readonly plan: PeerPlan;
+  /** The id it goes by, or went by when it was last open; 0 when the next start brings another. */
+  lastId = 0;
+  /** Up to where rows came instead of the log. */
+  readonly transferred = new Map<number, number>();
   readonly #owner: PeerOwner;
-  readonly #plan: PeerPlan;
   #starts = 0;
   #closing: Promise<void> | undefined;
 
   constructor(owner: PeerOwner, number: number, plan: PeerPlan) {
     this.#owner = owner;
     this.number = number;
-    this.#plan = plan;
+    this.plan = plan;
     this.file = join(owner.folder, `${number}.db`);
     this.clock = new PeerClock(owner.network.time, plan.stepMs);
     this.clock.set({ offsetMs: plan.offsetMs, rate: plan.rate });
@@ -79,10 +92,15 @@ export class Peer {
     return new Map(marks.map(({ peerId, held }) => [peerId, held]));
   }
 
+  /** Rows may show whose transactions do not. */
+  get isReceivingState(): boolean {
+    return this.running !== undefined && isTransferUnderWay(this.running.db);
+  }
+
   create(): void {
     const db = new Database(this.file);
     db.pragma("journal_mode = WAL");
-    const names = createTables(db, this.#plan.lacks);
+    const names = createTables(db, this.plan.lacks);
     this.#attach(db, names);
     // A power cut may take what is written from here on, not the deployment.
     db.pragma("wal_checkpoint(TRUNCATE)");
@@ -101,6 +119,7 @@ export class Peer {
     if (this.running === undefined) return;
     const { db, replica } = this.running;
     this.heldWhenDown = this.held;
+    this.#owner.journal.look(this);
     this.running = undefined;
     this.#closing = replica.close().then(() => {
       this.#owner.network.unplug(this.number);
@@ -116,6 +135,7 @@ export class Peer {
     const { db } = this.running;
     if (inside) {
       db.exec("BEGIN; INSERT OR REPLACE INTO note (id, a) VALUES (1, 'never committed')");
+      db.exec("INSERT INTO journal VALUES (-1, NULL)");
     }
     const image = takeImage(this.file);
     if (inside) db.exec("ROLLBACK");
@@ -132,26 +152,43 @@ export class Peer {
     await this.drop();
     putImage(this.file, { main: image.main, wal: image.wal.subarray(0, end) });
     ageBoot(this.file);
-    this.heldWhenDown = heldInFile(this.file);
+    this.#hasChanged();
   }
 
-  /** An older copy takes the place of the file. */
-  async restore(): Promise<void> {
+  /** An older copy takes the place of the file; or is written over it, and nothing shows. */
+  async restore({ inPlace = false }: { inPlace?: boolean | undefined }): Promise<void> {
     const { backup } = this;
     if (backup === undefined) return;
     await this.drop();
-    replaceFile(this.file, backup.main);
+    if (inPlace) putImage(this.file, { main: Buffer.from(backup.main), wal: Buffer.alloc(0) });
+    else replaceFile(this.file, backup.main);
+    this.#hasChanged();
+    if (inPlace) this.lastId = backup.peerId;
+  }
+
+  /** What no program does: tables of the file are changed without a trace. */
+  async sabotage(sql: string): Promise<void> {
+    await this.drop();
+    edit(this.file, sql);
+    this.start();
+  }
+
+  #hasChanged(): void {
     this.heldWhenDown = heldInFile(this.file);
+    this.lastId = 0;
   }
 
   takeBackup(): void {
-    if (this.running !== undefined) this.backup = { main: this.running.db.serialize() };
+    if (this.running === undefined) return;
+    this.backup = { main: this.running.db.serialize(), peerId: this.peerId };
   }
 
-  /** Becomes a copy of another peer's file. */
-  copyFrom(other: Peer): void {
+  /** Becomes a copy of another peer's file; `twin`: and takes itself for it. */
+  copyFrom(other: Peer, { twin = false }: { twin?: boolean | undefined }): void {
     if (other.running === undefined) return;
     replaceFile(this.file, other.running.db.serialize());
+    if (twin) passFor(this.file);
+    for (const [origin, sequence] of other.transferred) this.transferred.set(origin, sequence);
     this.start();
   }
 
@@ -167,25 +204,16 @@ export class Peer {
     this.running?.replica.connect(this.#owner.network.dialer(this.number, other, kind));
   }
 
-  write(steps: readonly Step[], end: "COMMIT" | "ROLLBACK" | "none", bytes: number): void {
+  write(transaction: Transaction, erase: number | undefined): void {
     if (this.running === undefined) return;
     const { db } = this.running;
-    const lacks = lacksOf(db);
-    if (end !== "none") db.exec("BEGIN");
-    if (bytes > 0) fill(db, bytes);
-    for (const [level, step] of steps.entries()) runStep(db, step, lacks, level);
-    if (end !== "none") db.exec(end);
+    write(db, transaction, () => this.#owner.journal.enter(db, this, erase));
     this.#owner.onCommit(this);
   }
 
-  /** Many transactions at once; as many rows in turn. */
   burst(count: number, statement: Statement): void {
     if (this.running === undefined) return;
-    const { db } = this.running;
-    const lacks = lacksOf(db);
-    for (let i = 0; i < count; i++) {
-      runStep(db, { ...statement, key: statement.key + i, value: i }, lacks, 0);
-    }
+    burst(this.running.db, count, statement);
     this.#owner.onCommit(this);
   }
 
@@ -211,6 +239,7 @@ export class Peer {
     if (this.running === undefined) return;
     const { db, replica } = this.running;
     this.heldWhenDown = this.held;
+    this.#owner.journal.look(this);
     this.running = undefined;
     this.#owner.network.unplug(this.number);
     this.clock.cancelAll();
@@ -235,12 +264,15 @@ export class Peer {
       random: chance.next,
       heartbeatMs: plan.heartbeatMs,
       driftMaxMs: plan.driftMaxMs,
-      mergeSliceMs: this.#plan.mergeSliceMs,
+      mergeSliceMs: this.plan.mergeSliceMs,
+      trim: this.plan.trim,
+      retentionMs: this.plan.retentionMs,
     });
     this.running = { db, handle, replica };
+    this.lastId = replica.peerId;
     this.#owner.trace(`start ${this.number} as ${replica.peerId}`);
     network.listen(this.number, (transport) => replica.connect(transport));
-    this.#listen(replica);
+    this.#listen(replica, handle);
     for (const other of this.dials) this.dial(other, this.kindTo(other));
     this.#owner.onCommit(this);
   }
@@ -251,9 +283,19 @@ export class Peer {
     return (this.number + other) % 2 === 0 ? "stream" : "datagram";
   }
 
-  #listen(replica: Replica): void {
+  #listen(replica: Replica, handle: number): void {
     const { number } = this;
-    replica.on("identity", ({ peerId }) => this.#owner.trace(`identity ${number} is ${peerId}`));
+    replica.on("identity", ({ peerId }) => {
+      this.#owner.trace(`identity ${number} is ${peerId}`);
+      const former = this.lastId;
+      this.lastId = peerId;
+      this.#owner.onIdentity(this, former);
+    });
+    replica.on("state", ({ rows, done }) => {
+      this.#owner.trace(`state ${number} ${rows} ${done}`);
+      if (!done) return;
+      for (const [origin, sequence] of trimmedOf(handle)) this.transferred.set(origin, sequence);
+    });
     replica.on("link", ({ peerId, live, ...end }) => {
       const code = "code" in end ? ` ${end.code}` : "";
       this.#owner.trace(`link ${number} with ${peerId} ${live ? "live" : "over"}${code}`);
@@ -268,33 +310,5 @@ export class Peer {
     replica.on("refused", ({ origin, sequence, reason }) =>
       this.#owner.fail(`peer ${number} refused ${origin}.${sequence}: ${reason}`),
     );
-  }
-}
-
-function fill(db: Database.Database, bytes: number): void {
-  const insert = db.prepare("INSERT OR REPLACE INTO note (id, a, b) VALUES (?, ?, ?)");
-  const rows = Math.ceil(bytes / 65_536);
-  for (let row = 0; row < rows; row++) {
-    insert.run(100 + row, row, "m".repeat(Math.ceil(bytes / rows)));
-  }
-}
-
-/** A statement that violates a constraint is undone by itself, and the transaction goes on. */
-function runStep(db: Database.Database, step: Step, lacks: Lacks, level: number): void {
-  const name = `s${level % 2}`;
-  const sql =
-    typeof step !== "string"
-      ? toSql(step, lacks)
-      : step === "savepoint"
-        ? `SAVEPOINT ${name}`
-        : `${step} ${name}`;
-  try {
-    db.exec(sql);
-  } catch (error) {
-    const { code, message } = error as { code?: unknown; message?: unknown };
-    const isExpected =
-      String(code).startsWith("SQLITE_CONSTRAINT") ||
-      String(message).startsWith("no such savepoint");
-    if (!isExpected) throw error;
   }
 }

@@ -2,10 +2,15 @@
 import type Database from "better-sqlite3";
 import { quoted } from "../support/replica.ts";
 
-/** Every row clock in the file, folded before; peers by id and columns by name. */
-export function rowClocks(db: Database.Database, table: string): string[] {
+/** Every row clock in the file, folded before; peers as `nameOf` their ids, and columns by name. */
+export function rowClocks(
+  db: Database.Database,
+  table: string,
+  nameOf: (peerId: number) => number,
+): string[] {
+  const origins = db.prepare("SELECT ordinal, peer FROM _mergelite_origins").raw().all();
   const peers = new Map(
-    db.prepare("SELECT ordinal, peer FROM _mergelite_origins").raw().all() as [number, number][],
+    (origins as [number, number][]).map(([ordinal, peer]) => [ordinal, nameOf(peer)]),
   );
   const columns = new Map(
     db

@@ -7,6 +7,8 @@ const tables = {
   ledger:
     "CREATE TABLE ledger (account INTEGER, side INTEGER, v INTEGER, w INTEGER, PRIMARY KEY (account, side)) WITHOUT ROWID",
   handle: "CREATE TABLE handle (id INTEGER PRIMARY KEY, name TEXT UNIQUE, x)",
+  // Numbers that are written once, and perhaps deleted once: see journal.ts.
+  journal: "CREATE TABLE journal (id INTEGER PRIMARY KEY, peer INTEGER)",
   late: "CREATE TABLE late (k TEXT PRIMARY KEY NOT NULL, x)",
 } as const;
 

@@ -94,6 +94,8 @@ export class PeerClock implements Clock {
   #offsetMs = 0;
   #rate = 0;
   #sinceMs: number;
+  /** The latest reading that anyone was given. */
+  latestMs = 0;
 
   /** `stepMs`: how long a turn of this peer's event loop takes. */
   constructor(time: Time, stepMs: number) {
@@ -103,7 +105,9 @@ export class PeerClock implements Clock {
   }
 
   now(): number {
-    return Math.floor(this.#time.nowMs + this.offsetMs);
+    const nowMs = Math.floor(this.#time.nowMs + this.offsetMs);
+    this.latestMs = Math.max(this.latestMs, nowMs);
+    return nowMs;
   }
 
   /** How far the clock is ahead of true time. */

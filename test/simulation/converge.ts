@@ -1,0 +1,93 @@
+/** The faults stop: everything has to become equal, within bounds, and nothing may be missing. */
+import { native } from "../../src/native.ts";
+import { checkConverged, checkLinks, isQuiet, runningOf } from "./checks.ts";
+import type { Peer } from "./peer.ts";
+import type { World } from "./world.ts";
+
+/** Where timestamps count from, by `docs/format.md`. */
+const epochMs = Date.UTC(2025, 0, 1);
+/** The longest waits of the library: for a retry, for dialling again; and some of each. */
+const convergeMsMax = 600_000;
+/** Between two looks whether all is quiet. */
+const stepMs = 1_000;
+
+/** Returns how long it took until nothing was left to do. */
+export async function converge(world: World): Promise<number> {
+  const { time, peers } = world;
+  world.trace("heal");
+  world.healed = true;
+  world.network.heal();
+  for (const peer of peers) {
+    peer.clock.set({ offsetMs: 0, rate: 0 });
+    peer.start();
+  }
+  joinRest(world);
+  const startMs = time.nowMs;
+  for (const peer of peers) peer.migrate();
+  const endMs = startMs + convergeMsMax + aheadMs(world);
+  for (;;) {
+    const reason = isQuiet(peers, world.ledger) ? checkLinks(peers) : vectors(peers);
+    if (reason === undefined) break;
+    if (time.nowMs > endMs) world.fail(`not converged in time: ${reason}`);
+    world.throwViolation();
+    await time.run(stepMs);
+    for (const peer of peers) peer.migrate();
+    world.check(false);
+  }
+  const convergedMs = time.nowMs - startMs;
+  // Heartbeats tell what acknowledgements have not, and what is parked is looked at once more.
+  await time.run(3 * world.plan.heartbeatMs);
+  world.check(true);
+  checkEnd(world);
+  world.trace(`converged ${convergedMs}`);
+  return convergedMs;
+}
+
+function checkEnd(world: World): void {
+  for (const [origin, sequence] of world.ledger.guaranteed) {
+    for (const peer of world.peers) {
+      const held = peer.held.get(origin) ?? 0;
+      if (peer.running === undefined || held >= sequence) continue;
+      world.fail(`lost: peer ${peer.number} holds ${origin}.${held} of ${sequence}`);
+    }
+  }
+  world.journal.finish(world.peers);
+  const wrong = checkConverged(world.peers, world.ledger);
+  if (wrong !== undefined) world.fail(wrong);
+  world.throwViolation();
+}
+
+/** Those that stay are connected, whoever has left. */
+function joinRest({ peers }: World): void {
+  const rest = runningOf(peers).map(({ peer }) => peer);
+  const reached = new Set<Peer>(rest.slice(0, 1));
+  const isLinked = (a: Peer, b: Peer) => a.dials.has(b.number) || b.dials.has(a.number);
+  while (reached.size < rest.length) {
+    const near = rest.filter((peer) => reached.has(peer));
+    const far = rest.filter((peer) => !reached.has(peer));
+    const next = far.find((peer) => near.some((one) => isLinked(one, peer)));
+    const [from] = near;
+    const [to] = far;
+    if (next === undefined && from !== undefined && to !== undefined) {
+      from.dial(to.number, from.kindTo(to.number));
+    }
+    reached.add(next ?? (to as Peer));
+  }
+}
+
+/** Changesets stamped in the future wait for their time. */
+function aheadMs({ peers, time }: World): number {
+  const stamps = runningOf(peers).map(({ running }) => native.status(running.handle).timestamp);
+  return Math.max(0, Math.max(...stamps) / 8192 + epochMs - time.nowMs);
+}
+
+function vectors(peers: readonly Peer[]): string {
+  return runningOf(peers)
+    .map(({ peer, running }) => {
+      const marks = running.replica
+        .vector()
+        .map((one) => `${one.peerId}.${one.held}/${one.merged}`);
+      return `${peer.number}: ${marks.sort().join(" ")}`;
+    })
+    .join("; ");
+}
