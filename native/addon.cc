@@ -2,6 +2,7 @@
 // C, so that nothing of the C++ library is needed.
 #include "addon_bell.h"
 #include "addon_conflicts.h"
+#include "addon_file_job.h"
 #include "addon_floor.h"
 #include "addon_identity.h"
 #include "addon_state.h"
@@ -343,6 +344,7 @@ NAPI_MODULE_INIT(/* napi_env env, napi_value exports */) {
     napi_create_function(env, entry.name, NAPI_AUTO_LENGTH, entry.function, nullptr, &function);
     napi_set_named_property(env, exports, entry.name, function);
   }
+  AddFileJobFunctions(env, exports);
   AddIdentityFunctions(env, exports);
   AddStateFunctions(env, exports);
   AddFloorFunctions(env, exports);

@@ -1,6 +1,7 @@
 #include "checkpoint.h"
 
 #include "connection.h"
+#include "mutex_guard.h"
 
 namespace mergelite {
 namespace {
@@ -8,20 +9,6 @@ namespace {
 // A program that commits without a pause outruns the other thread, and the WAL begins anew only
 // when a checkpoint has caught up with it. After this many times the usual size a commit does it.
 constexpr int kOverflowFactor = 3;
-
-class MutexGuard {
- public:
-  MutexGuard(const Api* api, sqlite3_mutex* mutex) : api_(api), mutex_(mutex) {
-    api_->mutex_enter(mutex_);
-  }
-  ~MutexGuard() { api_->mutex_leave(mutex_); }
-  MutexGuard(const MutexGuard&) = delete;
-  MutexGuard& operator=(const MutexGuard&) = delete;
-
- private:
-  const Api* api_;
-  sqlite3_mutex* mutex_;
-};
 
 }  // namespace
 

@@ -179,6 +179,12 @@ int ReadIndexes(Connection* connection, const SchemaRows& schema, TableInfo* inf
   return connection->Check(rc);
 }
 
+bool IsOwn(const char* name) {
+  constexpr char kPrefix[] = "_mergelite_";
+  constexpr size_t kSize = sizeof kPrefix - 1;
+  return strlen(name) >= kSize && memcmp(name, kPrefix, kSize) == 0;
+}
+
 // SQLite fires the youngest trigger first. Ours should be: one of the user's that fails under OR
 // FAIL leaves the row, and keeps ours from being asked.
 void ReadTriggers(const SchemaRows& schema, TableInfo* info) {
@@ -186,7 +192,7 @@ void ReadTriggers(const SchemaRows& schema, TableInfo* info) {
   for (const SchemaRows::Row& row : schema.Of(info->name.c_str())) {
     info->signature += row.hash;
     if (row.kind != 'r') continue;
-    if (strncmp(schema.TextAt(row.name), "_mergelite_", 11) == 0) {
+    if (IsOwn(schema.TextAt(row.name))) {
       info->own_triggers++;
       if (row.age < own_oldest) own_oldest = row.age;
     } else {

@@ -8,14 +8,25 @@ export type { ConflictQuery } from "./conflicts.ts";
 export type { DrainPeers } from "./drain.ts";
 export { ReplicaError, type ReplicaErrorCode, type ReplicaErrorOptions } from "./errors.ts";
 export type { Listener } from "./events.ts";
+export type { FileMetrics } from "./file-gauge.ts";
+export type { Histogram } from "./histogram.ts";
+export type { PeerMetrics } from "./lag.ts";
 export type { Patch } from "./log/payload.ts";
 export type { OriginMarks, SqliteDatabase } from "./log/store.ts";
+export type { Labels } from "./metric-families.ts";
 export type { Metrics } from "./metrics.ts";
 export { extensionPath, type SqlValue } from "./native.ts";
+export {
+  formatOpenMetrics,
+  type LabelledMetrics,
+  openMetricsContentType,
+} from "./open-metrics.ts";
 export type { AttachOptions } from "./options.ts";
 export type { OrphanCounts } from "./orphans.ts";
 export type { Replica } from "./replica.ts";
 export type { ClockEvent, ReplicaEvents, StateProgressEvent } from "./replica-events.ts";
+export type { SnapshotOptions, SnapshotProgress, SnapshotResult } from "./snapshot/snapshot.ts";
+export type { SnapshotEvent, SnapshotKind } from "./snapshot/snapshots.ts";
 export type { Status } from "./status.ts";
 export type { Connection } from "./sync/hub.ts";
 export type { Difference, TableVerification, Verification, VerifyCall } from "./sync/verify.ts";

@@ -1,9 +1,18 @@
 /** Counters of one replica. Plain numbers since it was attached, and a few present readings. */
+
+import type { Clock } from "./clock.ts";
 import type { ConflictReason } from "./conflict.ts";
-import type { Store } from "./log/store.ts";
+import type { FileGauge, FileMetrics } from "./file-gauge.ts";
+import type { Histogram } from "./histogram.ts";
+import { type PeerMetrics, peerMetrics } from "./lag.ts";
+import type { OriginMarks, Store } from "./log/store.ts";
+import type { MergeScheduler } from "./merge/scheduler.ts";
 import type { MergeResult } from "./native.ts";
+import type { SnapshotResult } from "./snapshot/snapshot.ts";
+import type { Snapshots } from "./snapshot/snapshots.ts";
 import type { LinkHost } from "./sync/link-host.ts";
 import { medianSkew } from "./sync/skew.ts";
+import type { Waiters } from "./waiters.ts";
 
 export interface Metrics {
   /** Local transactions captured, and the patches in them. */
@@ -18,7 +27,8 @@ export interface Metrics {
   mergeErrors: number;
   /** Conflicts told of, by reason. */
   conflicts: Record<ConflictReason, number>;
-  /** Longest that one slice of merging held the event loop, in ms. */
+  /** How long slices of merging held the event loop, and the longest of them, in ms. */
+  mergeSlices: Histogram;
   mergeSliceMsMax: number;
   /** Bytes received and not merged yet. */
   mergeQueueBytes: number;
@@ -41,6 +51,16 @@ export interface Metrics {
   /** Row clocks in memory, not folded into their tables yet. */
   clockCacheEntries: number;
   clockCacheBytes: number;
+  /** Calls of `wait`, `drain` and `synced` that were given up: their signal aborted first. */
+  waitTimeouts: number;
+  snapshots: number;
+  snapshotFailures: number;
+  /** The one made last; null before the first. */
+  lastSnapshot: SnapshotResult | null;
+  /** What {@link Replica.measure} read last; null before that. */
+  file: FileMetrics | null;
+  /** The peers that are linked now. */
+  peers: PeerMetrics[];
 }
 
 export type LinkTotals = Pick<
@@ -66,6 +86,22 @@ export type Counters = Pick<
   | "mergeErrors"
   | "linksOpened"
 >;
+
+/** The parts of a replica that count. */
+export interface MetricsSource {
+  readonly store: Store;
+  readonly options: { readonly clock: Clock };
+  readonly counters: Counters;
+  /** Of links that have ended. */
+  readonly totals: LinkTotals;
+  readonly marks: readonly OriginMarks[];
+  readonly hub: { readonly liveLinks: readonly LinkHost[] };
+  readonly scheduler: Pick<MergeScheduler, "slices" | "queuedBytes">;
+  readonly conflicts: { readonly counts: Metrics["conflicts"] };
+  readonly waiters: Pick<Waiters, "abortedCount">;
+  readonly snapshots: Pick<Snapshots, "counts">;
+  readonly gauge: Pick<FileGauge, "latest">;
+}
 
 export function noCounters(): Counters {
   return {
@@ -108,24 +144,35 @@ export function addTotals(into: LinkTotals, link: Readonly<LinkTotals>): void {
   for (const name of Object.keys(into) as (keyof LinkTotals)[]) into[name] += link[name];
 }
 
-/** Counters, the totals of links that have ended, and what the store and live links say now. */
-export function metricsOf(
-  store: Store,
-  links: readonly LinkHost[],
-  parts: Counters &
-    Pick<Metrics, "mergeSliceMsMax" | "mergeQueueBytes" | "conflicts"> & { ended: LinkTotals },
-): Metrics {
-  const { ended, ...counters } = parts;
-  const totals = { ...ended };
+/** What the replica's parts know, now. */
+export function metricsOf(core: MetricsSource): Metrics {
+  const { store, hub, scheduler, options } = core;
+  const totals = { ...core.totals };
   let waitingMessages = 0;
-  for (const link of links) {
+  for (const link of hub.liveLinks) {
     addTotals(totals, link.metrics);
     waitingMessages += link.metrics.waitingMessages;
   }
   const { clockCacheEntries, clockCacheBytes, localCommits, localPatches } = store.counters();
-  const native = { clockCacheEntries, clockCacheBytes, localCommits, localPatches };
-  const skews = links.flatMap(({ skew }) => skew ?? []);
-  const clockSkewMs = Math.round(medianSkew(skews) ?? 0);
-  const present = { links: links.length, waitingMessages, clockSkewMs };
-  return { ...counters, ...totals, ...native, ...present };
+  const skews = hub.liveLinks.flatMap(({ skew }) => skew ?? []);
+  const seen = { marks: core.marks, nowMs: options.clock.now() };
+  return {
+    ...core.counters,
+    ...totals,
+    ...core.snapshots.counts,
+    localCommits,
+    localPatches,
+    clockCacheEntries,
+    clockCacheBytes,
+    conflicts: { ...core.conflicts.counts },
+    mergeSlices: scheduler.slices.histogram,
+    mergeSliceMsMax: scheduler.slices.maxMs,
+    mergeQueueBytes: scheduler.queuedBytes,
+    links: hub.liveLinks.length,
+    waitingMessages,
+    clockSkewMs: Math.round(medianSkew(skews) ?? 0),
+    waitTimeouts: core.waiters.abortedCount,
+    file: core.gauge.latest ?? null,
+    peers: hub.liveLinks.map((link) => peerMetrics(store, link, seen)),
+  };
 }

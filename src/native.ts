@@ -43,6 +43,15 @@ export interface MergeResult {
   resumeAtMs: number;
 }
 
+/** What runs on another thread. */
+export type FileJob = object & { readonly __job: unique symbol };
+
+export interface FileReading {
+  kind: string;
+  name: string;
+  value: number;
+}
+
 /** An integer beyond 53 bits is a bigint. */
 export type SqlValue = null | number | bigint | string | Uint8Array;
 
@@ -380,6 +389,15 @@ export interface Binding {
   discardRefused(handle: Handle, origin: number, sequence: number): void;
   /** DELETE of one row, captured like any. */
   deleteRow(handle: Handle, table: string, encodedKey: Uint8Array): void;
+  /** Copies the database into `target` on another thread; `check`: the copy is looked through. */
+  snapshot(handle: Handle, target: string, check: number): [FileJob, Promise<unknown>];
+  /** Reads what the file holds of what, on another thread. */
+  measure(handle: Handle): [FileJob, Promise<FileReading[]>];
+  jobProgress(job: FileJob): { done: number; pages: number };
+  /** The job's promise is rejected soon after. */
+  stopJob(job: FileJob): void;
+  /** 0 for a changeset that the log does not have. */
+  timestampAt(handle: Handle, origin: number, sequence: number): number;
   /** Hash of a shape descriptor, 16 hex digits. */
   shapeHash(descriptor: Uint8Array): string;
 }

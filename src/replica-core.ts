@@ -2,10 +2,12 @@
  * What keeps a replica going: its log, merging, links and their upkeep, and what each of them has
  * to tell the others. The `Replica` is the face of it.
  */
+
 import { closedError } from "./closed.ts";
 import { Conflicts } from "./conflicts.ts";
 import { ReplicaError } from "./errors.ts";
 import { Emitter } from "./events.ts";
+import { FileGauge } from "./file-gauge.ts";
 import { renewIfLost } from "./identity.ts";
 import { fileMarks, mainFile } from "./log/file-marks.ts";
 import { watchCommits } from "./log/file-watch.ts";
@@ -26,6 +28,7 @@ import type { MergeResult, StateMergeResult } from "./native.ts";
 import type { Options } from "./options.ts";
 import type { ReplicaEvents } from "./replica-events.ts";
 import { warnAboutTables } from "./schema/warnings.ts";
+import { Snapshots } from "./snapshot/snapshots.ts";
 import { Hub } from "./sync/hub.ts";
 import type { LinkEnd, LinkHost } from "./sync/link-host.ts";
 import { MergeSources } from "./sync/merge-sources.ts";
@@ -40,6 +43,8 @@ export class ReplicaCore {
   readonly scheduler: MergeScheduler;
   readonly hub: Hub;
   readonly conflicts: Conflicts;
+  readonly gauge: FileGauge;
+  readonly snapshots: Snapshots;
   readonly counters: Counters = noCounters();
   /** Of links that have ended. */
   readonly totals: LinkTotals = noTotals();
@@ -82,6 +87,8 @@ export class ReplicaCore {
       emit: (name, event) => this.events.emit(name, event),
       maintain: () => this.scheduler.requestMaintenance(),
     });
+    this.gauge = new FileGauge(() => this.store.measure(), options.clock);
+    this.snapshots = this.#makeSnapshots(file);
     this.#trimmer = new Trimmer(this.store, options, {
       linked: () => this.hub.liveLinks,
       onTrimmed: () => this.hub.horizonMoved(),
@@ -146,11 +153,25 @@ export class ReplicaCore {
     this.conflicts.close();
     for (const link of this.hub.liveLinks) this.#trimmer.note(link);
     this.#trimmer.close();
+    await this.snapshots.close(closedError());
     this.scheduler.close(); // Links wait until there is room for more to merge.
     await this.hub.close();
     this.waiters.rejectAll(closedError());
     this.store.close();
     this.#onClosed();
+  }
+
+  #makeSnapshots(file: string): Snapshots {
+    return new Snapshots(
+      {
+        file,
+        clock: this.options.clock,
+        copyInto: (target, options) => this.store.copyInto(target, options),
+        isLeader: () => true,
+        onEvent: (event) => this.events.emit("snapshot", event),
+      },
+      undefined,
+    );
   }
 
   #makeSources(): MergeSources {

@@ -1,6 +1,8 @@
 /** What a replica tells its listeners. */
+
 import type { Conflict } from "./conflict.ts";
 import type { ReplicaError } from "./errors.ts";
+import type { SnapshotEvent } from "./snapshot/snapshots.ts";
 
 /** How far a transfer has come. */
 export interface StateProgressEvent {
@@ -50,6 +52,8 @@ export interface ReplicaEvents {
   identity: { peerId: number };
   /** The clock here is more than 2 s from those of most linked peers, or near them again. */
   clock: ClockEvent;
+  /** A snapshot has begun, come on, or ended. */
+  snapshot: SnapshotEvent;
   /** Something the operator should know; the replica goes on. */
   error: { error: ReplicaError };
 }

@@ -7,6 +7,7 @@ import type { Conflict } from "./conflict.ts";
 import type { ConflictQuery } from "./conflicts.ts";
 import { checkDrainPeers, type DrainPeers, isDrained } from "./drain.ts";
 import type { Emitter } from "./events.ts";
+import type { FileMetrics } from "./file-gauge.ts";
 import { LogLookup } from "./log/lookup.ts";
 import type { OriginMarks, SqliteDatabase } from "./log/store.ts";
 import type { KnownPeer } from "./log/trim.ts";
@@ -15,6 +16,7 @@ import type { Options } from "./options.ts";
 import type { OrphanCounts } from "./orphans.ts";
 import { ReplicaCore } from "./replica-core.ts";
 import type { ReplicaEvents } from "./replica-events.ts";
+import type { SnapshotOptions, SnapshotResult } from "./snapshot/snapshot.ts";
 import { type Status, statusOf } from "./status.ts";
 import type { Connection } from "./sync/hub.ts";
 import { type Verification, type VerifyCall, verifyTables } from "./sync/verify.ts";
@@ -212,15 +214,28 @@ export class Replica implements AsyncDisposable {
     return this.#core.conflicts.lookForOrphans();
   }
 
-  /** Counters since `attach`, from memory. */
+  /** Counters since `attach`: cheap enough for every second. `formatOpenMetrics` spells them out. */
   metrics(): Metrics {
-    return metricsOf(this.#core.store, this.#core.hub.liveLinks, {
-      ...this.#core.counters,
-      ended: this.#core.totals,
-      mergeSliceMsMax: this.#core.scheduler.sliceMsMax,
-      mergeQueueBytes: this.#core.scheduler.queuedBytes,
-      conflicts: { ...this.#core.conflicts.counts },
-    });
+    return metricsOf(this.#core);
+  }
+
+  /**
+   * Reads the sizes of the file and of its parts, on another thread; `metrics` has them afterwards.
+   * @throws SQLITE, for one when the database is not a file
+   */
+  measure(): Promise<FileMetrics> {
+    this.#core.assertOpen();
+    return this.#core.gauge.measure();
+  }
+
+  /**
+   * Copies the database as it is now into a file, on another thread, while it is read and written.
+   * In WAL mode the WAL cannot be reset meanwhile. Attached, the copy is a peer of its own.
+   * @throws INVALID_OPTION, SQLITE, CLOSED, `signal.reason`, and the file system's errors
+   */
+  snapshot(path: string, options?: SnapshotOptions): Promise<SnapshotResult> {
+    this.#core.assertOpen();
+    return this.#core.snapshots.demand(path, options);
   }
 
   /** Calls `listener` for every event until the returned function is called or `signal` aborts. */

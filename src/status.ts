@@ -1,4 +1,5 @@
 /** What an operator asks of a replica first. */
+import { lagChangesets } from "./lag.ts";
 import type { OriginMarks, Store } from "./log/store.ts";
 import type { OrphanCounts } from "./orphans.ts";
 import type { LinkHost } from "./sync/link-host.ts";
@@ -44,7 +45,7 @@ export function statusOf(
     links: links.map((link) => ({
       peerId: link.peerId,
       name: link.name,
-      behind: behind(link, marks),
+      behind: lagChangesets(link, marks),
       skewMs: link.skew === undefined ? null : Math.round(link.skew.aheadMs),
     })),
     log: { rows: logRows, bytes: logBytes },
@@ -66,12 +67,4 @@ function violationsOf(
     ...checks.map(({ table, count }) => ({ table, reason: "check" as const, count })),
     ...orphans.map(({ table, count }) => ({ table, reason: "foreign-key" as const, count })),
   ];
-}
-
-function behind(link: LinkHost, marks: readonly OriginMarks[]): number {
-  let changesets = 0;
-  for (const { peerId, held } of marks) {
-    changesets += Math.max(held - link.remoteHolds(peerId), 0);
-  }
-  return changesets;
 }

@@ -11,6 +11,7 @@ const timerMsMax = 0x7fff_ffff;
 
 export class Waiters {
   readonly #waiters = new Set<Waiter>();
+  #abortedCount = 0;
   /** Someone awaits: the process must not end for want of other work. */
   #keepAlive: NodeJS.Timeout | undefined;
 
@@ -19,7 +20,10 @@ export class Waiters {
     if (signal?.aborted) return Promise.reject(signal.reason);
     if (isDone()) return Promise.resolve();
     return new Promise((resolve, reject) => {
-      const abort = () => settle(() => reject(signal?.reason));
+      const abort = () => {
+        this.#abortedCount += 1;
+        settle(() => reject(signal?.reason));
+      };
       const settle = (then: () => void) => {
         this.#waiters.delete(waiter);
         this.#holdProcess();
@@ -35,6 +39,11 @@ export class Waiters {
       this.#holdProcess();
       signal?.addEventListener("abort", abort, { once: true });
     });
+  }
+
+  /** How many have been given up: their signal aborted first. */
+  get abortedCount(): number {
+    return this.#abortedCount;
   }
 
   check(): void {

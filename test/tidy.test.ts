@@ -93,11 +93,13 @@ const layers = [
   ["replica"],
   ["app"],
   ["replica-core"],
+  ["open-metrics"],
+  ["metric-families"],
   ["options", "metrics", "status", "closed", "conflicts"],
-  ["orphans", "identity"],
+  ["orphans", "identity", "lag", "file-gauge"],
   ["sync", "merge", "backup"],
   ["token"],
-  ["schema", "log", "conflict", "replica-events"],
+  ["schema", "log", "snapshot", "conflict", "replica-events"],
   ["native", "transport", "storage"],
 ];
 const logical = [
@@ -108,6 +110,7 @@ const logical = [
   "merge",
   "schema",
   "log",
+  "snapshot",
   "transport",
   "http",
 ];

@@ -1,5 +1,6 @@
 /** Addresses as the command line takes them. */
 import type { IncomingMessage } from "node:http";
+import type { SocketAddress } from "../transport/sockets.ts";
 import type { Dialer, Listener, Transport } from "../transport/transport.ts";
 import { type Credentials, headersOf, isAuthorized } from "./credentials.ts";
 import { usageFailure } from "./failure.ts";
@@ -24,18 +25,27 @@ export function isUrl(text: string): boolean {
 
 /** `HOST:PORT`, for WebSockets, or with the scheme in front. */
 export function parseListenAddress(text: string, credentials: Credentials): ListenAddress {
-  const [, scheme = "ws", bracketed, plain, digits] =
-    /^(?:([a-z]+):\/\/)?(?:\[([^\]]+)\]|([^:/]+)):(\d{1,5})$/.exec(text) ?? [];
-  const host = bracketed ?? plain;
-  const port = Number(digits);
-  if (host === undefined || port > 65_535 || !isScheme(scheme)) {
-    throw usageFailure(`not an address to listen on: "${text}" (HOST:PORT, port 0 to 65535)`);
-  }
+  const [, scheme = "ws", rest = text] = /^([a-z]+):\/\/(.*)$/.exec(text) ?? [];
+  if (!isScheme(scheme)) throw notAnAddress(text);
+  const { host, port } = parseSocketAddress(rest, text);
   if (secureSchemes.includes(scheme) && credentials.identity === undefined) {
     throw usageFailure(`${scheme}:// needs --cert and --key`);
   }
   refuseToken(scheme, credentials);
   return { scheme, host, port };
+}
+
+/** `HOST:PORT`. `whole`: what it was part of, for the message. */
+export function parseSocketAddress(text: string, whole: string = text): SocketAddress {
+  const [, bracketed, plain, digits] = /^(?:\[([^\]]+)\]|([^:/]+)):(\d{1,5})$/.exec(text) ?? [];
+  const host = bracketed ?? plain;
+  const port = Number(digits);
+  if (host === undefined || port > 65_535) throw notAnAddress(whole);
+  return { host, port };
+}
+
+function notAnAddress(text: string): Error {
+  return usageFailure(`not an address to listen on: "${text}" (HOST:PORT, port 0 to 65535)`);
 }
 
 export function formatAddress({ scheme, host, port }: ListenAddress): string {

@@ -57,6 +57,10 @@ export class ServeReport {
     this.#tell("listening", { url }, `listening on ${url}`);
   }
 
+  metrics(url: string): void {
+    this.#tell("metrics", { url: `${url}/metrics` }, `metrics at ${url}/metrics`);
+  }
+
   stopping(): void {
     this.#tellMerged();
     this.#tell("stopping", {}, "stopping");

@@ -2,11 +2,19 @@
 import { systemClock } from "../clock.ts";
 import type { Replica } from "../index.ts";
 import type { Listener, Transport } from "../transport/transport.ts";
-import { dialerFor, formatAddress, listenOn, parseListenAddress, parseUrl } from "./addresses.ts";
+import {
+  dialerFor,
+  formatAddress,
+  listenOn,
+  parseListenAddress,
+  parseSocketAddress,
+  parseUrl,
+} from "./addresses.ts";
 import { type Command, type CommandInput, clusterOption } from "./command.ts";
 import { credentialOptions, readCredentials } from "./credentials.ts";
 import { exitCodes, usageFailure } from "./failure.ts";
 import { withReplica } from "./linked.ts";
+import { serveMetrics } from "./metrics-server.ts";
 import { ServeReport } from "./serve-report.ts";
 import { interruptSignal, whenAborted } from "./signals.ts";
 
@@ -34,6 +42,11 @@ that: for mergelite sync --exec.`,
       help: "keep a link to this peer: ws, wss, http, https, tcp, tls or udp",
     },
     stdio: { type: "boolean", help: "talk to one peer over stdin and stdout" },
+    metrics: {
+      type: "string",
+      value: "HOST:PORT",
+      help: "answer GET /metrics here, for Prometheus and its kind",
+    },
     cluster: clusterOption,
     ...credentialOptions,
     json: { type: "boolean", help: "print events as JSON, one a line" },
@@ -47,9 +60,13 @@ const drainMs = 5_000;
 async function serveFile({ arguments: [file = ""], values, output }: CommandInput) {
   const credentials = readCredentials(values);
   const addresses = values.texts("listen").map((text) => parseListenAddress(text, credentials));
+  const metrics = values.text("metrics");
+  const metricsAddress = metrics === undefined ? undefined : parseSocketAddress(metrics);
   const urls = values.texts("connect").map((text) => parseUrl(text, credentials));
   if (values.flag("stdio")) {
-    if (addresses.length + urls.length > 0) throw usageFailure("--stdio stands alone");
+    if (addresses.length + urls.length > 0 || metrics !== undefined) {
+      throw usageFailure("--stdio stands alone");
+    }
     return serveStdio(file, values.text("cluster"));
   }
   if (addresses.length + urls.length === 0) {
@@ -73,6 +90,11 @@ async function serveFile({ arguments: [file = ""], values, output }: CommandInpu
         const listener = await listenOn(address, credentials, accept);
         listeners.push(listener);
         report.listening(formatAddress({ ...address, port: listener.port }));
+      }
+      if (metricsAddress !== undefined) {
+        const listener = await serveMetrics(replica, metricsAddress, systemClock);
+        listeners.push(listener);
+        report.metrics(formatAddress({ scheme: "http", ...metricsAddress, port: listener.port }));
       }
       for (const url of urls) replica.connect(await dialerFor(url, credentials));
       await whenAborted(signal);

@@ -7,13 +7,24 @@ export function call<Result>(fn: () => Result): Result {
   try {
     return fn();
   } catch (error) {
-    if (!(error instanceof Error) || !("code" in error)) throw error;
-    const hint = "hint" in error && typeof error.hint === "string" ? error.hint : "";
-    throw new ReplicaError(toReplicaErrorCode(error.code), error.message, {
-      cause: error,
-      ...(hint === "" ? {} : { hint }),
-    });
+    throw fromNative(error);
   }
+}
+
+/** The same for what another thread does. */
+export function told<Result>(done: Promise<Result>): Promise<Result> {
+  return done.catch((error) => {
+    throw fromNative(error);
+  });
+}
+
+function fromNative(error: unknown): unknown {
+  if (!(error instanceof Error) || !("code" in error)) return error;
+  const hint = "hint" in error && typeof error.hint === "string" ? error.hint : "";
+  return new ReplicaError(toReplicaErrorCode(error.code), error.message, {
+    cause: error,
+    ...(hint === "" ? {} : { hint }),
+  });
 }
 
 /** Flat pairs as the native core gives them. */

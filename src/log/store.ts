@@ -5,6 +5,7 @@
 import { ReplicaError } from "../errors.ts";
 import {
   extensionPath,
+  type FileReading,
   type Handle,
   type MergeResult,
   type NativeConflict,
@@ -15,7 +16,7 @@ import {
   type TrimResult,
 } from "../native.ts";
 import { FloorStore } from "./floor-store.ts";
-import { call, flat, pairs } from "./native-call.ts";
+import { call, flat, pairs, told } from "./native-call.ts";
 import type { KnownPeer, TrimPlan } from "./trim.ts";
 import type { VersionVector } from "./vector.ts";
 
@@ -35,6 +36,15 @@ export interface OriginMarks {
   readonly held: number;
   /** Highest sequence that shows in the tables. */
   readonly merged: number;
+}
+
+/** A copy that is being made. */
+export interface FileCopy {
+  readonly done: Promise<void>;
+  /** Pages copied, and pages there are; 0 before it has begun. */
+  progress(): { done: number; pages: number };
+  /** `done` rejects soon after. */
+  stop(): void;
 }
 
 interface KeyBounds {
@@ -109,6 +119,26 @@ export class Store {
 
   maintain(budgetMs: number): MergeResult {
     return call(() => native.maintain(this.#handle, budgetMs));
+  }
+
+  /** 0 for a changeset that the log does not have. */
+  timestampAt(origin: number, sequence: number): number {
+    return call(() => native.timestampAt(this.#handle, origin, sequence));
+  }
+
+  /** Copies the database as it is now into `target`, on another thread. */
+  copyInto(target: string, { check }: { check: boolean }): FileCopy {
+    const [job, done] = call(() => native.snapshot(this.#handle, target, check ? 1 : 0));
+    return {
+      done: told(done.then(() => undefined)),
+      progress: () => native.jobProgress(job),
+      stop: () => native.stopJob(job),
+    };
+  }
+
+  /** What the file holds of what: read on another thread. */
+  measure(): Promise<FileReading[]> {
+    return told(call(() => native.measure(this.#handle))[1]);
   }
 
   /** Up to where the log is trimmed, of each origin that it is trimmed of. */

@@ -5,6 +5,7 @@
 import type { Clock } from "../clock.ts";
 import { ReplicaError } from "../errors.ts";
 import type { TrimResult } from "../native.ts";
+import { timestampOf } from "./timestamp.ts";
 import type { ReadonlyVersionVector, VersionVector } from "./vector.ts";
 
 /** `either`: what is old enough, and what every peer holds. */
@@ -51,8 +52,6 @@ export interface TrimmerOwner {
 
 const intervalMsMax = 60_000;
 const busyRetryMs = 50;
-const epochMs = Date.UTC(2025, 0, 1);
-const counterSpan = 8192;
 
 export class Trimmer {
   readonly #store: Trimmable;
@@ -144,7 +143,7 @@ export function planOf(
     heldByAll.set(origin, Math.min(...peers.map(({ vector }) => vector.get(origin) ?? 0)));
   }
   return {
-    timestamp: byAge ? Math.max(olderThanMs - epochMs, 0) * counterSpan : 0,
+    timestamp: byAge ? timestampOf(olderThanMs) : 0,
     acknowledged,
     heldByAll,
     alone: peers.length === 0,

@@ -5,6 +5,7 @@
  */
 import type { Clock } from "../clock.ts";
 import { ReplicaError } from "../errors.ts";
+import { Durations } from "../histogram.ts";
 import type { MergeResult } from "../native.ts";
 
 /** What the scheduler needs of the store. */
@@ -51,12 +52,13 @@ export class MergeScheduler {
   readonly #store: Mergeable;
   readonly #options: SchedulerOptions;
   readonly #jobsBySource = new Map<MergeSource, Job[]>();
+  /** How long slices took. */
+  readonly slices: Durations = new Durations();
   readonly #roomWaiters = new Map<MergeSource, (() => void)[]>();
   #queuedBytes = 0;
   #scheduled = false;
   #closed = false;
   #maintain = false;
-  #sliceMsMax = 0;
   #busyMs = busyRetryMs.min;
   #errorMs = errorRetryMs.min;
   #cancelTimer: (() => void) | undefined;
@@ -69,11 +71,6 @@ export class MergeScheduler {
 
   get queuedBytes(): number {
     return this.#queuedBytes;
-  }
-
-  /** Longest that one slice has taken, in whole ms. */
-  get sliceMsMax(): number {
-    return this.#sliceMsMax;
   }
 
   get idle(): boolean {
@@ -156,7 +153,7 @@ export class MergeScheduler {
       this.#onFailure(error, next.done === true ? undefined : next.value[0]);
       return;
     } finally {
-      this.#sliceMsMax = Math.max(this.#sliceMsMax, this.#options.clock.now() - startMs);
+      this.slices.add(this.#options.clock.now() - startMs);
     }
     if (!this.idle) this.#schedule();
   }
