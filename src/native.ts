@@ -139,7 +139,21 @@ export interface StateMergeResult {
   resumeAtMs: number;
 }
 
-/** What the addon exports. All calls are synchronous; errors have `code` and `hint`. */
+/** What packing or unpacking pages of an LTX file gave. */
+export interface LtxPagesResult {
+  /** The checksum of the file up to here. */
+  crc: bigint;
+  /** Bytes of page blocks written, or consumed. */
+  bytes: number;
+  /** Pages decoded. */
+  pages: number;
+  /** The end of the page blocks has been consumed, too. */
+  ended: boolean;
+  /** What is wrong with the bytes that follow; "" for nothing. */
+  wrong: string;
+}
+
+/** What the addon exports. Errors have `code` and `hint`; what gives no promise is synchronous. */
 export interface Binding {
   /** Creates the system tables when they are missing and takes or renews the peer id. */
   open(
@@ -400,6 +414,36 @@ export interface Binding {
   timestampAt(handle: Handle, origin: number, sequence: number): number;
   /** Hash of a shape descriptor, 16 hex digits. */
   shapeHash(descriptor: Uint8Array): string;
+  /**
+   * The page blocks of an LTX file, on another thread: the buffers must not be touched before the
+   * promise is settled. `out` has room for pages that do not compress; `sizes` is filled in.
+   */
+  encodeLtxPages(
+    pageSize: number,
+    numbers: Uint32Array,
+    pages: Uint8Array,
+    sizes: Uint32Array,
+    out: Uint8Array,
+    crc: bigint,
+  ): Promise<LtxPagesResult>;
+  /** Decodes as many whole blocks as `blocks` has and the arrays have room for; likewise. */
+  decodeLtxPages(
+    pageSize: number,
+    numbers: Uint32Array,
+    pages: Uint8Array,
+    sizes: Uint32Array,
+    blocks: Uint8Array,
+    crc: bigint,
+  ): Promise<LtxPagesResult>;
+  /** Checksums of pages with their numbers, as LTX makes a database's checksum of; likewise. */
+  checksumLtxPages(
+    pageSize: number,
+    numbers: Uint32Array,
+    pages: Uint8Array,
+    checksums: BigUint64Array,
+  ): Promise<LtxPagesResult>;
+  /** CRC-64 (ISO 3309) going on from `crc`, 0 at the beginning. At once: for small pieces. */
+  crc64(bytes: Uint8Array, crc: bigint): bigint;
 }
 
 const require = createRequire(import.meta.url);

@@ -97,10 +97,10 @@ const layers = [
   ["metric-families"],
   ["options", "metrics", "status", "closed", "conflicts"],
   ["orphans", "identity", "lag", "file-gauge"],
-  ["sync", "merge", "backup"],
+  ["sync", "merge", "ship"],
   ["token"],
   ["schema", "log", "snapshot", "conflict", "replica-events"],
-  ["native", "transport", "storage"],
+  ["native", "transport", "storage", "ltx"],
 ];
 const logical = [
   "replica",
@@ -114,7 +114,7 @@ const logical = [
   "transport",
   "http",
 ];
-const physical = ["backup", "storage"];
+const physical = ["ship", "storage", "ltx"];
 
 const moduleOf = (path: string) => path.replace(/^src\//, "").split(/[/.]/)[0] ?? "";
 const layerOf = (module: string) => {

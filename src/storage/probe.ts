@@ -1,0 +1,25 @@
+/** Whether a storage does what leases stand on. */
+import { randomUUID } from "node:crypto";
+import { ReplicaError } from "../errors.ts";
+import type { Storage, StorageCallOptions } from "./storage.ts";
+
+/**
+ * Writes one key twice on the condition that it is absent. Some servers ignore conditions, and two
+ * processes that rely on them there would both believe that they are alone. Leaves nothing behind.
+ * @throws `STORAGE_UNSAFE`
+ */
+export async function probeConditions(
+  storage: Storage,
+  options: StorageCallOptions = {},
+): Promise<void> {
+  const key = `probe/${randomUUID()}`;
+  const put = () => storage.putIfAbsent(key, Buffer.from(randomUUID()), options);
+  try {
+    if ((await put()) && !(await put())) return;
+  } finally {
+    await storage.delete(key, options);
+  }
+  throw new ReplicaError("STORAGE_UNSAFE", `${storage.name} ignores conditional writes`, {
+    hint: "Use a server that honours them, or see to it that only one process writes there.",
+  });
+}
