@@ -115,7 +115,8 @@ bool HasColumn(const Shape& shape, const char* name) {
   return false;
 }
 
-// The text of a column's DEFAULT, NULL when it has none.
+}  // namespace
+
 int ReadDefault(Connection* connection, const Table& table, const Text& column, Text* expression) {
   Statement query;
   int rc = connection->Check(query.Prepare(
@@ -129,6 +130,8 @@ int ReadDefault(Connection* connection, const Table& table, const Text& column, 
   *expression << (query.ColumnIsNull(0) ? "NULL" : query.ColumnText(0));
   return connection->Check(query.Reset());
 }
+
+namespace {
 
 int LogColumn(Connection* connection, Table* table, size_t column, SliceWriter* writer) {
   const Shape& shape = *table->shape;

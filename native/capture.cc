@@ -124,7 +124,7 @@ int Capture::Resolve(Connection* connection, sqlite3_value* literal, CaptureOp* 
     Text message("the columns of table ");
     message.Name(found->name.c_str()) << " have changed since its triggers were made";
     return connection->Fail("SCHEMA_STALE", message,
-                            "Commit the schema change alone, in WAL mode; or attach once, which "
+                            "Commit the schema change alone; or attach once, which "
                             "renews the triggers.");
   }
   *table = found;

@@ -61,7 +61,10 @@ int Catalog::Load(Connection* connection) {
   has_user_triggers_ = query.ColumnInteger(3) != 0;
   rc = connection->Check(query.Reset());
   if (rc != SQLITE_OK) return rc;
+  user_sql_.Clear();
   if (!present_) return Forget(), SQLITE_OK;
+  rc = LoadUserSql(connection);
+  if (rc != SQLITE_OK) return rc;
   rc = LoadShapes(connection);
   return rc == SQLITE_OK ? LoadTables(connection) : rc;
 }
@@ -101,9 +104,12 @@ std::vector<Catalog::KnownShape>::const_iterator Catalog::AtHash(uint64_t hash) 
 
 int Catalog::LoadColumnIds(Table* table, Statement* columns) {
   table->column_ids.assign(table->shape->columns.size(), 0);
+  table->names.clear();
   columns->Integer(1, table->id);
   int rc;
   while ((rc = columns->Step()) == SQLITE_ROW) {
+    table->names.push_back({Text(columns->ColumnText(1)), columns->ColumnInteger(0)});
+    if (columns->ColumnInteger(0) <= 0) continue;  // of the key
     for (size_t i = 0; i < table->column_ids.size(); i++) {
       if (SameName(table->shape->columns[i].c_str(), columns->ColumnText(1))) {
         table->column_ids[i] = static_cast<uint32_t>(columns->ColumnInteger(0));
@@ -166,7 +172,7 @@ int Catalog::LoadTables(Connection* connection) {
   std::sort(table_by_name_.begin(), table_by_name_.end(), [](const Table* a, const Table* b) {
     return CompareNames(a->name.c_str(), b->name.c_str()) < 0;
   });
-  return SQLITE_OK;
+  return LoadAliases(connection);
 }
 
 Table* Catalog::FindTable(const char* name) const {

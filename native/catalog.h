@@ -49,11 +49,19 @@ int DescribeTable(Connection* connection, const char* name, const SchemaRows& sc
                   TableInfo* info);
 
 struct Table {
+  // Every name that a column has or had, with the id by which row clocks know it. Those of the key
+  // count from 0 down.
+  struct ColumnName {
+    Text name;
+    int64_t id;
+  };
+
   int64_t id = 0;
   Text name;
   int64_t shape_id = 0;
   const Shape* shape = nullptr;      // the shape its triggers capture
   std::vector<uint32_t> column_ids;  // of the shape's columns, as row clocks name them
+  std::vector<ColumnName> names;
   bool active = false;
   bool listed = false;  // in the file; a table whose key changed leaves its old self in memory only
 
@@ -81,6 +89,9 @@ struct Table {
   uint32_t capture_index = 0;
 
   void FinalizeStatements();
+  // Which column of the key, or of the others, has that name or had it; -1 for none.
+  int FindKey(const char* column) const;
+  int FindColumn(const char* column) const;
 };
 
 struct StoredShape {
@@ -98,12 +109,16 @@ class Catalog {
   bool has_foreign_keys() const { return has_foreign_keys_; }
   // Triggers besides ours, on any table or view of the main database.
   bool has_user_triggers() const { return has_user_triggers_; }
+  // Whether a trigger or view of the user's own may name such a column.
+  bool Mentions(const char* column) const;
   void Invalidate() { schema_version_ = -1; }
   // After a rollback: ids may be given again to others.
   void Forget();
 
   const std::vector<std::unique_ptr<Table>>& tables() const { return tables_; }
   Table* FindTable(const char* name) const;
+  // The replicated table that has this name or, if none has, that had it; null for none.
+  Table* FindReplicated(const char* name) const;
   Table* TableById(int64_t id) const;
   // By the number in its triggers; null for a shape that no longer is a table's current one.
   Table* TableByShapeId(int64_t shape_id) const {
@@ -129,16 +144,19 @@ class Catalog {
  private:
   int ReadSchemaVersion(Connection* connection, int64_t* version);
   int Load(Connection* connection);
+  int LoadUserSql(Connection* connection);
   int LoadShapes(Connection* connection);
   const Shape* ShapeById(int64_t id) const;
   int LoadTables(Connection* connection);
   int LoadColumnIds(Table* table, Statement* columns);
+  int LoadAliases(Connection* connection);
   int CheckOne(Connection* connection, Table* table);
   int Describe(Connection* connection, const SchemaRows& schema, Table* table);
 
   bool present_ = false;
   bool has_foreign_keys_ = false;
   bool has_user_triggers_ = false;
+  Text user_sql_;  // of the user's triggers and views
   int64_t schema_version_ = -1;
   int64_t shapes_loaded_ = 0;
   std::vector<StoredShape> shapes_;
@@ -154,6 +172,11 @@ class Catalog {
   // Tables that were checked one by one under that version.
   int64_t single_version_ = -2;
   size_t singles_ = 0;
+  struct Alias {
+    Text name;
+    int64_t table_id;
+  };
+  std::vector<Alias> aliases_;
   // What the capture of an open transaction may still point at; rollbacks of schema changes are
   // rare.
   std::vector<StoredShape> retired_shapes_;

@@ -44,6 +44,8 @@ struct Connection {
   bool merging = false;
   // A statement that may change the schema was compiled, and triggers were not looked at since.
   bool schema_touched = false;
+  // Companions come and go without replication beginning or ending; see CompanionsAside.
+  bool companions_aside = false;
   int64_t fixed_clock_ms = 0;
   // Not 0: chance follows from it, see Randomness.
   uint64_t seed = 0;
@@ -111,6 +113,22 @@ class OwnSchemaChange {
  private:
   Connection* connection_;
   bool touched_;
+};
+
+// While it lives, companions can be dropped and made anew, and their tables stay replicated.
+class CompanionsAside {
+ public:
+  explicit CompanionsAside(Connection* connection)
+      : connection_(connection), before_(connection->companions_aside) {
+    connection->companions_aside = true;
+  }
+  CompanionsAside(const CompanionsAside&) = delete;
+  CompanionsAside& operator=(const CompanionsAside&) = delete;
+  ~CompanionsAside() { connection_->companions_aside = before_; }
+
+ private:
+  Connection* connection_;
+  bool before_;
 };
 
 // Puts last_insert_rowid() back: it is the user's.

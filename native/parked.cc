@@ -139,7 +139,10 @@ bool AnyHeld(const Connection* connection) { return connection->merge->any_held;
 int Park(Connection* connection, const Incoming& incoming, const Shape& shape,
          const Parking& parking, Span patch) {
   MergeState& merge = *connection->merge;
-  int rc = merge.ledger().Touch(connection, shape.table.c_str(), parking.identity);
+  // Under the name the table has here, if it is known.
+  const Table* known = connection->catalog.FindReplicated(shape.table.c_str());
+  const Text& name = known == nullptr ? shape.table : known->name;
+  int rc = merge.ledger().Touch(connection, name.c_str(), parking.identity);
   if (rc == SQLITE_OK) {
     rc = connection->Prepare(&merge.park,
                              "INSERT INTO main._mergelite_parked (table_name, key, peer, sequence, "
@@ -147,7 +150,7 @@ int Park(Connection* connection, const Incoming& incoming, const Shape& shape,
                              "?6, ?7, ?8, ?9)");
   }
   if (rc != SQLITE_OK) return rc;
-  merge.park.String(1, shape.table.span());
+  merge.park.String(1, name.span());
   merge.park.Bytes(2, parking.identity);
   merge.park.Integer(3, static_cast<int64_t>(incoming.origin->peer));
   merge.park.Integer(4, static_cast<int64_t>(incoming.sequence));

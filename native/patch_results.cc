@@ -24,6 +24,25 @@ void ResultValue(const Api* api, sqlite3_context* context, const Value& value) {
   api->result_null(context);
 }
 
+void ResultColumn(const Api* api, sqlite3_context* context, const Patch& patch, const Table* table,
+                  const char* name) {
+  const int key = table == nullptr ? -1 : table->FindKey(name);
+  const int column = table == nullptr ? -1 : table->FindColumn(name);
+  for (bool exact : {true, false}) {
+    for (size_t i = 0; i < patch.shape->keys.size(); i++) {
+      const char* own = patch.shape->keys[i].name.c_str();
+      if (exact ? !SameName(own, name) : key < 0 || table->FindKey(own) != key) continue;
+      return ResultValue(api, context, patch.key[i]);
+    }
+    for (size_t i = 0; i < patch.shape->columns.size(); i++) {
+      const char* own = patch.shape->columns[i].c_str();
+      if (exact ? !SameName(own, name) : column < 0 || table->FindColumn(own) != column) continue;
+      if (patch.operation == Operation::kDelete || !patch.Sets(i)) return;
+      return ResultValue(api, context, patch.values[i]);
+    }
+  }
+}
+
 void ResultColumnNames(const Api* api, sqlite3_context* context, const Patch& patch) {
   // JSON: names may hold any character.
   Bytes json;

@@ -112,7 +112,8 @@ int Attach(void* context, int argc, const char* const* argv, sqlite3_vtab** out,
       rc = connection->Fail("COMPANION_NAME", message);
     }
   }
-  if (rc == SQLITE_OK && create) rc = StartReplication(connection, table->table.c_str());
+  if (rc == SQLITE_OK && create && !connection->companions_aside)
+    rc = StartReplication(connection, table->table.c_str());
   if (rc == SQLITE_OK) rc = Declare(connection, table.get());
   if (rc != SQLITE_OK) {
     if (!connection->error.message.empty()) *error = Message(connection);
@@ -141,6 +142,7 @@ int Disconnect(sqlite3_vtab* table) {
 int Destroy(sqlite3_vtab* base) {
   PatchesTable* table = TableOf(base);
   Connection* connection = table->connection;
+  if (connection->companions_aside) return Disconnect(base);
   connection->error.Clear();
   const int rc = StopReplication(connection, table->table.c_str());
   if (rc != SQLITE_OK) {
@@ -234,7 +236,10 @@ int Next(sqlite3_vtab_cursor* base) {
   cursor->rowid++;
   for (;;) {
     while (cursor->reader != nullptr && cursor->reader->Next(&cursor->patch)) {
-      if (SameName(cursor->patch.shape->table.c_str(), table->table.c_str())) return SQLITE_OK;
+      const char* name = cursor->patch.shape->table.c_str();
+      if (SameName(name, table->table.c_str())) return SQLITE_OK;
+      const Table* found = table->connection->catalog.FindReplicated(name);
+      if (found != nullptr && SameName(found->name.c_str(), table->table.c_str())) return SQLITE_OK;
     }
     const int rc = NextRow(table->connection, cursor);
     if (rc != SQLITE_OK || cursor->at_end) return Fault(table, rc);
@@ -297,20 +302,8 @@ int Column(sqlite3_vtab_cursor* base, sqlite3_context* context, int index) {
   } else if (own > table.columns.size()) {
     ResultColumnNames(api, context, patch);
   } else {
-    const char* name = table.columns[own].c_str();
-    for (size_t i = 0; i < patch.shape->keys.size(); i++) {
-      if (SameName(patch.shape->keys[i].name.c_str(), name)) {
-        ResultValue(api, context, patch.key[i]);
-        return SQLITE_OK;
-      }
-    }
-    for (size_t i = 0; i < patch.shape->columns.size(); i++) {
-      if (patch.operation == Operation::kDelete || !patch.Sets(i)) continue;
-      if (SameName(patch.shape->columns[i].c_str(), name)) {
-        ResultValue(api, context, patch.values[i]);
-        return SQLITE_OK;
-      }
-    }
+    ResultColumn(api, context, patch, connection->catalog.FindReplicated(table.table.c_str()),
+                 table.columns[own].c_str());
   }
   return SQLITE_OK;
 }

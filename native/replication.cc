@@ -1,10 +1,11 @@
 #include "replication.h"
 
+#include "adopt.h"
 #include "bootstrap.h"
 #include "clocks.h"
 #include "connection.h"
 #include "merge.h"
-#include "ranges.h"
+#include "renames.h"
 #include "table_sql.h"
 #include "triggers.h"
 
@@ -86,7 +87,8 @@ int Refuse(Connection* connection, const char* name, const TableInfo& info) {
   return SQLITE_OK;
 }
 
-int SaveTable(Connection* connection, const TableInfo& info, int64_t shape_id) {
+int SaveTable(Connection* connection, const TableInfo& info, int64_t shape_id, const Shape* before,
+              const Shape* known) {
   Statement statement;
   int rc = connection->Check(statement.Prepare(
       connection->api, connection->db,
@@ -100,17 +102,7 @@ int SaveTable(Connection* connection, const TableInfo& info, int64_t shape_id) {
   const int64_t table_id = statement.ColumnInteger(0);
   rc = connection->Check(statement.Reset());
   if (rc != SQLITE_OK) return rc;
-  rc = connection->Check(statement.Prepare(
-      connection->api, connection->db,
-      "INSERT INTO main._mergelite_columns (table_id, id, name) SELECT ?1, (SELECT "
-      "coalesce(max(id), 0) + 1 FROM main._mergelite_columns WHERE table_id = ?1), ?2 WHERE NOT "
-      "EXISTS (SELECT 1 FROM main._mergelite_columns WHERE table_id = ?1 AND name = ?2)"));
-  for (size_t i = 0; rc == SQLITE_OK && i < info.shape.columns.size(); i++) {
-    statement.Integer(1, table_id);
-    statement.String(2, info.shape.columns[i].span());
-    rc = connection->Check(statement.Run());
-  }
-  return rc;
+  return SaveColumns(connection, table_id, info.shape, before, known);
 }
 
 int CreateClockTable(Connection* connection, const TableInfo& info) {
@@ -137,54 +129,6 @@ int CreateClockTable(Connection* connection, const TableInfo& info) {
   return connection->Execute(sql.c_str());
 }
 
-bool SameKey(const Shape& a, const Shape& b) {
-  bool same = a.keys.size() == b.keys.size();
-  for (size_t i = 0; same && i < a.keys.size(); i++) {
-    same = SameName(a.keys[i].name.c_str(), b.keys[i].name.c_str()) &&
-           a.keys[i].collation == b.keys[i].collation;
-  }
-  return same;
-}
-
-// Under another key the rows are others: nothing remembered of the old ones is about them.
-int ForgetRows(Connection* connection, const Text& table) {
-  Text clocks("_mergelite_clock_");
-  clocks << table;
-  Text ranges, sql("DROP TABLE IF EXISTS main.");
-  AppendRangesName(&ranges, table);
-  // Its id is never given again: row clocks in memory still carry it.
-  sql.Name(clocks.c_str())
-      << "; DROP TABLE IF EXISTS " << ranges
-      << "; UPDATE main._mergelite_tables SET name = '(' || id || ') ' || name, "
-         "active = 0 WHERE name = ";
-  sql.Literal(table.c_str());
-  return connection->Execute(sql.c_str());
-}
-
-// Shape, columns and triggers as the table is now.
-int Adopt(Connection* connection, const TableInfo& info) {
-  const Table* known = connection->catalog.FindTable(info.name.c_str());
-  if (known != nullptr && known->shape != nullptr && !SameKey(*known->shape, info.shape)) {
-    return connection->Fail("SCHEMA_STALE", About(info, "", " has another key than before"),
-                            "Attach a replica to the file once: it forgets the rows of old.");
-  }
-  Bytes descriptor;
-  EncodeShape(info.shape, &descriptor);
-  int64_t shape_id = 0;
-  int rc = connection->catalog.AddShape(connection, descriptor.span(), &shape_id);
-  if (rc != SQLITE_OK) return rc;
-  if (shape_id > kShapeIdMax) {
-    return connection->Fail("TOO_MANY_SHAPES", "this file has seen a million table shapes",
-                            "Start a new file from a snapshot.");
-  }
-  rc = SaveTable(connection, info, shape_id);
-  if (rc == SQLITE_OK) rc = CreateClockTable(connection, info);
-  if (rc == SQLITE_OK) {
-    rc = CreateTriggers(connection, info, shape_id, connection->log.tag());
-  }
-  return rc;
-}
-
 // System tables, and memory that agrees with them.
 int PrepareFile(Connection* connection) {
   int rc = connection->catalog.Refresh(connection);
@@ -199,6 +143,33 @@ int PrepareFile(Connection* connection) {
 }
 
 }  // namespace
+
+bool SameKey(const Shape& a, const Shape& b) {
+  bool same = a.keys.size() == b.keys.size();
+  for (size_t i = 0; same && i < a.keys.size(); i++) {
+    same = SameName(a.keys[i].name.c_str(), b.keys[i].name.c_str()) &&
+           a.keys[i].collation == b.keys[i].collation;
+  }
+  return same;
+}
+
+int Adopt(Connection* connection, const TableInfo& info, const Shape* before, const Shape* known) {
+  Bytes descriptor;
+  EncodeShape(info.shape, &descriptor);
+  int64_t shape_id = 0;
+  int rc = connection->catalog.AddShape(connection, descriptor.span(), &shape_id);
+  if (rc != SQLITE_OK) return rc;
+  if (shape_id > kShapeIdMax) {
+    return connection->Fail("TOO_MANY_SHAPES", "this file has seen a million table shapes",
+                            "Start a new file from a snapshot.");
+  }
+  rc = SaveTable(connection, info, shape_id, before, known);
+  if (rc == SQLITE_OK) rc = CreateClockTable(connection, info);
+  if (rc == SQLITE_OK) {
+    rc = CreateTriggers(connection, info, shape_id, connection->log.tag());
+  }
+  return rc;
+}
 
 int StartReplication(Connection* connection, const char* name) {
   const KeepRowid keep(connection);
@@ -218,8 +189,13 @@ int StartReplication(Connection* connection, const char* name) {
   }
   if (rc != SQLITE_OK) return rc;
   std::vector<Starting::Adopted> adopted;
-  const bool returning = connection->catalog.FindTable(info.name.c_str()) != nullptr;
-  rc = Adopt(connection, info);
+  const Table* known = connection->catalog.FindTable(info.name.c_str());
+  const bool returning = known != nullptr;
+  if (returning && known->shape != nullptr && !SameKey(*known->shape, info.shape)) {
+    return connection->Fail("SCHEMA_STALE", About(info, "", " has another key than before"),
+                            "Attach a replica to the file once: it forgets the rows of old.");
+  }
+  rc = Adopt(connection, info, nullptr, nullptr);
   if (rc != SQLITE_OK) return rc;
   adopted.push_back({info.name.Copy(), returning});
   if (together == nullptr) return LogAdopted(connection, adopted);
@@ -262,66 +238,6 @@ int StopReplication(Connection* connection, const char* name) {
   connection->catalog.Invalidate();
   // A table that was renamed has taken its triggers along.
   return rc == SQLITE_OK ? DropStrayTriggers(connection) : rc;
-}
-
-namespace {
-
-// Brings one table's capture up to date with what the table is now.
-int Renew(Connection* connection, const Text& name) {
-  Catalog& catalog = connection->catalog;
-  Table* table = catalog.FindTable(name.c_str());
-  TableInfo info;
-  int rc = DescribeTable(connection, name.c_str(), &info);
-  if (rc != SQLITE_OK) return rc;
-  const Shape& before = *table->shape;
-  const bool lost_triggers = table->lost_triggers;
-  // A table that is gone, or that means other rows now, is no longer replicated from here.
-  const bool other_rows = !SameKey(info.shape, before);
-  if (info.kind != TableInfo::Kind::kTable || other_rows) {
-    Text companion = name.Copy();
-    companion << "_patches";
-    Text sql("DROP TABLE IF EXISTS main.");
-    rc = connection->Execute(sql.Name(companion.c_str()).c_str());
-    return rc == SQLITE_OK && other_rows ? ForgetRows(connection, name) : rc;
-  }
-  rc = Adopt(connection, info);
-  if (rc != SQLITE_OK) return rc;
-  catalog.Invalidate();
-  rc = catalog.Refresh(connection);
-  if (rc == SQLITE_OK) rc = catalog.Check(connection, table);
-  if (rc == SQLITE_OK) rc = connection->log.Refresh(connection);
-  if (rc != SQLITE_OK) return rc;
-  // What was written while nobody captured is written again, as of now.
-  return lost_triggers ? LogExistingRows(connection, table, true)
-                       : LogNewColumns(connection, table, before);
-}
-
-}  // namespace
-
-int RenewStaleTables(Connection* connection) {
-  Catalog& catalog = connection->catalog;
-  std::vector<Text> stale;
-  int rc = catalog.CheckAll(connection);
-  if (rc != SQLITE_OK) return rc;
-  for (const auto& table : catalog.tables()) {
-    if (!table->active) continue;
-    if (table->stale || table->outranked) stale.push_back(table->name.Copy());
-  }
-  if (stale.empty()) return SQLITE_OK;
-  const OwnSchemaChange own(connection);
-  Transaction transaction(connection);
-  rc = transaction.Begin();
-  for (size_t i = 0; rc == SQLITE_OK && i < stale.size(); i++) rc = Renew(connection, stale[i]);
-  if (rc == SQLITE_OK) rc = transaction.Commit();
-  if (rc != SQLITE_OK) {
-    catalog.Forget();
-    connection->log.Invalidate();
-    if (connection->merge != nullptr) connection->merge->targets.clear();
-    return rc;
-  }
-  connection->log.Committed(connection);
-  if (connection->bell != nullptr) connection->bell(connection->bell_context);
-  return catalog.Refresh(connection);
 }
 
 int Detach(Connection* connection) {

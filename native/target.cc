@@ -77,6 +77,28 @@ Text UpdateSql(const Target& target, const Bytes& columns) {
   return sql;
 }
 
+// A column has the name it has here, or one it had before. Should a peer have columns of both
+// names, the present one is it.
+void MatchColumns(Target* target) {
+  const Shape& shape = *target->shape;
+  const Table& table = *target->table;
+  std::vector<bool> taken(table.shape->columns.size(), false);
+  for (bool exact : {true, false}) {
+    for (size_t i = 0; i < shape.columns.size(); i++) {
+      const int column = table.FindColumn(shape.columns[i].c_str());
+      if (target->columns[i] >= 0 || column < 0) continue;
+      const auto at = static_cast<size_t>(column);
+      const bool same = SameName(shape.columns[i].c_str(), table.shape->columns[at].c_str());
+      if (same != exact || taken[at]) continue;
+      target->columns[i] = column;
+      taken[at] = true;
+    }
+  }
+  for (int column : target->columns) {
+    if (column < 0) target->knows_all_columns = false;
+  }
+}
+
 }  // namespace
 
 int ResolveTarget(Connection* connection, const Shape* shape, Target** out) {
@@ -98,28 +120,19 @@ int ResolveTarget(Connection* connection, const Shape* shape, Target** out) {
   target->columns.assign(shape->columns.size(), -1);
   target->knows_all_columns = true;
   target->table = nullptr;
-  Table* table = catalog.FindTable(shape->table.c_str());
-  if (table != nullptr && table->active) {
+  Table* table = catalog.FindReplicated(shape->table.c_str());
+  if (table != nullptr) {
     const int rc = catalog.Check(connection, table);
     if (rc != SQLITE_OK) return rc;
   }
   target->schema_version = catalog.schema_version();
-  if (table == nullptr || !table->active) return SQLITE_OK;
+  if (table == nullptr) return SQLITE_OK;
   if (table->shape->keys.size() != shape->keys.size()) return SQLITE_OK;
   for (size_t i = 0; i < shape->keys.size(); i++) {
-    if (!SameName(shape->keys[i].name.c_str(), table->shape->keys[i].name.c_str())) {
-      return SQLITE_OK;
-    }
+    if (table->FindKey(shape->keys[i].name.c_str()) != static_cast<int>(i)) return SQLITE_OK;
   }
   target->table = table;
-  for (size_t i = 0; i < shape->columns.size(); i++) {
-    for (size_t j = 0; j < table->shape->columns.size(); j++) {
-      if (SameName(shape->columns[i].c_str(), table->shape->columns[j].c_str())) {
-        target->columns[i] = static_cast<int>(j);
-      }
-    }
-    if (target->columns[i] < 0) target->knows_all_columns = false;
-  }
+  MatchColumns(target);
   return SQLITE_OK;
 }
 

@@ -224,9 +224,11 @@ describe("verify", () => {
     const triggers = there.db
       .prepare("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'")
       .all() as { name: string; sql: string }[];
+    there.db.exec("BEGIN");
     for (const { name } of triggers) there.db.exec(`DROP TRIGGER "${name}"`);
     there.db.exec("UPDATE note SET a = 'rot' WHERE id = 4321");
     for (const { sql } of triggers) there.db.exec(sql);
+    there.db.exec("COMMIT");
     expect(await verifyPair(there, here, ["note"])).toMatchObject({ differences: 0 });
     const deep = await verifyPair(there, here, ["note"], { deep: true });
     expect(deep.tables[0]?.differences).toEqual([{ table: "note", key: "4321", kind: "differs" }]);

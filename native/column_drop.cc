@@ -1,0 +1,105 @@
+#include "column_drop.h"
+
+#include "bootstrap.h"
+#include "clocks.h"
+#include "ledger.h"
+#include "merge.h"
+#include "parked.h"
+#include "table_sql.h"
+
+namespace mergelite {
+namespace {
+
+class ColumnParking {
+ public:
+  ColumnParking(Connection* connection, Table* table, size_t column)
+      : connection_(connection),
+        table_(table),
+        shape_(*table->shape),
+        column_(column),
+        key_(shape_.keys.size()) {}
+
+  int Run(const Text& fallback) {
+    Text sql("SELECT ");
+    AppendKeyNames(&sql, shape_);
+    (sql << ", ").Name(shape_.columns[column_].c_str()) << " FROM ";
+    AppendTableName(&sql, *table_);
+    (sql << " WHERE ").Name(shape_.columns[column_].c_str()) << " IS NOT (" << fallback << ")";
+    Statement query;
+    int rc = connection_->Check(query.Prepare(connection_->api, connection_->db, sql.c_str()));
+    while (rc == SQLITE_OK && (rc = query.Step()) == SQLITE_ROW) rc = ParkRow(&query);
+    return connection_->Check(rc);
+  }
+
+ private:
+  int ParkRow(Statement* query) {
+    Bytes patch, identity;
+    patch.Varint(PatchHead(0, Operation::kUpdate));
+    for (size_t i = 0; i < key_.size(); i++) {
+      query->ColumnAny(static_cast<int>(i), &key_[i]);
+      // A row that has no key was never replicated.
+      if (key_[i].type == Type::kNull) return SQLITE_OK;
+      AppendValue(&patch, key_[i]);
+    }
+    IdentityOf(shape_, key_.data(), &identity);
+    MergeState& merge = *connection_->merge;
+    int rc = merge.clocks.LookUp(connection_, table_, identity.span(), key_.data(), &clock_);
+    if (rc != SQLITE_OK || !clock_.alive) return rc;
+    const size_t bytes = shape_.bitmap_bytes();
+    memset(patch.Reserve(bytes), 0, bytes);
+    patch.data()[patch.size() + column_ / 8] = static_cast<uint8_t>(1u << (column_ % 8));
+    patch.Advance(bytes);
+    Value value;
+    query->ColumnAny(static_cast<int>(key_.size()), &value);
+    AppendValue(&patch, value);
+    const Stamp& stamp = clock_.Of(table_->column_ids[column_]);
+    const Origin* origin = connection_->log.FindOrigin(connection_->log.peers().Of(stamp.origin));
+    if (origin == nullptr) return SQLITE_OK;
+    return Park(connection_, {origin, 0, stamp}, shape_, {identity.span(), Reason::kColumn},
+                patch.span());
+  }
+
+  Connection* connection_;
+  Table* table_;
+  const Shape& shape_;
+  size_t column_;
+  std::vector<Value> key_;
+  RowClock clock_;
+};
+
+int ReadyToPark(Connection* connection) {
+  int rc = connection->log.Refresh(connection);
+  if (rc == SQLITE_OK) rc = FoldEverything(connection);
+  if (rc == SQLITE_OK) connection->merge->ledger().Begin();
+  return rc;
+}
+
+}  // namespace
+
+int ParkColumn(Connection* connection, const char* name, const char* column) {
+  int rc = connection->catalog.Refresh(connection);
+  if (rc != SQLITE_OK || !connection->catalog.present()) return rc;
+  Table* table = connection->catalog.FindTable(name);
+  if (table == nullptr || !table->active) return SQLITE_OK;
+  rc = connection->catalog.Check(connection, table);
+  const int at = table->FindColumn(column);
+  if (rc != SQLITE_OK || at < 0) return rc;
+  const auto index = static_cast<size_t>(at);
+  // Renamed a moment ago, in this very transaction.
+  if (!SameName(table->shape->columns[index].c_str(), column)) {
+    return connection->Fail("SCHEMA_STALE", "a column was renamed and dropped in one transaction");
+  }
+  Text fallback;
+  rc = ReadDefault(connection, *table, table->shape->columns[index], &fallback);
+  const KeepRowid keep(connection);
+  if (rc == SQLITE_OK) rc = ReadyToPark(connection);
+  if (rc != SQLITE_OK) return rc;
+  MergeStats stats;
+  connection->merge->stats = &stats;
+  rc = ColumnParking(connection, table, index).Run(fallback);
+  connection->merge->stats = nullptr;
+  connection->merge->parked_loads = UINT64_MAX;
+  return rc;
+}
+
+}  // namespace mergelite

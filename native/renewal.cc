@@ -1,0 +1,123 @@
+// After a schema change: every table's capture is brought up to date with what the table is now.
+#include "adopt.h"
+#include "bootstrap.h"
+#include "connection.h"
+#include "merge.h"
+#include "ranges.h"
+#include "renames.h"
+#include "replication.h"
+#include "triggers.h"
+
+namespace mergelite {
+namespace {
+
+// Under another key the rows are others: nothing remembered of the old ones is about them.
+int ForgetRows(Connection* connection, const Text& table) {
+  Text clocks("_mergelite_clock_");
+  clocks << table;
+  Text ranges, sql("DROP TABLE IF EXISTS main.");
+  AppendRangesName(&ranges, table);
+  // Its id is never given again: row clocks in memory still carry it.
+  sql.Name(clocks.c_str())
+      << "; DROP TABLE IF EXISTS " << ranges
+      << "; UPDATE main._mergelite_tables SET name = '(' || id || ') ' || name, "
+         "active = 0 WHERE name = ";
+  sql.Literal(table.c_str());
+  return connection->Execute(sql.c_str());
+}
+
+// The name of another table's companion cannot be had.
+int CompanionIsTaken(Connection* connection, const Text& table, bool* taken) {
+  Text companion = table.Copy();
+  companion << "_patches";
+  TableInfo info;
+  const int rc = DescribeTable(connection, companion.c_str(), &info);
+  *taken = info.kind != TableInfo::Kind::kMissing;
+  return rc;
+}
+
+int EndReplication(Connection* connection, const Text& table, bool forget) {
+  Text companion = table.Copy();
+  companion << "_patches";
+  Text sql("DROP TABLE IF EXISTS main.");
+  const int rc = connection->Execute(sql.Name(companion.c_str()).c_str());
+  return rc == SQLITE_OK && forget ? ForgetRows(connection, table) : rc;
+}
+
+int MakeCompanion(Connection* connection, const Text& table) {
+  const CompanionsAside aside(connection);
+  Text companion = table.Copy();
+  companion << "_patches";
+  Text sql("CREATE VIRTUAL TABLE main.");
+  sql.Name(companion.c_str()) << " USING mergelite(";
+  return connection->Execute((sql.Name(table.c_str()) << ")").c_str());
+}
+
+// Brings one table's capture up to date with what the table is now, under whatever name.
+int Renew(Connection* connection, const Text& name) {
+  Catalog& catalog = connection->catalog;
+  Table* table = catalog.FindTable(name.c_str());
+  Tracked tracked;
+  int rc = ReadTracked(connection, *table, &tracked);
+  const bool moved = !tracked.table.empty() && !SameName(tracked.table.c_str(), name.c_str());
+  TableInfo info;
+  bool taken = false;
+  const Text& today = moved ? tracked.table : name;
+  if (rc == SQLITE_OK) rc = DescribeTable(connection, today.c_str(), &info);
+  if (rc == SQLITE_OK && moved) rc = CompanionIsTaken(connection, today, &taken);
+  if (rc != SQLITE_OK) return rc;
+  const Shape& before = *table->shape;
+  const Shape known = UnderNewNames(before, tracked);
+  const bool lost_triggers = table->lost_triggers && !moved;
+  // A table that is gone, or that means other rows now, is no longer replicated from here.
+  const bool other_rows = !SameKey(info.shape, known);
+  if (info.kind != TableInfo::Kind::kTable || other_rows || taken) {
+    return EndReplication(connection, name, other_rows);
+  }
+  // None of them may stand in the way of what follows.
+  rc = DropTriggers(connection, today.c_str());
+  if (rc == SQLITE_OK && moved) rc = MoveTable(connection, *table, info.name);
+  if (rc == SQLITE_OK) rc = RenameKeys(connection, before, known);
+  if (rc == SQLITE_OK) rc = Adopt(connection, info, &before, &known);
+  if (rc != SQLITE_OK) return rc;
+  catalog.Invalidate();
+  rc = catalog.Refresh(connection);
+  if (rc == SQLITE_OK && moved) rc = MakeCompanion(connection, info.name);
+  if (rc == SQLITE_OK) rc = catalog.Refresh(connection);
+  if (rc == SQLITE_OK) rc = catalog.Check(connection, table);
+  if (rc == SQLITE_OK) rc = connection->log.Refresh(connection);
+  if (rc != SQLITE_OK) return rc;
+  // What was written while nobody captured is written again, as of now.
+  return lost_triggers ? LogExistingRows(connection, table, true)
+                       : LogNewColumns(connection, table, known);
+}
+
+}  // namespace
+
+int RenewStaleTables(Connection* connection) {
+  Catalog& catalog = connection->catalog;
+  std::vector<Text> stale;
+  int rc = catalog.CheckAll(connection);
+  if (rc != SQLITE_OK) return rc;
+  for (const auto& table : catalog.tables()) {
+    if (!table->active) continue;
+    if (table->stale || table->outranked) stale.push_back(table->name.Copy());
+  }
+  if (stale.empty()) return SQLITE_OK;
+  const OwnSchemaChange own(connection);
+  Transaction transaction(connection);
+  rc = transaction.Begin();
+  for (size_t i = 0; rc == SQLITE_OK && i < stale.size(); i++) rc = Renew(connection, stale[i]);
+  if (rc == SQLITE_OK) rc = transaction.Commit();
+  if (rc != SQLITE_OK) {
+    catalog.Forget();
+    connection->log.Invalidate();
+    if (connection->merge != nullptr) connection->merge->targets.clear();
+    return rc;
+  }
+  connection->log.Committed(connection);
+  if (connection->bell != nullptr) connection->bell(connection->bell_context);
+  return catalog.Refresh(connection);
+}
+
+}  // namespace mergelite
