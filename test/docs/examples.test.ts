@@ -13,11 +13,15 @@ const frameworkPrinted =
 
 /** What each example prints when it does what it says. */
 const printed: Record<string, RegExp> = {
+  "notes-service.mjs":
+    /server 2 shows {"id":"tea","body":"buy tea","done":1}\nwithout server 0: call Ann\nserver 0 is back: call Ann\n$/,
   "own-transport.mjs": /"cellar","celsius":13\.5/,
   "read-your-writes-express.mjs": frameworkPrinted,
   "read-your-writes-fastify.mjs": frameworkPrinted,
   "read-your-writes-hono.mjs": frameworkPrinted,
   "read-your-writes.mjs": /wrote "hello 5", east read "hello 5"/,
+  "serverless.mjs":
+    /were here 1001 times\n(.*\n)*.*were here 1002 times\nthe server has 1003 visits\n$/,
   "two-peers.mjs": /verified: 0 differences/,
 };
 
