@@ -201,11 +201,11 @@ napi_value Delete(napi_env env, napi_callback_info info) {
   return Undefined(env);
 }
 
-// The key of a row that is no longer parked: what its identity remembers of it.
-napi_value KeyOf(napi_env env, Connection* connection, const MergeStats::Resolved& one) {
+// The key of a row by what its identity remembers of it.
+napi_value KeyOf(napi_env env, Connection* connection, const Text& name, const Bytes& identity) {
   std::vector<NamedValue> key;
-  const Table* table = connection->catalog.FindTable(one.table.c_str());
-  Reader in(one.identity.span());
+  const Table* table = connection->catalog.FindTable(name.c_str());
+  Reader in(identity.span());
   for (size_t i = 0; table != nullptr && i < table->shape->keys.size(); i++) {
     NamedValue part{&table->shape->keys[i].name, {}};
     if (ReadValue(&in, &part.value)) key.push_back(part);
@@ -236,7 +236,16 @@ napi_value PackStats(napi_env env, Connection* connection, const MergeStats& sta
          Object(env)
              .Set("table", String(env, one.table.span()))
              .Set("reason", String(env, one.reason))
-             .Set("key", KeyOf(env, connection, one)));
+             .Set("key", KeyOf(env, connection, one.table, one.identity)));
+  }
+  napi_value collisions = Array(env);
+  for (const MergeStats::Collision& one : stats.collisions) {
+    Push(env, collisions,
+         Object(env)
+             .Set("table", String(env, one.table.span()))
+             .Set("key", KeyOf(env, connection, one.table, one.identity))
+             .Set("origin", one.peer)
+             .Set("other", one.other));
   }
   return Object(env)
       .Set("consumed", stats.consumed)
@@ -252,6 +261,8 @@ napi_value PackStats(napi_env env, Connection* connection, const MergeStats& sta
       .Set("refused", refused)
       .Set("conflicts", conflicts)
       .Set("resolved", resolved)
+      .Set("keyCollisions", stats.key_collisions)
+      .Set("collisions", collisions)
       .Set("resumeAtMs", static_cast<uint64_t>(stats.resume_at_ms));
 }
 

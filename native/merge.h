@@ -52,6 +52,15 @@ struct MergeStats {
   };
   std::vector<Resolved> resolved;
   uint64_t parked_by_reason[8] = {};
+  // Inserts that met a row which another origin had inserted, and the first of them.
+  uint64_t key_collisions = 0;
+  struct Collision {
+    Text table;
+    Bytes identity;
+    uint64_t peer, other;
+  };
+  static constexpr size_t kCollisionsTold = 16;
+  std::vector<Collision> collisions;
 };
 
 // A row whose CHECKs are to be looked at before the transaction ends; see violations.h.

@@ -12,6 +12,9 @@ namespace {
 bool Bit(const uint8_t* bitmap, size_t index) {
   return (bitmap[index / 8] >> (index % 8) & 1) != 0;
 }
+// The timestamp of rows that replication found in their table.
+constexpr uint64_t kBeforeReplication = 1;
+
 void SetBit(uint8_t* bitmap, size_t index) {
   bitmap[index / 8] |= static_cast<uint8_t>(1u << (index % 8));
 }
@@ -61,7 +64,28 @@ class RowMerge {
     return Park(connection_, incoming_, *patch_.shape, {Identity(), reason, detail}, patch_.bytes);
   }
 
+  // Most likely two peers counted 1, 2, 3 each on their own, and two rows have become one. Rows
+  // that were there before replication are the same on copies of one file.
+  void LookForCollision() {
+    const Stamp& life = clock().life;
+    if (!clock().has_life || !clock().alive || life.origin == incoming_.stamp.origin) return;
+    if (life.timestamp <= kBeforeReplication || incoming_.stamp.timestamp <= kBeforeReplication) {
+      return;
+    }
+    if (IsOwn(life.origin) && IsOwn(incoming_.stamp.origin)) return;
+    MergeStats& stats = *merge_.stats;
+    stats.key_collisions++;
+    if (stats.collisions.size() >= MergeStats::kCollisionsTold) return;
+    stats.collisions.push_back({});
+    MergeStats::Collision& told = stats.collisions.back();
+    told.table = table_->name.Copy();
+    told.identity.Append(Identity());
+    told.peer = peers_.Of(incoming_.stamp.origin);
+    told.other = peers_.Of(life.origin);
+  }
+
   int Insert() {
+    LookForCollision();
     if (clock().has_life && peers_.Newer(clock().life, incoming_.stamp)) return Lost(), SQLITE_OK;
     if (withheld()) return Withhold();
     const bool was_alive = clock().alive;

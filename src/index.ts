@@ -1,6 +1,7 @@
 /** Multi-writer SQLite: attach a database, connect it to peers, and write plain SQL. */
 export type { ChangeFeed, Changeset, ChangesOptions } from "./app/changes.ts";
 export type { Row } from "./app/rows.ts";
+export type { CloseOptions, CloseResult } from "./app/shutdown.ts";
 export { attach } from "./attach.ts";
 export type { Clock, Random } from "./clock.ts";
 export type { Conflict, ConflictReason } from "./conflict.ts";
@@ -21,10 +22,16 @@ export {
   type LabelledMetrics,
   openMetricsContentType,
 } from "./open-metrics.ts";
-export type { AttachOptions } from "./options.ts";
+export type { AttachOptions, Logger } from "./options.ts";
 export type { OrphanCounts } from "./orphans.ts";
 export type { Replica } from "./replica.ts";
-export type { ClockEvent, ReplicaEvents, StateProgressEvent } from "./replica-events.ts";
+export type {
+  ClockEvent,
+  CollisionEvent,
+  LeaderEvent,
+  ReplicaEvents,
+  StateProgressEvent,
+} from "./replica-events.ts";
 export type { SnapshotOptions, SnapshotProgress, SnapshotResult } from "./snapshot/snapshot.ts";
 export type { SnapshotEvent, SnapshotKind } from "./snapshot/snapshots.ts";
 export type { Status } from "./status.ts";

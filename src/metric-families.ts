@@ -33,6 +33,7 @@ export const families: readonly Family[] = [
   counter("lost_patches", "lostPatches", "Remote patches that lost against a newer write."),
   counter("parked_patches", "parkedPatches", "Remote patches that had to wait."),
   counter("refused_changesets", "refusedChangesets", "Remote changesets that made no sense."),
+  counter("key_collisions", "keyCollisions", "Remote inserts that met another peer's row."),
   counter("merge_errors", "mergeErrors", "Slices of merging that the database did not allow."),
   {
     name: "conflicts",

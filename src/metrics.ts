@@ -24,6 +24,8 @@ export interface Metrics {
   lostPatches: number;
   parkedPatches: number;
   refusedChangesets: number;
+  /** Remote inserts that met a row which another peer had inserted under the same key. */
+  keyCollisions: number;
   mergeErrors: number;
   /** Conflicts told of, by reason. */
   conflicts: Record<ConflictReason, number>;
@@ -83,6 +85,7 @@ export type Counters = Pick<
   | "lostPatches"
   | "parkedPatches"
   | "refusedChangesets"
+  | "keyCollisions"
   | "mergeErrors"
   | "linksOpened"
 >;
@@ -110,6 +113,7 @@ export function noCounters(): Counters {
     lostPatches: 0,
     parkedPatches: 0,
     refusedChangesets: 0,
+    keyCollisions: 0,
     mergeErrors: 0,
     linksOpened: 0,
   };

@@ -4,6 +4,14 @@ import { ReplicaError } from "./errors.ts";
 import { type TrimPolicy, trimPolicies } from "./log/trim.ts";
 import { linkDefaults } from "./sync/link.ts";
 
+/** What pino and its like have. */
+export interface Logger {
+  debug(fields: object, message: string): void;
+  info(fields: object, message: string): void;
+  warn(fields: object, message: string): void;
+  error(fields: object, message: string): void;
+}
+
 export interface AttachOptions {
   /** Tables to replicate, besides those that are replicated already. @default [] */
   readonly tables?: readonly string[];
@@ -30,13 +38,19 @@ export interface AttachOptions {
   readonly retentionMs?: number;
   /** See commits of other processes on the same file at once. @default true */
   readonly watchFile?: boolean;
+  /** How long the peers around must be the same before another one leads, in ms. @default 5 min */
+  readonly leaderGraceMs?: number;
+  /** Told what the events tell, without what users wrote. @default none: NODE_DEBUG=mergelite */
+  readonly logger?: Logger;
   /** For tests and simulations. @default the system's */
   readonly clock?: Clock;
   /** For tests and simulations. @default Math.random */
   readonly random?: Random;
 }
 
-export type Options = Required<AttachOptions>;
+export type Options = Required<Omit<AttachOptions, "logger">> & {
+  readonly logger: Logger | undefined;
+};
 
 const ranges = {
   mergeSliceMs: { min: 1, max: 1000 },
@@ -44,6 +58,7 @@ const ranges = {
   heartbeatMs: { min: 10, max: 3_600_000 },
   retentionMs: { min: 1000, max: 10 * 365 * 24 * 3600 * 1000 },
   windowBytes: { min: 64 * 1024, max: 64 * 1024 * 1024 },
+  leaderGraceMs: { min: 0, max: 24 * 3600 * 1000 },
 } as const;
 
 /** @throws INVALID_OPTION */
@@ -58,6 +73,8 @@ export function readOptions(options: AttachOptions): Options {
     trim: "age",
     retentionMs: 25 * 3600 * 1000,
     watchFile: true,
+    leaderGraceMs: 5 * 60 * 1000,
+    logger: undefined,
     clock: systemClock,
     random: Math.random,
     ...withoutUndefined(options),
@@ -68,6 +85,7 @@ export function readOptions(options: AttachOptions): Options {
     "cluster",
     "trim",
     "watchFile",
+    "logger",
     "clock",
     "random",
   ]);
@@ -89,7 +107,20 @@ export function readOptions(options: AttachOptions): Options {
     throw invalid(`option trim must be one of ${trimPolicies.join(", ")}`);
   }
   if (typeof read.watchFile !== "boolean") throw invalid("option watchFile must be a boolean");
+  if (read.logger !== undefined && !isLogger(read.logger)) {
+    throw invalid("option logger must have the methods debug, info, warn and error");
+  }
   return read;
+}
+
+function isLogger(logger: unknown): boolean {
+  if (typeof logger !== "object" || logger === null) return false;
+  const levels = ["debug", "info", "warn", "error"] as const;
+  return levels.every((level) => level in logger && isFunction((logger as Logger)[level]));
+}
+
+function isFunction(value: unknown): boolean {
+  return typeof value === "function";
 }
 
 function withoutUndefined(options: AttachOptions): AttachOptions {

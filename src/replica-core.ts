@@ -4,11 +4,13 @@
  */
 
 import { closedError } from "./closed.ts";
+import { recordOf } from "./conflict.ts";
 import { Conflicts } from "./conflicts.ts";
 import { ReplicaError } from "./errors.ts";
 import { Emitter } from "./events.ts";
 import { FileGauge } from "./file-gauge.ts";
 import { renewIfLost } from "./identity.ts";
+import { LeaderWatch } from "./leader.ts";
 import { fileMarks, mainFile } from "./log/file-marks.ts";
 import { watchCommits } from "./log/file-watch.ts";
 import { grew, heldOf, type OriginMarks, type SqliteDatabase, Store } from "./log/store.ts";
@@ -45,6 +47,7 @@ export class ReplicaCore {
   readonly conflicts: Conflicts;
   readonly gauge: FileGauge;
   readonly snapshots: Snapshots;
+  readonly leader: LeaderWatch;
   readonly counters: Counters = noCounters();
   /** Of links that have ended. */
   readonly totals: LinkTotals = noTotals();
@@ -88,6 +91,12 @@ export class ReplicaCore {
       maintain: () => this.scheduler.requestMaintenance(),
     });
     this.gauge = new FileGauge(() => this.store.measure(), options.clock);
+    this.leader = new LeaderWatch({
+      clock: options.clock,
+      graceMs: options.leaderGraceMs,
+      onChange: (event) => this.events.emit("leader", event),
+    });
+    this.#lookForLeader();
     this.snapshots = this.#makeSnapshots(file);
     this.#trimmer = new Trimmer(this.store, options, {
       linked: () => this.hub.liveLinks,
@@ -149,6 +158,7 @@ export class ReplicaCore {
 
   async #close(): Promise<void> {
     this.#unwatch?.();
+    this.leader.close();
     this.#maintenance.close();
     this.conflicts.close();
     for (const link of this.hub.liveLinks) this.#trimmer.note(link);
@@ -167,7 +177,7 @@ export class ReplicaCore {
         file,
         clock: this.options.clock,
         copyInto: (target, options) => this.store.copyInto(target, options),
-        isLeader: () => true,
+        isLeader: () => this.leader.leads,
         onEvent: (event) => this.events.emit("snapshot", event),
       },
       undefined,
@@ -228,6 +238,10 @@ export class ReplicaCore {
     this.refreshMarks();
     this.#announce();
     for (const refused of result.refused) this.events.emit("refused", refused);
+    this.counters.keyCollisions += result.keyCollisions;
+    for (const { table, key, origin, other } of result.collisions) {
+      this.events.emit("collision", { table, key: recordOf(key), origins: [origin, other] });
+    }
     this.conflicts.onSlice(result);
     const { changesets, patches, lost, parked } = result;
     if (changesets > 0) this.events.emit("merge", { changesets, patches, lost, parked });
@@ -255,6 +269,7 @@ export class ReplicaCore {
 
   #onLinkLive(link: LinkHost): void {
     this.counters.linksOpened += 1;
+    this.#lookForLeader();
     this.#trimmer.note(link);
     this.events.emit("link", { peerId: link.peerId, name: link.name, live: true });
     this.waiters.check();
@@ -263,6 +278,7 @@ export class ReplicaCore {
   #onLinkEnded(link: LinkHost, end: LinkEnd): void {
     this.#sources.remove(link);
     addTotals(this.totals, link.metrics);
+    this.#lookForLeader();
     const { peerId, name } = link;
     this.events.emit("link", { peerId, name, live: false, code: end.code, text: end.text });
     if (end.code === "IDENTITY_LOST" && !end.byRemote) this.#renewIdentity(link);
@@ -279,6 +295,15 @@ export class ReplicaCore {
     this.refreshMarks();
     this.#announced = heldOf(this.#marks);
     this.hub.restartLinks("this peer has taken a new id");
+    this.#lookForLeader();
     this.events.emit("identity", { peerId: this.peerId });
+  }
+
+  #lookForLeader(): void {
+    if (this.closing) return;
+    this.leader.look(
+      this.peerId,
+      this.hub.liveLinks.map(({ peerId }) => peerId),
+    );
   }
 }

@@ -2,6 +2,7 @@
 
 import type { Conflict } from "./conflict.ts";
 import type { ReplicaError } from "./errors.ts";
+import type { SqlValue } from "./native.ts";
 import type { SnapshotEvent } from "./snapshot/snapshots.ts";
 
 /** How far a transfer has come. */
@@ -23,6 +24,21 @@ export interface ClockEvent {
   readonly peers: number;
   /** Whether it is near theirs again. */
   readonly ok: boolean;
+}
+
+export interface CollisionEvent {
+  readonly table: string;
+  /** By column; NOCASE keys are spelled in lower case. */
+  readonly key: Readonly<Record<string, SqlValue>>;
+  /** Who wrote the insert that was merged, and who the row that it met. */
+  readonly origins: readonly [number, number];
+}
+
+export interface LeaderEvent {
+  /** This replica leads. */
+  readonly leader: boolean;
+  /** Who leads. */
+  readonly peerId: number;
 }
 
 export interface ReplicaEvents {
@@ -48,6 +64,14 @@ export interface ReplicaEvents {
   conflict: Conflict;
   /** ... and is in order by now. `key` spells NOCASE keys in lower case. */
   resolved: Pick<Conflict, "table" | "key" | "reason">;
+  /**
+   * Two peers have inserted a row under one key, and it is one row now: ids that each peer counts
+   * for itself do that. INSERT OR REPLACE of a row that another peer made looks the same. Of one
+   * slice of merging the first 16 are told.
+   */
+  collision: CollisionEvent;
+  /** Another peer leads, or this one does: see `Replica.leader`. */
+  leader: LeaderEvent;
   /** This file turned out to be a copy or to have lost its last commits: it has a new peer id. */
   identity: { peerId: number };
   /** The clock here is more than 2 s from those of most linked peers, or near them again. */

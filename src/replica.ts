@@ -1,7 +1,14 @@
 /** The `Replica`: what keeps a database file converging with those of its peers. */
 import { type ChangeFeed, type ChangesOptions, openFeed } from "./app/changes.ts";
 import { type FeedOwner, feedOwnerOf } from "./app/feed.ts";
+import { debugLogger, logEvents } from "./app/log-events.ts";
 import { type Row, Rows } from "./app/rows.ts";
+import {
+  type CloseOptions,
+  type CloseResult,
+  checkCloseOptions,
+  drainForClose,
+} from "./app/shutdown.ts";
 import { refuse } from "./closed.ts";
 import type { Conflict } from "./conflict.ts";
 import type { ConflictQuery } from "./conflicts.ts";
@@ -27,10 +34,14 @@ export class Replica implements AsyncDisposable {
   readonly #core: ReplicaCore;
   readonly #rows: Rows;
   readonly #feedOwner: FeedOwner;
+  #draining = false;
 
   /** @internal Use {@link attach}. */
   constructor(db: SqliteDatabase, options: Options, onClosed: () => void) {
     this.#core = new ReplicaCore(db, options, onClosed);
+    const { events } = this.#core;
+    const logger = options.logger ?? debugLogger();
+    if (logger !== undefined) logEvents(events, logger, this);
     this.#rows = new Rows(db, {
       tables: () => this.tables(),
       inTransaction: () => this.#core.store.inTransaction(),
@@ -41,6 +52,15 @@ export class Replica implements AsyncDisposable {
 
   get peerId(): number {
     return this.#core.peerId;
+  }
+
+  /**
+   * Whether this replica is the one of those linked here that should do odd jobs: the smallest peer
+   * id, once that was so for `leaderGraceMs`. Others may think the same of themselves; what must
+   * not be done twice needs a lease.
+   */
+  get leader(): boolean {
+    return this.#core.leader.leads;
   }
 
   get cluster(): string {
@@ -54,8 +74,10 @@ export class Replica implements AsyncDisposable {
 
   /** Talks to a peer: over one transport until it ends, or again and again with a dialler. */
   connect(to: Transport | Dialer): Connection {
-    if (this.#core.closing) return refuse(to);
-    return this.#core.hub.connect(to);
+    if (this.#core.closing || this.#draining) return refuse(to);
+    const connection = this.#core.hub.connect(to);
+    void connection.closed.then(() => this.#core.waiters.check());
+    return connection;
   }
 
   /** Proof of everything written here so far. Hand it to whoever reads elsewhere. */
@@ -244,13 +266,27 @@ export class Replica implements AsyncDisposable {
 
   /**
    * Ends all links and stops merging; what came and was not merged is sent again next time. The
-   * database connection stays open, and its writes are still captured. Idempotent.
+   * database connection stays open, and its writes are still captured. With `drain` it first waits,
+   * and takes no new links, until peers hold what was written here. Idempotent.
+   * @throws INVALID_OPTION
    */
-  close(): Promise<void> {
-    return this.#core.close();
+  async close(options: CloseOptions = {}): Promise<CloseResult> {
+    checkCloseOptions(options);
+    const { drain = false, signal } = options;
+    if (drain === false || this.#core.closing) {
+      await this.#core.close();
+      return { drained: false };
+    }
+    this.#draining = true;
+    try {
+      const peers = drain === true ? undefined : drain;
+      return { drained: await drainForClose(this.#core, peers, { token: this.token(), signal }) };
+    } finally {
+      await this.#core.close();
+    }
   }
 
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.close();
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
   }
 }

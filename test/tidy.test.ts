@@ -96,7 +96,7 @@ const layers = [
   ["open-metrics"],
   ["metric-families"],
   ["options", "metrics", "status", "closed", "conflicts"],
-  ["orphans", "identity", "lag", "file-gauge"],
+  ["orphans", "identity", "lag", "file-gauge", "leader"],
   ["sync", "merge", "ship"],
   ["token"],
   ["schema", "log", "snapshot", "conflict", "replica-events"],

@@ -48,7 +48,7 @@ export function readShape(descriptor: Uint8Array): Shape {
 
 export interface PayloadOptions {
   /** By hash, 16 hex digits. */
-  shapeOf(hash: string): Shape;
+  readonly shapeOf: (hash: string) => Shape;
   /** Integers are bigints, all of them. */
   readonly safeIntegers: boolean;
 }

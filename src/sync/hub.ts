@@ -104,6 +104,11 @@ export class Hub {
     return [...this.#links.values()].filter((link) => link.live);
   }
 
+  /** Somebody is linked, or may be before long. */
+  get hasConnections(): boolean {
+    return this.#connections.size > 0;
+  }
+
   connect(to: Transport | Dialer): Connection {
     const abort = new AbortController();
     const ended = "dial" in to ? this.#dial(to, abort.signal) : this.#converse(to, abort.signal);

@@ -1,0 +1,151 @@
+/** What calls of the native library take and give: see {@link Binding}, which has the calls. */
+
+/** Names a database connection that has the extension: `SELECT mergelite_handle()`. */
+export type Handle = number;
+
+/** What one call of {@link Binding.merge} or {@link Binding.maintain} did. */
+export interface MergeResult {
+  /** Offset in `records` up to which records were consumed (merged, known already, or refused). */
+  consumed: number;
+  changesets: number;
+  patches: number;
+  /** Patches that lost against a newer stamp. */
+  lost: number;
+  parked: number;
+  /** Records that were held already. */
+  duplicates: number;
+  /**
+   * Another connection holds the write lock, or the user is inside a transaction: call again later.
+   */
+  busy: boolean;
+  /** Time ran out before the work did: call again. */
+  more: boolean;
+  /** Origins whose next sequence is missing: flat pairs of peer id and first missing sequence. */
+  gaps: number[];
+  /** Hashes (16 hex digits) of shapes that records need and this replica has not learned. */
+  unknownShapes: string[];
+  /** Records that make no sense, kept in `_mergelite_refused`. */
+  refused: { origin: number; sequence: number; reason: string }[];
+  /** Ids of {@link NativeConflict}s that are new; of a large batch the first 256 rows. */
+  conflicts: number[];
+  /** What is not in conflict any more, likewise; `key` holds names and values in turn. */
+  resolved: { table: string; reason: string; key: SqlValue[] }[];
+  /** Inserts that met a row which another origin had inserted; `collisions` has the first 16. */
+  keyCollisions: number;
+  collisions: { table: string; key: SqlValue[]; origin: number; other: number }[];
+  /**
+   * Earliest wall time in ms at which a changeset held back for its future clock may be merged; 0
+   * if none.
+   */
+  resumeAtMs: number;
+}
+
+/** What runs on another thread. */
+export type FileJob = object & { readonly __job: unique symbol };
+
+export interface FileReading {
+  kind: string;
+  name: string;
+  value: number;
+}
+
+/** An integer beyond 53 bits is a bigint. */
+export type SqlValue = null | number | bigint | string | Uint8Array;
+
+/** A parked patch, or a withheld row; `key` and `values` hold names and values in turn. */
+export interface NativeConflict {
+  id: number;
+  table: string;
+  reason: string;
+  detail: string;
+  origin: number;
+  /** 0 where it is not remembered. */
+  sequence: number;
+  timestamp: number;
+  operation: "insert" | "update" | "delete";
+  key: SqlValue[];
+  values: SqlValue[];
+}
+
+/** A page of the rows of one table whose foreign keys point nowhere. */
+export interface OrphanPage {
+  /** Rows looked at, and how many of them are orphans. */
+  rows: number;
+  count: number;
+  found: { encodedKey: Uint8Array; detail: string; key: SqlValue[]; values: SqlValue[] }[];
+  lastKey: Uint8Array;
+  done: boolean;
+}
+
+export interface NativeStatus {
+  peerId: number;
+  logRows: number;
+  logBytes: number;
+  /** Timestamp (HLC) of the newest changeset held. */
+  timestamp: number;
+  parked: { table: string; reason: string; count: number }[];
+  refused: number;
+}
+
+export interface NativeCounters {
+  /** Row clocks in memory, not folded yet. */
+  clockCacheEntries: number;
+  clockCacheBytes: number;
+  localCommits: number;
+  localPatches: number;
+  /** Some row is known to be withheld, or to violate a CHECK. */
+  held: boolean;
+}
+
+/** What one call of {@link Binding.trim} did. */
+export interface TrimResult {
+  changesets: number;
+  /** As of {@link MergeResult}. */
+  busy: boolean;
+  more: boolean;
+}
+
+/** A part of what the tables hold, for a peer that the log does not reach. */
+export interface StateChunk {
+  busy: boolean;
+  /** Row clocks had to be folded first: call again. */
+  more: boolean;
+  /** This is the last chunk. */
+  ends: boolean;
+  /** Empty when `busy` or `more`. */
+  chunk: Uint8Array;
+  /** The cursor behind it. */
+  next: Uint8Array;
+  table: string;
+  rows: number;
+}
+
+/** What one call of {@link Binding.mergeState} did. */
+export interface StateMergeResult {
+  /** Where the next call goes on. */
+  consumed: number;
+  patches: number;
+  lost: number;
+  parked: number;
+  rows: number;
+  busy: boolean;
+  more: boolean;
+  /** This was the last slice of the last chunk: the vector has moved. */
+  complete: boolean;
+  /** Not 0: the chunk has stamps too far ahead, and none of it was merged. */
+  resumeAtMs: number;
+}
+
+/** What packing or unpacking pages of an LTX file gave. */
+export interface LtxPagesResult {
+  /** The checksum of the file up to here. */
+  crc: bigint;
+  /** Bytes of page blocks written, or consumed. */
+  bytes: number;
+  /** Pages decoded. */
+  pages: number;
+  /** The end of the page blocks has been consumed, too. */
+  ended: boolean;
+  /** What is wrong with the bytes that follow; "" for nothing. */
+  wrong: string;
+}
