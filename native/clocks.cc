@@ -207,6 +207,16 @@ int Clocks::Fold(Connection* connection, const Deadline& deadline, bool all, boo
   return SQLITE_OK;
 }
 
+int Clocks::FoldRow(Connection* connection, Table* table, Span identity, Span key) {
+  const auto id = static_cast<uint32_t>(table->id);
+  const Span found = active_.Find(id, identity);
+  if (found.size == 0) return SQLITE_OK;
+  EndLookUps(connection);
+  const ClockCache::Entry entry{id, identity, key, found};
+  table->clocks_empty = false;
+  return FoldRun(connection, table, &entry, &entry + 1);
+}
+
 int Clocks::FoldPiece(Connection* connection) {
   // A table that is being read would have its cursors moved out of the way for each row.
   EndLookUps(connection);

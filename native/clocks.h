@@ -49,6 +49,8 @@ class Clocks {
   bool empty() const { return active_.empty() && frozen_.empty(); }
   size_t count() const { return active_.count() + frozen_.count(); }
   size_t bytes() const { return active_.bytes() + frozen_.bytes(); }
+  // Folds one row at once: for a patch that no log brings back.
+  int FoldRow(Connection* connection, Table* table, Span identity, Span key);
   // Folds for a while, within the caller's transaction. `all`: also what would still fit in memory.
   int Fold(Connection* connection, const Deadline& deadline, bool all, bool* done);
   // After a rollback memory may know more than the file, or less when a fold was undone: forget,

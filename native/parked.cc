@@ -99,7 +99,11 @@ int MergeAgain(Connection* connection, const Waiting& waiting) {
     AddDoubt(connection, incoming, target->table, waiting.identity.span(), patch.encoded_key);
     return SQLITE_OK;
   }
-  return MergePatch(connection, incoming, target, patch);
+  rc = MergePatch(connection, incoming, target, patch);
+  // Its changeset was absorbed when it was parked, and may be trimmed: it is not read again.
+  if (rc != SQLITE_OK || target->table == nullptr) return rc;
+  return connection->merge->clocks.FoldRow(connection, target->table, waiting.identity.span(),
+                                           patch.encoded_key);
 }
 
 }  // namespace

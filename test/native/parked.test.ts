@@ -1,9 +1,19 @@
-/** What one connection parks, another one on the same file merges when its row comes alive. */
+/** What is parked is merged by whoever comes first, and stays merged. */
+import { copyFileSync } from "node:fs";
 import Database from "better-sqlite3";
 import { expect, test } from "vitest";
 import { native } from "../../src/native.ts";
 import { temporaryFolder } from "../support/folder.ts";
-import { attachRaw, mergeAll, openRaw, pull, recordsOf, teachShapes } from "../support/replica.ts";
+import {
+  attachRaw,
+  maintainAll,
+  mergeAll,
+  openRaw,
+  patiently,
+  pull,
+  recordsOf,
+  teachShapes,
+} from "../support/replica.ts";
 
 const folder = temporaryFolder();
 const schema = "CREATE TABLE t (id INTEGER PRIMARY KEY, a, b)";
@@ -28,5 +38,34 @@ test("an update parked by one connection shows when another merges the insert", 
     expect(native.status(here.handle).parked).toEqual([]);
   } finally {
     for (const { db } of [inserter, updater, here, beside]) db.close();
+  }
+});
+
+test("row clocks of what was parked for its table outlast a crash, although the log is trimmed", () => {
+  const there = openRaw(":memory:", schema, ["t"]);
+  const late = openRaw(":memory:", schema, ["t"]);
+  const file = folder.file();
+  const here = openRaw(file, "CREATE TABLE other (id INTEGER PRIMARY KEY)", ["other"]);
+  const after = folder.file();
+  const nowMs = Date.UTC(2026, 0, 1);
+  native.setClock(there.handle, nowMs);
+  native.setClock(late.handle, nowMs - 1000);
+  there.db.exec("INSERT INTO t VALUES (1, 'new', 1), (2, 'new', 1); DELETE FROM t WHERE id = 2");
+  late.db.exec("INSERT INTO t VALUES (1, 'old', 2), (2, 'old', 2)");
+  try {
+    pull(there, here);
+    native.trim(here.handle, 2 ** 53 - 1, new Float64Array(), new Float64Array(), 1, patiently);
+    here.db.exec(schema);
+    native.replicate(here.handle, "t");
+    maintainAll(here);
+    // As it is on disk at this moment.
+    for (const end of ["", "-wal"]) copyFileSync(`${file}${end}`, `${after}${end}`);
+    const again = attachRaw(new Database(after));
+    pull(late, again);
+    const rows = again.db.prepare("SELECT * FROM t").all();
+    again.db.close();
+    expect(rows).toEqual([{ id: 1, a: "new", b: 1 }]);
+  } finally {
+    for (const { db } of [there, late, here]) db.close();
   }
 });
