@@ -3,6 +3,7 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { captureBench, captureTitle } from "./capture.mjs";
+import { catchUpBench, catchUpText } from "./catch-up.mjs";
 import { chart } from "./chart.mjs";
 import { diskBench, diskTable } from "./disk.mjs";
 import { ratioTable } from "./lib.mjs";
@@ -18,6 +19,8 @@ const benches = {
   disk: (options) => diskTable(diskBench(options)),
   sync: async ({ quick }) =>
     syncText(await syncBench(quick ? { latencies: 100, changes: 50_000 } : {})),
+  "catch-up": async ({ quick }) =>
+    catchUpText(await catchUpBench(quick ? { rows: 100_000, seconds: 10 } : {})),
 };
 
 function ratios(section, title, results) {
