@@ -62,6 +62,28 @@ function comparedBy(peer: Peer, running: Running): string | undefined {
   return JSON.stringify([vector, lacksOf(running.db)]);
 }
 
+/**
+ * What a peer has of a changeset that nobody holds any more: a transfer of state had brought some of
+ * its rows, and was cut, and then the sender's file lost it. `verify` would find these rows.
+ */
+export function findStray(peers: readonly Peer[]): string | undefined {
+  const held = new Map<number, number>();
+  for (const peer of peers) {
+    for (const [origin, sequence] of peer.held) {
+      held.set(origin, Math.max(held.get(origin) ?? 0, sequence));
+    }
+  }
+  for (const { peer, running } of runningOf(peers)) {
+    const origins = running.db
+      .prepare("SELECT peer, reached FROM _mergelite_origins WHERE reached > held")
+      .raw()
+      .all() as [number, number][];
+    const stray = origins.find(([origin, reached]) => reached > (held.get(origin) ?? 0));
+    if (stray !== undefined) return `peer ${peer.number} has rows of lost ${stray.join(".")}`;
+  }
+  return undefined;
+}
+
 /** Whether there is nothing left to do: asked often, so it is cheap. */
 export function isQuiet(peers: readonly Peer[], ledger: Ledger): boolean {
   if (peers.some(({ gone, running }) => !gone && running === undefined)) return false;

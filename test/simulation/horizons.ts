@@ -63,7 +63,9 @@ export class Horizons {
     if (before === undefined) return;
     const waitingFor = before.known.filter(
       ({ peerId, forgotten }) =>
-        !forgotten && now.known.some((one) => one.peerId === peerId && !one.forgotten),
+        !forgotten &&
+        !this.#ledger.forked.has(peerId) &&
+        now.known.some((one) => one.peerId === peerId && !one.forgotten),
     );
     for (const [origin, sequence] of trimmed) {
       if (sequence <= (before.trimmed.get(origin) ?? 0)) continue;

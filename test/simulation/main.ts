@@ -1,6 +1,7 @@
 /** The simulator's command line: one history, several, or as many as there is time for. */
-import { writeSync } from "node:fs";
+import { readFileSync, writeSync } from "node:fs";
 import { parseArgs } from "node:util";
+import { clusterNames, measureCluster, tableHead, tableRow } from "./clusters.ts";
 import { makePlan, type Plan, type PlanSize, topologies } from "./plan.ts";
 import { Chance } from "./random.ts";
 import { sizeOf } from "./seeds.ts";
@@ -10,6 +11,8 @@ import { type Outcome, simulate } from "./world.ts";
 const usage = `usage: npm run sim -- [--seed S] [--peers N] [--ticks T] [--topology NAME] [--runs N]
        [--shrink RUNS] [--trace] [--keep]
        npm run sim:soak -- [--seed S]
+       npm run sim -- --plan FILE [--shrink RUNS] [--trace] [--keep]
+       npm run sim -- --topologies
 
   --seed      where chance begins (default: from the clock)
   --peers     replicas at the beginning (default: as in CI, by the seed)
@@ -19,6 +22,8 @@ const usage = `usage: npm run sim -- [--seed S] [--peers N] [--ticks T] [--topol
   --shrink    runs a failing history may be made smaller with (400)
   --trace     print everything that happens
   --keep      leave the database files, and print where
+  --plan      a history as JSON, as a failure prints it
+  --topologies  what each changeset costs in larger clusters without faults, as a table
 `;
 
 const settings = {
@@ -31,6 +36,8 @@ const settings = {
   trace: { type: "boolean", default: false },
   keep: { type: "boolean", default: false },
   soak: { type: "boolean", default: false },
+  plan: { type: "string" },
+  topologies: { type: "boolean", default: false },
 } as const;
 
 /** Returns the exit code. */
@@ -41,6 +48,15 @@ export async function main(args: readonly string[]): Promise<number> {
     return 2;
   }
   const { soak, first, runs } = options;
+  if (options.topologies) {
+    print(tableHead);
+    for (const name of clusterNames) print(tableRow(name, await measureCluster(name)));
+    return 0;
+  }
+  if (options.plan !== undefined) {
+    const plan = JSON.parse(readFileSync(options.plan, "utf8")) as Plan;
+    return (await runPlan(plan, `--plan ${options.plan}`, options)) ? 0 : 1;
+  }
   let failures = 0;
   let stopped = false;
   process.once("SIGINT", () => {
@@ -57,6 +73,8 @@ export async function main(args: readonly string[]): Promise<number> {
 
 interface Settings {
   readonly soak: boolean;
+  readonly plan: string | undefined;
+  readonly topologies: boolean;
   readonly trace: boolean;
   readonly keep: boolean;
   readonly shrinkRuns: number;
@@ -87,8 +105,8 @@ function readOptions(args: readonly string[]): Settings | undefined {
     ...(values.ticks === undefined ? {} : { ticks: Number(ticks) }),
     ...(topology === undefined ? {} : { topology }),
   };
-  const { soak, trace, keep } = values;
-  return { soak, trace, keep, shrinkRuns, first, runs, size };
+  const { soak, plan, topologies: isTable, trace, keep } = values;
+  return { soak, plan, topologies: isTable, trace, keep, shrinkRuns, first, runs, size };
 }
 
 /** From two peers for a moment to a dozen for long. */
@@ -98,16 +116,17 @@ function soakSize(seed: number): PlanSize {
   return { seed, peers, ticks: chance.pick([20, 60, 60, 150, 400]) };
 }
 
-async function runOne(size: PlanSize, options: Settings): Promise<boolean> {
-  const plan = makePlan(size);
+function runOne(size: PlanSize, options: Settings): Promise<boolean> {
+  return runPlan(makePlan(size), commandOf(size), options);
+}
+
+async function runPlan(plan: Plan, name: string, options: Settings): Promise<boolean> {
   const startMs = performance.now();
   const outcome = await simulate(plan, {
     ...(options.trace ? { onTrace: (line) => print(`${line}\n`) } : {}),
     ...(options.keep ? { onFolder: (folder) => print(`files are in ${folder}\n`) } : {}),
   });
-  print(
-    `${commandOf(size)}  ${describe(outcome)}, ${Math.round(performance.now() - startMs)} ms\n`,
-  );
+  print(`${name}  ${describe(outcome)}, ${Math.round(performance.now() - startMs)} ms\n`);
   if (outcome.violation === undefined) return true;
   print(`\n${outcome.violation}\n\n`);
   if (options.shrinkRuns > 0) await printShrunk(plan, outcome.violation, options.shrinkRuns);
