@@ -82,7 +82,8 @@ int MergePatches(Connection* connection, Origin* origin, const Record& record,
   if (rc != SQLITE_OK) return rc;
   rc = connection->merge->scope->BeforeWriting();
   if (rc != SQLITE_OK) return rc;
-  const Incoming incoming{origin, record.sequence, {record.timestamp, origin->ordinal}};
+  const bool newest = record.timestamp > connection->log.newest_timestamp();
+  const Incoming incoming{origin, record.sequence, {record.timestamp, origin->ordinal}, newest};
   PatchReader reader(changeset->payload, changeset->shapes.data());
   Patch patch;
   while (reader.Next(&patch)) {

@@ -105,6 +105,7 @@ struct Incoming {
   const Origin* origin;
   uint64_t sequence;
   Stamp stamp;
+  bool newest = false;  // above every stamp this file has seen
 };
 
 // Runs `work` in a write transaction in which memory and file agree. Nothing is done, and the stats

@@ -34,11 +34,40 @@ class RowMerge {
     IdentityOf(*patch_.shape, patch_.key, &merge_.identity);
     if (table_ == nullptr) return ParkWhole(Reason::kTable);
     if (!KeyFits(*table_, patch_)) return ParkWhole(Reason::kKey, "datatype mismatch");
+    if (WinsUnseen()) {
+      const int rc = RunUnseen();
+      if (rc != SQLITE_NOTFOUND) return rc;
+    }
     int rc = merge_.clocks.LookUp(connection_, table_, Identity(), patch_.key, &merge_.clock);
     if (rc == SQLITE_OK) rc = HeldFor(connection_, *table_, Identity(), &held_);
     if (rc != SQLITE_OK) return rc;
     if (table_->has_unique_indexes || held_ != 0) table_->settle = true;
     if (held_ == BitOf(Reason::kCheck)) Doubt();
+    return RunSeen();
+  }
+
+ private:
+  // A stamp above all others wins whatever the row's clock is: there is no need to look. Only
+  // whether the row is there has to be known, and the table itself tells. What is parked may say
+  // otherwise.
+  bool WinsUnseen() const {
+    return incoming_.newest && target_.knows_all_columns && !AnyParked(connection_) &&
+           !(table_->has_user_triggers && patch_.operation != Operation::kInsert);
+  }
+
+  // SQLITE_NOTFOUND when the row to be updated is not there, and nothing was done.
+  int RunUnseen() {
+    if (table_->has_unique_indexes) table_->settle = true;
+    clock().Reset();
+    clock().has_life = clock().alive = patch_.operation != Operation::kInsert;
+    unseen_ = true;
+    const int rc = RunSeen();
+    unseen_ = false;
+    return rc;
+  }
+
+  int RunSeen() {
+    int rc = SQLITE_OK;
     switch (patch_.operation) {
       case Operation::kInsert:
         rc = Insert();
@@ -53,7 +82,6 @@ class RowMerge {
     return rc;
   }
 
- private:
   Span Identity() const { return merge_.identity.span(); }
   RowClock& clock() { return merge_.clock; }
   void Absorb() { merge_.clocks.Absorb(connection_, target_, patch_, Identity(), incoming_.stamp); }
@@ -273,6 +301,7 @@ class RowMerge {
     if (rc == SQLITE_CONSTRAINT) return SQLITE_OK;  // withheld
     // A row that a trigger has removed is alive but not there: its updates wait.
     if (rc == SQLITE_OK && !insert && connection_->api->changes(connection_->db) == 0) {
+      if (unseen_) return SQLITE_NOTFOUND;
       return ParkWhole(Reason::kRow);
     }
     return connection_->Check(rc);
@@ -305,6 +334,7 @@ class RowMerge {
   const Patch& patch_;
   const PeerIds& peers_;
   uint8_t held_ = 0;  // the reason for which the row is held, as a bit
+  bool unseen_ = false;
 };
 
 }  // namespace
