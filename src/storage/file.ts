@@ -52,7 +52,7 @@ class FileDriver implements StorageDriver {
       if (ifAbsent && codeOf(error) === "EEXIST") return false;
       throw this.#failure(error, key, signal);
     } finally {
-      await fs.rm(temporary, { force: true });
+      await fs.rm(temporary, { force: true }).catch(() => {});
     }
   }
 
@@ -67,6 +67,8 @@ class FileDriver implements StorageDriver {
       const body = this.#read(key, { start, end, version, signal });
       return { bytes, metadata: {}, version, body };
     } catch (error) {
+      const code = codeOf(error);
+      if (code === "ENOENT" || code === "ENOTDIR") throw missing(this.name, key);
       throw this.#failure(error, key, signal);
     }
   }
@@ -134,9 +136,6 @@ class FileDriver implements StorageDriver {
     if (signal?.aborted || error instanceof ReplicaError) return error;
     const code = codeOf(error);
     if (code === undefined) return error;
-    if (code === "ENOENT" || code === "ENOTDIR" || code === "EISDIR") {
-      return missing(this.name, key);
-    }
     const denied = code === "EACCES" || code === "EPERM" || code === "EROFS";
     const what = `${this.name}: ${key}: ${(error as Error).message}`;
     return new ReplicaError(denied ? "STORAGE_DENIED" : "STORAGE_FAILED", what, { cause: error });

@@ -1,8 +1,13 @@
 /** `mergelite/storage`: places for backups. */
+export { type AzureOptions, azureStorage } from "./azure.ts";
 export { fileStorage } from "./file.ts";
+export { type GcsOptions, type GoogleKey, gcsStorage } from "./gcs.ts";
+export type { HttpOptions } from "./http.ts";
 export type { ManagedOptions } from "./managed.ts";
+export { type OpenStorageOptions, openStorage } from "./open.ts";
 export { probeConditions } from "./probe.ts";
 export type { RetryOptions } from "./retry.ts";
+export { type S3Credentials, type S3Options, s3Storage } from "./s3.ts";
 export type {
   Body,
   GetOptions,
@@ -15,3 +20,4 @@ export type {
   StorageKind,
   StoredObject,
 } from "./storage.ts";
+export { type WebDavOptions, webDavStorage } from "./webdav.ts";

@@ -54,7 +54,8 @@ export interface ObjectContent {
 
 /**
  * Keys are `/`-separated parts of letters, digits, `.`, `_`, `=` and `-`, none of which begins with
- * a `.`; at most 512 bytes in all. Anything else is a `TypeError`.
+ * a `.`; at most 512 bytes in all. Anything else is a `TypeError`. No key is another one's folder:
+ * `a` beside `a/b` is refused where there are folders.
  *
  * All calls repeat what fails in passing, with growing pauses, and reject with
  * `STORAGE_UNAVAILABLE` in the end, `STORAGE_DENIED` without the right to do it, `STORAGE_FAILED`

@@ -1,0 +1,156 @@
+/** Storages by their URLs, as a command line or a configuration file names them. */
+import { readFile } from "node:fs/promises";
+import { fileURLToPath } from "node:url";
+import { ReplicaError } from "../errors.ts";
+import { azureStorage } from "./azure.ts";
+import { fileStorage } from "./file.ts";
+import { type GoogleKey, gcsStorage } from "./gcs.ts";
+import type { HttpOptions } from "./http.ts";
+import type { ManagedOptions } from "./managed.ts";
+import { s3Storage } from "./s3.ts";
+import type { Storage } from "./storage.ts";
+import { webDavStorage } from "./webdav.ts";
+
+export interface OpenStorageOptions extends ManagedOptions, HttpOptions {
+  /** Where keys and passwords are that the URL does not have. @default `process.env` */
+  readonly env?: Readonly<Record<string, string | undefined>>;
+}
+
+interface Place {
+  readonly url: URL;
+  /** The path without slashes at its ends. */
+  readonly prefix: string;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly options: ManagedOptions & HttpOptions;
+}
+
+interface Scheme {
+  /** Parameters that the URL may have. */
+  readonly parameters: readonly string[];
+  open(place: Place): Storage | Promise<Storage>;
+}
+
+const schemes: Readonly<Record<string, Scheme>> = {
+  "file:": { parameters: [], open: ({ url, options }) => fileStorage(fileURLToPath(url), options) },
+  "s3:": { parameters: ["endpoint", "region", "path-style"], open: openS3 },
+  "gs:": { parameters: ["endpoint"], open: openGcs },
+  "abs:": { parameters: ["endpoint"], open: openAzure },
+  "webdav:": { parameters: [], open: openWebDav },
+  "webdavs:": { parameters: [], open: openWebDav },
+};
+
+/**
+ * `file:///folder`, `s3://bucket/prefix`, `gs://bucket/prefix`, `abs://account@container/prefix`,
+ * `webdav(s)://user:password@host/folder`.
+ * @throws `INVALID_OPTION`, without telling the URL's password
+ */
+export async function openStorage(
+  address: string,
+  { env = process.env, ...options }: OpenStorageOptions = {},
+): Promise<Storage> {
+  const url = URL.canParse(address) ? new URL(address) : undefined;
+  const scheme = url === undefined ? undefined : schemes[url.protocol];
+  if (url === undefined || scheme === undefined) {
+    const known = Object.keys(schemes).map((each) => `${each}//`);
+    throw invalid(`storage is named by a URL that begins with ${known.join(", ")}`);
+  }
+  for (const name of url.searchParams.keys()) {
+    if (scheme.parameters.includes(name)) continue;
+    throw invalid(`${url.protocol}// has no parameter ${JSON.stringify(name)}`);
+  }
+  const prefix = decodeURIComponent(url.pathname).replace(/^\/+|\/+$/g, "");
+  try {
+    return await scheme.open({ url, prefix, env, options });
+  } catch (error) {
+    if (error instanceof TypeError) throw invalid(error.message);
+    throw error;
+  }
+}
+
+function openS3({ url, prefix, env, options }: Place): Storage {
+  const accessKeyId = env.AWS_ACCESS_KEY_ID ?? env.LITESTREAM_ACCESS_KEY_ID;
+  const secretAccessKey = env.AWS_SECRET_ACCESS_KEY ?? env.LITESTREAM_SECRET_ACCESS_KEY;
+  if (accessKeyId === undefined || secretAccessKey === undefined) {
+    throw invalid("s3:// wants AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment");
+  }
+  const sessionToken = env.AWS_SESSION_TOKEN;
+  const endpoint = parameter(url, "endpoint") ?? env.AWS_ENDPOINT_URL_S3;
+  const region = parameter(url, "region") ?? env.AWS_REGION ?? env.AWS_DEFAULT_REGION;
+  const pathStyle = parameter(url, "path-style");
+  if (pathStyle !== undefined && pathStyle !== "true" && pathStyle !== "false") {
+    throw invalid("path-style is true or false");
+  }
+  return s3Storage({
+    ...options,
+    bucket: url.hostname,
+    prefix,
+    credentials: {
+      accessKeyId,
+      secretAccessKey,
+      ...(sessionToken === undefined ? {} : { sessionToken }),
+    },
+    ...(endpoint === undefined ? {} : { endpoint }),
+    ...(region === undefined ? {} : { region }),
+    ...(pathStyle === undefined ? {} : { pathStyle: pathStyle === "true" }),
+  });
+}
+
+async function openGcs({ url, prefix, env, options }: Place): Promise<Storage> {
+  const file = env.GOOGLE_APPLICATION_CREDENTIALS;
+  const endpoint = parameter(url, "endpoint");
+  const key = file === undefined ? undefined : parseKey(file, await readFile(file, "utf8"));
+  return gcsStorage({
+    ...options,
+    bucket: url.hostname,
+    prefix,
+    ...(key === undefined ? {} : { key }),
+    ...(endpoint === undefined ? {} : { endpoint }),
+  });
+}
+
+function parseKey(file: string, text: string): GoogleKey {
+  const key = JSON.parse(text) as Partial<GoogleKey>;
+  const { client_email, private_key, token_uri } = key;
+  if (client_email === undefined || private_key === undefined) {
+    throw invalid(`${file} is not the key of a service account`);
+  }
+  return { client_email, private_key, ...(token_uri === undefined ? {} : { token_uri }) };
+}
+
+function openAzure({ url, prefix, env, options }: Place): Storage {
+  const account = url.username || env.AZURE_STORAGE_ACCOUNT;
+  const key = env.AZURE_STORAGE_KEY ?? env.LITESTREAM_AZURE_ACCOUNT_KEY;
+  const sas = env.AZURE_STORAGE_SAS_TOKEN;
+  if (account === undefined)
+    throw invalid("abs:// wants an account: abs://account@container/prefix");
+  if (key === undefined && sas === undefined) {
+    throw invalid("abs:// wants AZURE_STORAGE_KEY or AZURE_STORAGE_SAS_TOKEN in the environment");
+  }
+  const endpoint = parameter(url, "endpoint");
+  return azureStorage({
+    ...options,
+    account,
+    container: url.hostname,
+    prefix,
+    ...(sas === undefined ? {} : { sas }),
+    ...(key === undefined ? {} : { key }),
+    ...(endpoint === undefined ? {} : { endpoint }),
+  });
+}
+
+function openWebDav({ url, env, options }: Place): Storage {
+  const password = env.WEBDAV_PASSWORD;
+  return webDavStorage({
+    ...options,
+    url: url.href.replace(/^webdav/, "http"),
+    ...(url.password !== "" || password === undefined ? {} : { password }),
+  });
+}
+
+function parameter(url: URL, name: string): string | undefined {
+  return url.searchParams.get(name) ?? undefined;
+}
+
+function invalid(message: string): ReplicaError {
+  return new ReplicaError("INVALID_OPTION", message);
+}
