@@ -2,6 +2,8 @@
 export type { ChangeFeed, Changeset, ChangesOptions } from "./app/changes.ts";
 export type { Row } from "./app/rows.ts";
 export type { CloseOptions, CloseResult } from "./app/shutdown.ts";
+export type { Parameters } from "./app/tables-read.ts";
+export type { WatchOptions, WatchResult } from "./app/watch.ts";
 export { attach } from "./attach.ts";
 export type { Clock, Random } from "./clock.ts";
 export type { Conflict, ConflictReason } from "./conflict.ts";

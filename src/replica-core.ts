@@ -41,6 +41,8 @@ export class ReplicaCore {
   readonly store: Store;
   readonly options: Options;
   readonly events: Emitter<ReplicaEvents> = new Emitter<ReplicaEvents>();
+  /** Called when tables may have changed; with `true`, in ways that the log does not tell. */
+  readonly changed: Set<(all: boolean) => void> = new Set();
   readonly waiters: Waiters = new Waiters();
   readonly scheduler: MergeScheduler;
   readonly hub: Hub;
@@ -153,7 +155,12 @@ export class ReplicaCore {
     if (this.store.schemaTouched()) this.scheduler.requestMaintenance();
     this.#announce();
     this.#maintenance.noteCommits(0);
+    this.#tellChanged(false);
     this.waiters.check();
+  }
+
+  #tellChanged(all: boolean): void {
+    for (const tell of this.changed) tell(all);
   }
 
   async #close(): Promise<void> {
@@ -245,6 +252,7 @@ export class ReplicaCore {
     this.conflicts.onSlice(result);
     const { changesets, patches, lost, parked } = result;
     if (changesets > 0) this.events.emit("merge", { changesets, patches, lost, parked });
+    this.#tellChanged(result.conflicts.length + result.resolved.length > 0);
     this.waiters.check();
   }
 
@@ -252,6 +260,7 @@ export class ReplicaCore {
     countSlice(this.counters, { ...slice, changesets: 0, refused: [] });
     const { patches, lost, parked } = slice;
     this.events.emit("merge", { changesets: 0, patches, lost, parked });
+    this.#tellChanged(true);
     if (!complete) return;
     this.refreshMarks();
     this.#announce();

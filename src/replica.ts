@@ -9,6 +9,8 @@ import {
   checkCloseOptions,
   drainForClose,
 } from "./app/shutdown.ts";
+import type { Parameters } from "./app/tables-read.ts";
+import { readWatchOptions, Watches, type WatchOptions, type WatchResult } from "./app/watch.ts";
 import { refuse } from "./closed.ts";
 import type { Conflict } from "./conflict.ts";
 import type { ConflictQuery } from "./conflicts.ts";
@@ -34,6 +36,7 @@ export class Replica implements AsyncDisposable {
   readonly #core: ReplicaCore;
   readonly #rows: Rows;
   readonly #feedOwner: FeedOwner;
+  readonly #watches: Watches;
   #draining = false;
 
   /** @internal Use {@link attach}. */
@@ -47,6 +50,7 @@ export class Replica implements AsyncDisposable {
       inTransaction: () => this.#core.store.inTransaction(),
       token: () => this.token(),
     });
+    this.#watches = new Watches(db, this.#core);
     this.#feedOwner = feedOwnerOf(this.#core, new LogLookup(db));
   }
 
@@ -180,6 +184,23 @@ export class Replica implements AsyncDisposable {
     this.#core.assertOpen();
     this.#core.refreshMarks();
     return openFeed(this.#feedOwner, options);
+  }
+
+  /**
+   * Tells what a query gives, and again whenever that has changed: by local writes, merged ones, and
+   * those of other processes. Returns the function that ends it.
+   * @throws INVALID_OPTION, CLOSED, TypeError when `sql` writes, and what the driver throws
+   */
+  watch<Row = Record<string, unknown>>(
+    sql: string,
+    parameters: Parameters,
+    listener: (result: WatchResult<Row>) => void,
+    options: WatchOptions = {},
+  ): () => void {
+    this.#core.assertOpen();
+    const tell = listener as (result: WatchResult<unknown>) => void;
+    const read = readWatchOptions(options);
+    return this.#watches.add({ sql, parameters, listener: tell, options: read });
   }
 
   /** Where the change feed is now: `changes({ since })` goes on from what the tables show. */

@@ -5,9 +5,9 @@
  */
 import type { Clock } from "../clock.ts";
 import { ReplicaError } from "../errors.ts";
-import { ByteReader } from "../log/bytes.ts";
 import { fingerprintOf, type LogLookup } from "../log/lookup.ts";
 import { type Patch, PayloadReader, readShape, type Shape } from "../log/payload.ts";
+import { type LogRecord, readRecords } from "../log/records.ts";
 import type { OriginMarks, Store } from "../log/store.ts";
 import { wallMsOf } from "../log/timestamp.ts";
 import type { VersionVector } from "../log/vector.ts";
@@ -44,13 +44,6 @@ export function feedOwnerOf(core: ReplicaCore, lookup: LogLookup): FeedOwner {
   };
 }
 
-interface Entry {
-  readonly origin: number;
-  readonly sequence: number;
-  readonly timestamp: number;
-  readonly payload: Uint8Array;
-}
-
 /** A transaction of this origin has begun and goes on; whether any of it was delivered. */
 interface Within {
   readonly origin: number;
@@ -75,7 +68,7 @@ export class Feed {
   /** Origins that have more, with the timestamp of the next one. */
   readonly #heads = new Map<number, { timestamp: number; merged: number }>();
   /** Changesets of one origin that were read and not delivered. */
-  #read: Entry[] = [];
+  #read: LogRecord[] = [];
   #readBytes = readBytes.min;
   #within: Within | undefined;
   #sliceStartMs: number;
@@ -155,7 +148,7 @@ export class Feed {
   }
 
   /** The changeset to deliver next, if there is one. */
-  #next(): Entry | undefined {
+  #next(): LogRecord | undefined {
     this.#followIdentity();
     let origin = this.#within?.origin;
     if (origin === undefined) {
@@ -202,12 +195,12 @@ export class Feed {
     const records = store.readLog({ origin, first, last, bytesMax: this.#readBytes });
     // Twice as much the next time, as long as this origin's turn lasts.
     this.#readBytes = Math.min(this.#readBytes * 2, readBytes.max);
-    this.#read = entriesOf(records);
+    this.#read = readRecords(records);
     if (this.#read.length === 0) throw this.#trimmed(origin);
   }
 
   /** `undefined` when nothing of it is wanted. */
-  async #changesetOf(entry: Entry): Promise<Changeset | undefined> {
+  async #changesetOf(entry: LogRecord): Promise<Changeset | undefined> {
     const { origin, sequence, timestamp } = entry;
     const reader = this.#isRefused(entry) ? undefined : this.#reader(entry);
     const patches = reader === undefined ? [] : await this.#patchesOf(reader);
@@ -231,11 +224,11 @@ export class Feed {
     };
   }
 
-  #isRefused({ origin, sequence }: Entry): boolean {
+  #isRefused({ origin, sequence }: LogRecord): boolean {
     return this.#owner.lookup.refusedIn(origin, { first: sequence, last: sequence }).size > 0;
   }
 
-  #reader({ payload }: Entry): PayloadReader {
+  #reader({ payload }: LogRecord): PayloadReader {
     const { safeIntegers = false } = this.#options;
     return damage(
       () => new PayloadReader(payload, { shapeOf: (hash) => this.#shapeOf(hash), safeIntegers }),
@@ -265,7 +258,7 @@ export class Feed {
     return shape;
   }
 
-  #advance({ origin, sequence, timestamp, payload }: Entry, within: Within | undefined): void {
+  #advance({ origin, sequence, timestamp, payload }: LogRecord, within: Within | undefined): void {
     this.#vector.set(origin, sequence);
     this.#within = within;
     if (origin === this.#own.peerId) {
@@ -340,16 +333,6 @@ function lost(): ReplicaError {
   return new ReplicaError("CHANGES_LOST", "what this cursor has seen is not in the file's log", {
     hint: "The file was restored or replaced. Read the tables anew, and take a new cursor.",
   });
-}
-
-function entriesOf(records: Uint8Array): Entry[] {
-  const reader = new ByteReader(records);
-  const entries: Entry[] = [];
-  while (reader.remaining > 0) {
-    const [origin, sequence, timestamp] = [reader.varint(), reader.varint(), reader.varint()];
-    entries.push({ origin, sequence, timestamp, payload: reader.bytes(reader.varint()) });
-  }
-  return entries;
 }
 
 /** What is in the log was merged or captured: it decodes, unless the file is damaged. */

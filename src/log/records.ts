@@ -34,3 +34,22 @@ export function scanRecords(records: Uint8Array): RecordRun[] {
   if (origin !== 0) runs.push({ origin, first, last });
   return runs;
 }
+
+export interface LogRecord {
+  readonly origin: number;
+  readonly sequence: number;
+  readonly timestamp: number;
+  /** A view of the bytes, not a copy. */
+  readonly payload: Uint8Array;
+}
+
+/** Records that are this file's own: what is in its log. @throws PROTOCOL_MALFORMED */
+export function readRecords(bytes: Uint8Array): LogRecord[] {
+  const reader = new ByteReader(bytes);
+  const records: LogRecord[] = [];
+  while (reader.remaining > 0) {
+    const [origin, sequence, timestamp] = [reader.varint(), reader.varint(), reader.varint()];
+    records.push({ origin, sequence, timestamp, payload: reader.bytes(reader.varint()) });
+  }
+  return records;
+}
