@@ -35,7 +35,7 @@ export type {
   StateProgressEvent,
 } from "./replica-events.ts";
 export type { SnapshotOptions, SnapshotProgress, SnapshotResult } from "./snapshot/snapshot.ts";
-export type { SnapshotEvent, SnapshotKind } from "./snapshot/snapshots.ts";
+export type { BackupOptions, SnapshotEvent, SnapshotKind } from "./snapshot/snapshots.ts";
 export type { Status } from "./status.ts";
 export type { Connection } from "./sync/hub.ts";
 export type { Difference, TableVerification, Verification, VerifyCall } from "./sync/verify.ts";

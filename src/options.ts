@@ -2,6 +2,7 @@
 import { type Clock, type Random, systemClock } from "./clock.ts";
 import { ReplicaError } from "./errors.ts";
 import { type TrimPolicy, trimPolicies } from "./log/trim.ts";
+import { type BackupOptions, checkBackupOptions } from "./snapshot/snapshots.ts";
 import { linkDefaults } from "./sync/link.ts";
 
 /** What pino and its like have. */
@@ -42,14 +43,17 @@ export interface AttachOptions {
   readonly leaderGraceMs?: number;
   /** Told what the events tell, without what users wrote. @default none: NODE_DEBUG=mergelite */
   readonly logger?: Logger;
+  /** Snapshots by a schedule and at shutdown. @default none */
+  readonly backup?: BackupOptions;
   /** For tests and simulations. @default the system's */
   readonly clock?: Clock;
   /** For tests and simulations. @default Math.random */
   readonly random?: Random;
 }
 
-export type Options = Required<Omit<AttachOptions, "logger">> & {
+export type Options = Required<Omit<AttachOptions, "logger" | "backup">> & {
   readonly logger: Logger | undefined;
+  readonly backup: BackupOptions | undefined;
 };
 
 const ranges = {
@@ -75,6 +79,7 @@ export function readOptions(options: AttachOptions): Options {
     watchFile: true,
     leaderGraceMs: 5 * 60 * 1000,
     logger: undefined,
+    backup: undefined,
     clock: systemClock,
     random: Math.random,
     ...withoutUndefined(options),
@@ -86,6 +91,7 @@ export function readOptions(options: AttachOptions): Options {
     "trim",
     "watchFile",
     "logger",
+    "backup",
     "clock",
     "random",
   ]);
@@ -107,6 +113,7 @@ export function readOptions(options: AttachOptions): Options {
     throw invalid(`option trim must be one of ${trimPolicies.join(", ")}`);
   }
   if (typeof read.watchFile !== "boolean") throw invalid("option watchFile must be a boolean");
+  if (read.backup !== undefined) checkBackupOptions(read.backup);
   if (read.logger !== undefined && !isLogger(read.logger)) {
     throw invalid("option logger must have the methods debug, info, warn and error");
   }

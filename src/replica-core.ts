@@ -187,7 +187,7 @@ export class ReplicaCore {
         isLeader: () => this.leader.leads,
         onEvent: (event) => this.events.emit("snapshot", event),
       },
-      undefined,
+      this.options.backup,
     );
   }
 

@@ -8,6 +8,7 @@ import {
   type CloseResult,
   checkCloseOptions,
   drainForClose,
+  snapshotForClose,
 } from "./app/shutdown.ts";
 import type { Parameters } from "./app/tables-read.ts";
 import { readWatchOptions, Watches, type WatchOptions, type WatchResult } from "./app/watch.ts";
@@ -273,10 +274,11 @@ export class Replica implements AsyncDisposable {
 
   /**
    * Copies the database as it is now into a file, on another thread, while it is read and written.
-   * In WAL mode the WAL cannot be reset meanwhile. Attached, the copy is a peer of its own.
+   * In WAL mode the WAL cannot be reset meanwhile. Attached, the copy is a peer of its own. The
+   * option `backup` may name the path.
    * @throws INVALID_OPTION, SQLITE, CLOSED, `signal.reason`, and the file system's errors
    */
-  snapshot(path: string, options?: SnapshotOptions): Promise<SnapshotResult> {
+  snapshot(path?: string, options?: SnapshotOptions): Promise<SnapshotResult> {
     this.#core.assertOpen();
     return this.#core.snapshots.demand(path, options);
   }
@@ -288,23 +290,29 @@ export class Replica implements AsyncDisposable {
   /**
    * Ends all links and stops merging; what came and was not merged is sent again next time. The
    * database connection stays open, and its writes are still captured. With `drain` it first waits,
-   * and takes no new links, until peers hold what was written here. Idempotent.
+   * and takes no new links, until peers hold what was written here; with `snapshot` it makes one
+   * then, if it is to. Idempotent.
    * @throws INVALID_OPTION
    */
   async close(options: CloseOptions = {}): Promise<CloseResult> {
-    checkCloseOptions(options);
-    const { drain = false, signal } = options;
-    if (drain === false || this.#core.closing) {
-      await this.#core.close();
-      return { drained: false };
-    }
-    this.#draining = true;
+    checkCloseOptions(options, this.#core.options);
+    const { drain = false, snapshot = false, signal } = options;
+    const result = { drained: false, snapshot: null as SnapshotResult | null };
     try {
-      const peers = drain === true ? undefined : drain;
-      return { drained: await drainForClose(this.#core, peers, { token: this.token(), signal }) };
+      if (drain !== false && !this.#core.closing) {
+        this.#draining = true;
+        const peers = drain === true ? undefined : drain;
+        const token = this.token();
+        result.drained = await drainForClose(this.#core, peers, { token, signal });
+      }
+      if (snapshot && !this.#core.closing) {
+        this.#draining = true;
+        result.snapshot = await snapshotForClose(this.#core, signal);
+      }
     } finally {
       await this.#core.close();
     }
+    return result;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

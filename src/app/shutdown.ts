@@ -1,7 +1,9 @@
 /** An orderly end: no new links, what was written here is on peers, and then all is closed. */
 import { checkDrainPeers, type DrainPeers, isDrained } from "../drain.ts";
 import { ReplicaError } from "../errors.ts";
+import type { Options } from "../options.ts";
 import type { ReplicaCore } from "../replica-core.ts";
+import type { SnapshotResult } from "../snapshot/snapshot.ts";
 import { parseToken } from "../token.ts";
 
 export interface CloseOptions {
@@ -10,6 +12,12 @@ export interface CloseOptions {
    * was written here. @default false
    */
   readonly drain?: boolean | DrainPeers;
+  /**
+   * Makes the snapshot of the shutdown then, where the option `backup` says, if this replica is to
+   * make it. One that fails is told of by its event, and does not keep the replica from closing.
+   * @default false
+   */
+  readonly snapshot?: boolean;
   /** Waits no longer, and closes. */
   readonly signal?: AbortSignal;
 }
@@ -17,14 +25,26 @@ export interface CloseOptions {
 export interface CloseResult {
   /** What was waited for has come true; without `drain` nothing was waited for. */
   readonly drained: boolean;
+  /** The snapshot, if one was due and is made. */
+  readonly snapshot: SnapshotResult | null;
 }
 
+const closeOptions: readonly string[] = ["drain", "snapshot", "signal"];
+
 /** @throws INVALID_OPTION */
-export function checkCloseOptions(options: CloseOptions): void {
-  const unknown = Object.keys(options).find((name) => name !== "drain" && name !== "signal");
+export function checkCloseOptions(
+  options: CloseOptions,
+  { backup }: Pick<Options, "backup">,
+): void {
+  const unknown = Object.keys(options).find((name) => !closeOptions.includes(name));
   if (unknown !== undefined) {
     throw new ReplicaError("INVALID_OPTION", `unknown option ${JSON.stringify(unknown)}`, {
-      hint: "The options are drain and signal.",
+      hint: `The options are ${closeOptions.join(", ")}.`,
+    });
+  }
+  if (options.snapshot === true && backup === undefined) {
+    throw new ReplicaError("INVALID_OPTION", "there is no path for the snapshot", {
+      hint: "Attach with the option backup.",
     });
   }
   if (typeof options.drain !== "boolean") checkDrainPeers(options.drain);
@@ -45,4 +65,14 @@ export async function drainForClose(
     if (signal?.aborted !== true && !core.closing) throw error;
   }
   return isHeld();
+}
+
+/** Null when none is due, and when it fails: its event has told why. */
+export async function snapshotForClose(
+  core: ReplicaCore,
+  signal: AbortSignal | undefined,
+): Promise<SnapshotResult | null> {
+  if (signal?.aborted === true) return null;
+  const made = await core.snapshots.atShutdown(signal).catch(() => undefined);
+  return made ?? null;
 }

@@ -72,9 +72,9 @@ export class Snapshots {
   }
 
   /** The one when the replica closes, if one is due. */
-  async atShutdown(signal: AbortSignal | undefined): Promise<void> {
+  async atShutdown(signal: AbortSignal | undefined): Promise<SnapshotResult | undefined> {
     const path = this.#isOurs() ? this.#options?.path("shutdown") : undefined;
-    if (path !== undefined) await this.#make("shutdown", path, { signal });
+    return path === undefined ? undefined : this.#make("shutdown", path, { signal });
   }
 
   /** Stops what is being made. */

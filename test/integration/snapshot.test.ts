@@ -131,3 +131,30 @@ it("says that a database in memory has no file", async () => {
   await replica.close();
   db.close();
 });
+
+it("makes one at shutdown where it is due", async () => {
+  const db = new Database(folder.file());
+  db.pragma("journal_mode = WAL");
+  db.exec("CREATE TABLE note (id INTEGER PRIMARY KEY, body TEXT)");
+  const path = folder.file();
+  const backup = {
+    only: "every",
+    path: (kind: string) => (kind === "shutdown" ? path : undefined),
+  } as const;
+  const replica = attach(db, { tables: ["note"], backup });
+  replica.upsert("note", { id: 1, body: "one" });
+  await expect(replica.snapshot()).rejects.toMatchObject({ code: "INVALID_OPTION" });
+  const signal = AbortSignal.timeout(20_000);
+  const { snapshot } = await replica.close({ snapshot: true, signal });
+  expect(snapshot).toMatchObject({ path });
+  const copy = new Database(path);
+  expect(rows(copy)).toBe(1);
+  copy.close();
+
+  const without = attach(db);
+  await expect(without.close({ snapshot: true })).rejects.toMatchObject({ code: "INVALID_OPTION" });
+  await without.close();
+  const failing = attach(db, { backup: { ...backup, path: () => "/no/such/folder/a.db" } });
+  expect(await failing.close({ snapshot: true })).toEqual({ drained: false, snapshot: null });
+  db.close();
+});
