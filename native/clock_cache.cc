@@ -80,6 +80,7 @@ void ClockCache::Put(uint32_t table, Span identity, Span key, Span clock) {
   const bool same = key == identity;
   if (same) key = {};
   const size_t offset = arena_.size();
+  if (offset >= UINT32_MAX) abort();
   const Header header{hash,
                       table,
                       static_cast<uint32_t>(identity.size),

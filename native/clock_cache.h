@@ -29,7 +29,9 @@ class ClockCache {
 
   // The encoded clock under (table, identity), or an empty span.
   Span Find(uint32_t table, Span identity) const;
-  // Replaces or adds. `key` is kept beside the identity, for folding writes it to the clock table.
+  // Replaces or adds; whoever does so keeps the whole within Clocks::kChangesetBytesMax and one
+  // entry, far below what four bytes can address. `key` is kept beside the identity, for folding
+  // writes it to the clock table.
   void Put(uint32_t table, Span identity, Span key, Span clock);
 
   // Walks entries in the order of their arrival: start with 0, stops when it returns 0.

@@ -30,6 +30,8 @@ class Clocks {
  public:
   // A generation of the cache takes this much before it has to be folded.
   static constexpr size_t kCacheBytesMax = size_t{8} << 20;
+  // Within one changeset, and so in all.
+  static constexpr size_t kChangesetBytesMax = size_t{64} << 20;
 
   // What is known of a row: clock table, frozen and active generation joined.
   int LookUp(Connection* connection, Table* table, Span identity, const Value* key,
@@ -51,6 +53,11 @@ class Clocks {
   size_t bytes() const { return active_.bytes() + frozen_.bytes(); }
   // Folds one row at once: for a patch that no log brings back.
   int FoldRow(Connection* connection, Table* table, Span identity, Span key);
+  // Between two patches of a changeset however large: folds what is too much for memory. Folded in
+  // the middle or after it, what is joined is the same.
+  int MakeRoom(Connection* connection) {
+    return active_.bytes() < kChangesetBytesMax ? SQLITE_OK : FoldLarge(connection);
+  }
   // Folds for a while, within the caller's transaction. `all`: also what would still fit in memory.
   int Fold(Connection* connection, const Deadline& deadline, bool all, bool* done);
   // After a rollback memory may know more than the file, or less when a fold was undone: forget,
@@ -68,6 +75,7 @@ class Clocks {
     Origin* origin;
     uint64_t sequence;
   };
+  int FoldLarge(Connection* connection);
   void Freeze(Connection* connection);
   int FoldPiece(Connection* connection);
   int ReadTable(Connection* connection, Table* table, const Value* key, RowClock* clock);

@@ -92,6 +92,7 @@ int MergePatches(Connection* connection, Origin* origin, const Record& record,
     if (rc == SQLITE_OK && connection->merge->doubts.size() >= kDoubtsMax) {
       rc = SettleDoubts(connection);
     }
+    if (rc == SQLITE_OK) rc = connection->merge->clocks.MakeRoom(connection);
     if (rc != SQLITE_OK) return rc;
   }
   return SQLITE_OK;
@@ -286,6 +287,8 @@ int AbsorbChangeset(Connection* connection, const Origin& origin, const Record& 
                patch.encoded_key);
     }
     merge.clocks.Absorb(connection, target, patch, merge.identity.span(), stamp);
+    rc = merge.clocks.MakeRoom(connection);
+    if (rc != SQLITE_OK) return rc;
     // A local write does not look at what is parked for its row, so that is done here.
     if (patch.operation == Operation::kUpdate || !AnyParked(connection)) continue;
     rc = DropParkedBefore(connection, *target.table, merge.identity.span(), stamp, false);

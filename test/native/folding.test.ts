@@ -196,4 +196,32 @@ describe("folding", () => {
     maintainAll(other);
     expect(other.db.prepare("SELECT k FROM note ORDER BY k").pluck().all()).toEqual(["l", "m"]);
   });
+
+  it("folds in the middle of a transaction too large for memory, merged or read again", () => {
+    const file = folder.file();
+    const [there, here, older] = [replica(), replica(file), replica()];
+    const insert = `WITH RECURSIVE n (i) AS (SELECT ? UNION ALL SELECT i + 1 FROM n WHERE i < ?)
+      INSERT INTO note SELECT printf('%0150000d', i), 'new', i FROM n`;
+    for (const { handle } of [there, here]) native.setClock(handle, nowMs);
+    native.setClock(older.handle, nowMs - 1000);
+    older.db.prepare(insert).run(1, 40);
+    there.db.transaction(() => {
+      there.db.prepare(insert).run(1, 250);
+      there.db.exec("UPDATE note SET a = 'set' WHERE b % 3 = 0; DELETE FROM note WHERE b % 5 = 0");
+      there.db.prepare(insert).run(251, 400);
+      there.db.exec("UPDATE note SET b = -b WHERE b < 4 OR b > 390");
+    })();
+    const expected = counts(there);
+    pull(there, here);
+    const folded = here.db.prepare("SELECT count(*) FROM _mergelite_clock_note").pluck();
+    expect(folded.get()).toBeGreaterThan(100);
+    expect(native.counters(here.handle).clockCacheBytes).toBeLessThan(64 << 20);
+    expect(counts(here)).toEqual(expected);
+    const beside = again(file);
+    // The writer reads its own log, which is as long.
+    for (const replica of [here, beside, there]) {
+      pull(older, replica);
+      expect(counts(replica)).toEqual(expected);
+    }
+  });
 });
