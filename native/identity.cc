@@ -136,6 +136,36 @@ int MoveChangesets(Connection* connection, const Former& former, uint64_t after)
   return connection->Check(move.Run());
 }
 
+// A commit that is on the disk, not only on its way there, whatever the connection asks for.
+class Durably {
+ public:
+  explicit Durably(Connection* connection) : connection_(connection) {}
+  ~Durably() {
+    if (level_ < kFull) (void)Set(level_);
+  }
+  int Begin() {
+    Statement query;
+    int rc = connection_->Check(
+        query.Prepare(connection_->api, connection_->db, "PRAGMA main.synchronous"));
+    if (rc != SQLITE_OK) return rc;
+    rc = query.Step();
+    if (rc != SQLITE_ROW) return connection_->Check(rc);
+    level_ = query.ColumnInteger(0);
+    rc = connection_->Check(query.Reset());
+    return rc != SQLITE_OK || level_ >= kFull ? rc : Set(kFull);
+  }
+
+ private:
+  static constexpr int64_t kFull = 2;
+  int Set(int64_t level) {
+    Text sql("PRAGMA main.synchronous = ");
+    sql << static_cast<uint64_t>(level);
+    return connection_->Execute(sql.c_str());
+  }
+  Connection* connection_;
+  int64_t level_ = kFull;
+};
+
 }  // namespace
 
 int OpenFile(Connection* connection, const Text& file_mark, const Text& boot_mark, bool* renewed) {
@@ -144,8 +174,12 @@ int OpenFile(Connection* connection, const Text& file_mark, const Text& boot_mar
                             "Commit or roll back first.");
   }
   {
+    // That the file is in use has to outlast a power cut before any peer hears of a write, or the
+    // same numbers would be given out again.
+    Durably durably(connection);
+    int rc = durably.Begin();
     Transaction transaction(connection);
-    int rc = transaction.Begin();
+    if (rc == SQLITE_OK) rc = transaction.Begin();
     if (rc == SQLITE_OK) rc = connection->log.CreateTables(connection);
     if (rc == SQLITE_OK) rc = CheckMarks(connection, file_mark, boot_mark, renewed);
     connection->log.Invalidate();
