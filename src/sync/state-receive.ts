@@ -41,6 +41,8 @@ const chunkBytes = 256 * 1024;
 /** A request or its answer was lost. */
 const answerMs = 10_000;
 const busyRetryMs = { min: 1, max: 50 };
+/** The clock here may have been wrong, and be set right. */
+const lookAgainMs = 60_000;
 
 /** Where merging a chunk stands, and how long to wait when the database is busy. */
 interface Slice {
@@ -165,7 +167,7 @@ export class StateReceiver<Link extends StateLink> {
       }
       // Stamps too far ahead wait for their time, as changesets do.
       if (result.resumeAtMs > 0) {
-        const afterMs = Math.max(result.resumeAtMs - clock.now(), 1);
+        const afterMs = Math.min(Math.max(result.resumeAtMs - clock.now(), 1), lookAgainMs);
         goOn(afterMs, { offset, again, waitMs: busyRetryMs.min });
         return;
       }
