@@ -17,7 +17,11 @@ const clusters = {
   "chain of 10": { topology: "chain", peers: 10, flaky: false },
   "ring of 10": { topology: "ring", peers: 10, flaky: false },
   "full mesh of 20": { topology: "mesh", peers: 20, flaky: false },
-  "two hubs of 8 spokes, the bridge flaky": { topology: "two hubs", peers: 18, flaky: true },
+  "two hubs of 8 spokes, the bridge silent for 300 ms of each second": {
+    topology: "two hubs",
+    peers: 18,
+    flaky: true,
+  },
 } as const satisfies Record<string, Cluster>;
 
 export type ClusterName = keyof typeof clusters;

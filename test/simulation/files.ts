@@ -24,13 +24,30 @@ export function takeImage(file: string): DiskImage {
   };
 }
 
-/** Where transactions of the WAL end, as lengths of the file, from what is surely synced on. */
-export function walEnds(file: string, wal: Buffer): number[] {
-  if (wal.byteLength < walHeaderBytes || !existsSync(`${file}-shm`)) return [];
+/** How far a WAL has come, and which of those that the file has had it is. */
+export interface WalPosition {
+  readonly frames: number;
+  readonly salts: string;
+}
+
+/** "WAL-Index File Format". */
+export function walPosition(file: string): WalPosition | undefined {
+  if (!existsSync(`${file}-shm`)) return undefined;
   const index = readFileSync(`${file}-shm`);
-  // "WAL-Index File Format": the frames in use, and those that a checkpoint has synced and copied.
-  const frames = index.readUInt32LE(16);
-  const synced = Math.max(index.readUInt32LE(96), index.readUInt32LE(128));
+  return { frames: index.readUInt32LE(16), salts: index.toString("hex", 32, 40) };
+}
+
+/**
+ * Where transactions of the WAL end, as lengths of the file, from what is surely synced on: what a
+ * checkpoint has copied, and what was committed when the replica was attached.
+ */
+export function walEnds(file: string, wal: Buffer, attached: WalPosition | undefined): number[] {
+  const now = walPosition(file);
+  if (wal.byteLength < walHeaderBytes || now === undefined) return [];
+  const index = readFileSync(`${file}-shm`);
+  const { frames } = now;
+  const copied = Math.max(index.readUInt32LE(96), index.readUInt32LE(128));
+  const synced = Math.max(copied, attached?.salts === now.salts ? attached.frames : 0);
   const frameBytes = frameHeaderBytes + wal.readUInt32BE(8);
   const ends = synced === 0 ? [0] : [];
   for (let frame = 1; frame <= frames; frame++) {

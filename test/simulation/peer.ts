@@ -16,7 +16,9 @@ import {
   removeFile,
   replaceFile,
   takeImage,
+  type WalPosition,
   walEnds,
+  walPosition,
 } from "./files.ts";
 import type { Journal } from "./journal.ts";
 import { trimmedOf } from "./ledger.ts";
@@ -70,6 +72,8 @@ export class Peer {
   readonly transferred = new Map<number, number>();
   readonly #owner: PeerOwner;
   #starts = 0;
+  /** What attaching has synced. */
+  #attached: WalPosition | undefined;
   #closing: Promise<void> | undefined;
 
   constructor(owner: PeerOwner, number: number, plan: PeerPlan) {
@@ -147,7 +151,7 @@ export class Peer {
   async cutPower(keep: number): Promise<void> {
     if (this.running === undefined) return;
     const image = takeImage(this.file);
-    const ends = walEnds(this.file, image.wal);
+    const ends = walEnds(this.file, image.wal, this.#attached);
     const end = ends.length === 0 ? image.wal.byteLength : (ends[keep % ends.length] ?? 0);
     await this.drop();
     putImage(this.file, { main: image.main, wal: image.wal.subarray(0, end) });
@@ -269,6 +273,7 @@ export class Peer {
       retentionMs: this.plan.retentionMs,
     });
     this.running = { db, handle, replica };
+    this.#attached = walPosition(this.file);
     this.lastId = replica.peerId;
     this.#owner.trace(`start ${this.number} as ${replica.peerId}`);
     network.listen(this.number, (transport) => replica.connect(transport));

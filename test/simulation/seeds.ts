@@ -27,6 +27,22 @@ export const namedSeeds: readonly NamedSeed[] = [
     found: "a changeset from the future waited as long as a wrong clock had said",
     size: { seed: 211, peers: 3, ticks: 55 },
   },
+  {
+    found: "changesets that waited under a former id of the file were trimmed",
+    size: { seed: 3, peers: 2, ticks: 55 },
+  },
+  {
+    found: "offers of state that nobody needed took the place of heartbeats",
+    size: { seed: 5, peers: 4, ticks: 35 },
+  },
+  {
+    found: "a chunk of state was out of order when folding had taken its first slice",
+    size: { seed: 41, peers: 4, ticks: 35 },
+  },
+  {
+    found: "a chunk of state from the future waited as long as a wrong clock had said",
+    size: { seed: 10087, peers: 4, ticks: 60 },
+  },
 ];
 
 /** What CI runs, small and large, by number. */
