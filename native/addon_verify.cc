@@ -2,6 +2,7 @@
 
 #include "addon_values.h"
 #include "ranges.h"
+#include "repair.h"
 
 namespace mergelite {
 namespace {
@@ -49,18 +50,17 @@ napi_value RangeRows(napi_env env, napi_callback_info info) {
   napi_value list = Array(env);
   for (const RangeRow& row : answer.rows) {
     Push(env, list,
-         Object(env).Set("key", String(env, row.key.span())).Set("hash", BigInt(env, row.hash)));
+         Object(env).Set("key", Buffer(env, row.key.span())).Set("hash", BigInt(env, row.hash)));
   }
   return Object(env)
       .Flag("busy", answer.busy)
       .Flag("more", answer.more)
       .Set("order", BigInt(env, answer.order))
       .Set("rows", list)
-      .Set("lastKey", Buffer(env, answer.last_key.span()))
       .Flag("done", answer.done);
 }
 
-napi_value Doubt(napi_env env, napi_callback_info info) {
+napi_value DoubtTable(napi_env env, napi_callback_info info) {
   Call call(env, info);
   Connection* connection = call.Find();
   if (connection == nullptr) return nullptr;
@@ -71,6 +71,53 @@ napi_value Doubt(napi_env env, napi_callback_info info) {
   return Boolean(env, busy);
 }
 
+napi_value KeyText(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  Text text;
+  if (!AppendKeyLiterals(&text, call.View(0))) {
+    Throw(env, "KEY_MALFORMED", "a key does not decode", "The peer that sent it is damaged.");
+    return nullptr;
+  }
+  return String(env, text.span());
+}
+
+napi_value ReadRows(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  Connection* connection = call.Find();
+  if (connection == nullptr) return nullptr;
+  RowsRead read;
+  const int rc = ReadRowsOf(connection, call.String(1).c_str(), call.View(2),
+                            static_cast<size_t>(call.Integer(3)), call.Real(4), &read);
+  if (call.Failed(connection, rc)) return nullptr;
+  return Object(env)
+      .Flag("busy", read.busy)
+      .Flag("more", read.more)
+      .Set("keys", read.keys)
+      .Set("rows", read.rows)
+      .Set("chunk", Buffer(env, read.chunk.span()));
+}
+
+napi_value Repair(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  Connection* connection = call.Find();
+  if (connection == nullptr) return nullptr;
+  RowsRepaired repaired;
+  const int rc = RepairRows(connection, call.String(1).c_str(), call.View(2), call.View(3),
+                            call.Real(4), &repaired);
+  if (call.Failed(connection, rc)) return nullptr;
+  const MergeStats& stats = repaired.stats;
+  return Object(env)
+      .Flag("busy", stats.busy)
+      .Flag("more", stats.more)
+      .Flag("behind", repaired.behind)
+      .Set("resumeAtMs", static_cast<uint64_t>(stats.resume_at_ms))
+      .Set("patches", stats.patches)
+      .Set("lost", stats.lost)
+      .Set("parked", stats.parked)
+      .Set("taken", repaired.taken)
+      .Set("rewritten", repaired.rewritten);
+}
+
 }  // namespace
 
 void AddVerifyFunctions(napi_env env, napi_value exports) {
@@ -78,9 +125,8 @@ void AddVerifyFunctions(napi_env env, napi_value exports) {
     const char* name;
     napi_callback function;
   } const functions[] = {
-      {"ranges", Ranges},
-      {"rangeRows", RangeRows},
-      {"doubtRanges", Doubt},
+      {"ranges", Ranges},   {"rangeRows", RangeRows}, {"doubtRanges", DoubtTable},
+      {"keyText", KeyText}, {"readRows", ReadRows},   {"repairRows", Repair},
   };
   for (const auto& entry : functions) {
     napi_value function = nullptr;

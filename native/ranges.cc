@@ -14,6 +14,8 @@ namespace {
 constexpr uint64_t kRangeRows = 1024;
 // One that has shrunk below this takes in the next one.
 constexpr uint64_t kRangeRowsMin = 128;
+// Of keys in one list.
+constexpr size_t kListBytesMax = size_t{256} << 10;
 
 // "k0, k1": a key's own column names could be those of a range's other columns.
 Text KeyNames(size_t keys) {
@@ -369,15 +371,15 @@ int ListRange(Connection* connection, const char* table, const KeyRange& range, 
               double budget_ms, RangeAnswer* answer) {
   return WithRanges(connection, table, budget_ms, answer, [&](TableRanges& ranges) {
     RowScan scan;
+    size_t bytes = 0;
     int rc = scan.Open(connection, ranges.table(), range);
     while (rc == SQLITE_OK && (rc = scan.Next()) == SQLITE_ROW) {
       rc = SQLITE_OK;
-      if (answer->rows.size() == limit) return rc;
+      if (answer->rows.size() == limit || bytes >= kListBytesMax) return rc;
       answer->rows.emplace_back();
-      AppendKeyLiterals(&answer->rows.back().key, scan.key_values());
+      answer->rows.back().key.Append(scan.key());
       answer->rows.back().hash = scan.hash();
-      answer->last_key.Clear();
-      answer->last_key.Append(scan.key());
+      bytes += scan.key().size;
     }
     answer->done = rc == SQLITE_OK;
     return rc;

@@ -19,7 +19,7 @@ struct RangePart {
 };
 
 struct RangeRow {
-  Text key;  // as SQL literals
+  Bytes key;
   uint64_t hash = 0;
 };
 
@@ -29,15 +29,14 @@ struct RangeAnswer {
   uint64_t order = 0;  // see KeyOrder
   std::vector<RangePart> parts;
   std::vector<RangeRow> rows;
-  Bytes last_key;
-  bool done = false;  // no row is left behind `last_key`
+  bool done = false;  // no row is left behind the last of `rows`
 };
 
 // A range in at most `parts` parts of about as many rows each, with their digests; in one when it
 // cannot be cut.
 int SplitRange(Connection* connection, const char* table, const KeyRange& range, size_t parts,
                double budget_ms, RangeAnswer* answer);
-// Its rows, up to `limit`.
+// Its rows, up to `limit` or about as many as fit into a message.
 int ListRange(Connection* connection, const char* table, const KeyRange& range, size_t limit,
               double budget_ms, RangeAnswer* answer);
 // All ranges are to be read again: somebody may have written behind the library's back.

@@ -72,18 +72,22 @@ int BindKeyBytes(Connection* connection, Statement* statement, int first, Span k
   return in.AtEnd() ? SQLITE_OK : connection->Fail("KEY_MALFORMED", "a key is damaged");
 }
 
-void AppendKeyLiterals(Text* out, const std::vector<Value>& key) {
-  for (size_t i = 0; i < key.size(); i++) {
-    if (i > 0) *out << ", ";
-    AppendLiteral(out, key[i]);
+bool AppendKeyLiterals(Text* out, Span key) {
+  Reader in(key);
+  Value value;
+  for (bool first = true; !in.AtEnd(); first = false) {
+    if (!ReadValue(&in, &value)) return false;
+    if (!first) *out << ", ";
+    AppendLiteral(out, value);
   }
+  return true;
 }
 
 int RowScan::Open(Connection* connection, const Table& table, const KeyRange& range) {
   connection_ = connection;
   const Shape& shape = *table.shape;
   const size_t keys = shape.keys.size();
-  key_.resize(keys);
+  keys_ = keys;
   columns_ = shape.columns.size();
   // Peers may have declared the columns in another order.
   std::vector<size_t> order;
@@ -131,12 +135,11 @@ int RowScan::Next() {
   int rc = rows_.Step();
   if (rc != SQLITE_ROW) return connection_->Check(rc);
   row_.Clear();
-  for (size_t i = 0; i < key_.size() + columns_; i++) {
+  for (size_t i = 0; i < keys_ + columns_; i++) {
     Value value;
     rows_.ColumnAny(static_cast<int>(i) + 1, &value);
     AppendValue(&row_, value);
-    if (i < key_.size()) key_[i] = value;
-    if (i + 1 == key_.size()) {
+    if (i + 1 == keys_) {
       key_bytes_.Clear();
       key_bytes_.Append(row_.span());
     }

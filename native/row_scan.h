@@ -21,7 +21,6 @@ class RowScan {
   uint64_t hash() const { return hash_; }
   // Of the row, until the next call.
   Span key() const { return key_bytes_.span(); }
-  const std::vector<Value>& key_values() const { return key_; }
 
  private:
   int AppendStamps();
@@ -31,7 +30,7 @@ class RowScan {
   std::vector<uint32_t> column_ids_;  // in the order of the columns' names
   size_t columns_ = 0;
   Statement rows_;
-  std::vector<Value> key_;
+  size_t keys_ = 0;
   Bytes key_bytes_, row_;
   RowClock clock_;
   uint64_t hash_ = 0;
@@ -42,7 +41,7 @@ void AppendKeyBound(Text* sql, const Text& names, const char* comparison, size_t
                     size_t keys);
 // Binds an encoded key from a parameter on. The bytes must outlive the run.
 int BindKeyBytes(Connection* connection, Statement* statement, int first, Span key, size_t keys);
-// A key as SQL literals, for people.
-void AppendKeyLiterals(Text* out, const std::vector<Value>& key);
+// An encoded key as SQL literals, for people. False when it does not decode.
+bool AppendKeyLiterals(Text* out, Span key);
 
 }  // namespace mergelite

@@ -33,11 +33,14 @@ export type {
   LeaderEvent,
   ReplicaEvents,
   StateProgressEvent,
+  VerifyEvent,
 } from "./replica-events.ts";
 export type { SnapshotOptions, SnapshotProgress, SnapshotResult } from "./snapshot/snapshot.ts";
 export type { BackupOptions, SnapshotEvent, SnapshotKind } from "./snapshot/snapshots.ts";
 export type { Status } from "./status.ts";
 export type { Connection } from "./sync/hub.ts";
-export type { Difference, TableVerification, Verification, VerifyCall } from "./sync/verify.ts";
+export type { RepairCounts } from "./sync/repair.ts";
+export type { Difference, TableVerification, Verification } from "./sync/verify.ts";
 export { combineTokens } from "./token.ts";
 export type { Dialer, Transport } from "./transport/transport.ts";
+export type { VerifyCall } from "./verifier.ts";

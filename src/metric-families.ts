@@ -81,6 +81,15 @@ export const families: readonly Family[] = [
   counter("received_changesets", "receivedChangesets", "Changesets received over all links."),
   counter("duplicate_changesets", "duplicateChangesets", "Those of them that had come before."),
   counter("wants", "wants", "Requests for changesets that were announced and did not come."),
+  gauge(
+    "verify_timestamp_seconds",
+    "verifiedAtMs",
+    "When tables were last compared with a peer's; 0 before.",
+    "seconds",
+  ),
+  gauge("verify_differences", "verifyDifferences", "Rows that were found to differ."),
+  counter("repaired_rows", "repairedRows", "Rows changed here by repairs."),
+  counter("rewritten_rows", "rewrittenRows", "Rows written anew by repairs, for all peers."),
   {
     name: "peer_lag_changesets",
     type: "gauge",

@@ -14,7 +14,7 @@ import type { LinkHost } from "./sync/link-host.ts";
 import { medianSkew } from "./sync/skew.ts";
 import type { Waiters } from "./waiters.ts";
 
-export interface Metrics {
+export interface Metrics extends VerifyMetrics {
   /** Local transactions captured, and the patches in them. */
   localCommits: number;
   localPatches: number;
@@ -65,6 +65,18 @@ export interface Metrics {
   peers: PeerMetrics[];
 }
 
+/** What comparing tables with peers has come to. */
+export interface VerifyMetrics {
+  /** Wall time in ms at which the last comparison ended; 0 before the first. */
+  verifiedAtMs: number;
+  /** Differences it found. */
+  verifyDifferences: number;
+  /** Rows changed here by repairs, this peer's or those that others asked for. */
+  repairedRows: number;
+  /** Rows that repairs have written anew here, for all peers. */
+  rewrittenRows: number;
+}
+
 export type LinkTotals = Pick<
   Metrics,
   | "sentMessages"
@@ -103,6 +115,7 @@ export interface MetricsSource {
   readonly conflicts: { readonly counts: Metrics["conflicts"] };
   readonly waiters: Pick<Waiters, "abortedCount">;
   readonly snapshots: Pick<Snapshots, "counts">;
+  readonly verifier: { readonly counters: VerifyMetrics };
   readonly gauge: Pick<FileGauge, "latest">;
 }
 
@@ -164,6 +177,7 @@ export function metricsOf(core: MetricsSource): Metrics {
     ...core.counters,
     ...totals,
     ...core.snapshots.counts,
+    ...core.verifier.counters,
     localCommits,
     localPatches,
     clockCacheEntries,

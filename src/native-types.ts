@@ -149,3 +149,19 @@ export interface LtxPagesResult {
   /** What is wrong with the bytes that follow; "" for nothing. */
   wrong: string;
 }
+
+/** What one call of `repairRows` did. */
+export interface RepairResult {
+  busy: boolean;
+  more: boolean;
+  /** The sender lacks changesets that are trimmed here: nothing was merged. */
+  behind: boolean;
+  /** Not 0: the chunk has stamps too far ahead, and none of it was merged. */
+  resumeAtMs: number;
+  patches: number;
+  lost: number;
+  parked: number;
+  /** Rows that are other than before, and those that became a new write of this peer. */
+  taken: number;
+  rewritten: number;
+}

@@ -15,6 +15,7 @@ import type {
   NativeCounters,
   NativeStatus,
   OrphanPage,
+  RepairResult,
   StateChunk,
   StateMergeResult,
   TrimResult,
@@ -205,7 +206,10 @@ export interface Binding {
     order: bigint;
     parts: { from: Uint8Array; to: Uint8Array; rows: number; digest: bigint }[];
   };
-  /** Keys (as SQL literals) and hashes of a range's rows, from or after `from` on. */
+  /**
+   * Encoded keys and hashes of a range's rows, from or after `from` on: `limit` of them, or fewer
+   * when their keys are long.
+   */
   rangeRows(
     handle: Handle,
     table: string,
@@ -218,10 +222,30 @@ export interface Binding {
     busy: boolean;
     more: boolean;
     order: bigint;
-    rows: { key: string; hash: bigint }[];
-    lastKey: Uint8Array;
+    rows: { key: Uint8Array; hash: bigint }[];
     done: boolean;
   };
+  /** An encoded key as SQL literals, for people. @throws KEY_MALFORMED */
+  keyText(key: Uint8Array): string;
+  /**
+   * What this file has of the rows of `keys` (each encoded, with its length as a varint before it),
+   * as a chunk of state of about `bytesMax` bytes that covers the first `keys` of them.
+   */
+  readRows(
+    handle: Handle,
+    table: string,
+    keys: Uint8Array,
+    bytesMax: number,
+    budgetMs: number,
+  ): { busy: boolean; more: boolean; keys: number; rows: number; chunk: Uint8Array };
+  /** Merges what `readRows` read elsewhere, then records rows of `keys` that nobody captured. */
+  repairRows(
+    handle: Handle,
+    table: string,
+    keys: Uint8Array,
+    chunk: Uint8Array,
+    budgetMs: number,
+  ): RepairResult;
   /** Has the digests of a table made anew when they are asked for. True: busy, call again. */
   doubtRanges(handle: Handle, table: string): boolean;
   /**

@@ -26,7 +26,7 @@ import {
   noCounters,
   noTotals,
 } from "./metrics.ts";
-import type { MergeResult, StateMergeResult } from "./native.ts";
+import type { MergeResult, RepairResult, StateMergeResult } from "./native.ts";
 import type { Options } from "./options.ts";
 import type { ReplicaEvents } from "./replica-events.ts";
 import { warnAboutTables } from "./schema/warnings.ts";
@@ -35,6 +35,7 @@ import { Hub } from "./sync/hub.ts";
 import type { LinkEnd, LinkHost } from "./sync/link-host.ts";
 import { MergeSources } from "./sync/merge-sources.ts";
 import { formatToken } from "./token.ts";
+import { Verifier } from "./verifier.ts";
 import { Waiters } from "./waiters.ts";
 
 export class ReplicaCore {
@@ -50,6 +51,7 @@ export class ReplicaCore {
   readonly gauge: FileGauge;
   readonly snapshots: Snapshots;
   readonly leader: LeaderWatch;
+  readonly verifier: Verifier;
   readonly counters: Counters = noCounters();
   /** Of links that have ended. */
   readonly totals: LinkTotals = noTotals();
@@ -100,6 +102,11 @@ export class ReplicaCore {
     });
     this.#lookForLeader();
     this.snapshots = this.#makeSnapshots(file);
+    this.verifier = new Verifier(this.store, {
+      clock: options.clock,
+      onVerified: (event) => this.events.emit("verify", event),
+      onRepaired: (result) => this.#onRepaired(result),
+    });
     this.#trimmer = new Trimmer(this.store, options, {
       linked: () => this.hub.liveLinks,
       onTrimmed: () => this.hub.horizonMoved(),
@@ -217,6 +224,7 @@ export class ReplicaCore {
         onProgress: () => this.waiters.check(),
         onStateMerged: (link, result) => this.#onStateMerged(link, result),
         onStateProgress: (event) => this.events.emit("state", event),
+        onRepaired: (result) => this.verifier.noteRepaired(result),
         onClock: (event) => this.events.emit("clock", event),
         onError: (error) => this.events.emit("error", { error }),
       },
@@ -268,6 +276,14 @@ export class ReplicaCore {
     link.input({ type: "merged", vector: heldOf(this.#marks), nowMs: this.options.clock.now() });
     this.scheduler.requestMaintenance();
     this.waiters.check();
+  }
+
+  #onRepaired(result: RepairResult): void {
+    const { patches, lost, parked } = result;
+    countSlice(this.counters, { changesets: 0, patches, lost, parked, refused: [] });
+    this.events.emit("merge", { changesets: 0, patches, lost, parked });
+    this.lookAtLog();
+    this.scheduler.requestMaintenance();
   }
 
   #onMergeError(error: ReplicaError): void {

@@ -41,6 +41,18 @@ export interface LeaderEvent {
   readonly peerId: number;
 }
 
+export interface VerifyEvent {
+  readonly peerId: number;
+  readonly differences: number;
+  /** With `repair`: what has been done about them, in rows. */
+  readonly repair?: {
+    readonly sent: number;
+    readonly taken: number;
+    readonly rewritten: number;
+    readonly left: number;
+  };
+}
+
 export interface ReplicaEvents {
   /** A local transaction, of this connection or another one on the same file, is in the log. */
   commit: { token: string };
@@ -51,6 +63,8 @@ export interface ReplicaEvents {
    * While one is under way readers may see some of a transaction's rows before the others.
    */
   state: StateProgressEvent;
+  /** Tables have been compared with a peer's. */
+  verify: VerifyEvent;
   /** A link went live or ended. */
   link: { peerId: number; name: string; live: boolean; code?: string; text?: string };
   /** A dialler could not connect; it tries again. */

@@ -29,9 +29,10 @@ import type { ReplicaEvents } from "./replica-events.ts";
 import type { SnapshotOptions, SnapshotResult } from "./snapshot/snapshot.ts";
 import { type Status, statusOf } from "./status.ts";
 import type { Connection } from "./sync/hub.ts";
-import { type Verification, type VerifyCall, verifyTables } from "./sync/verify.ts";
+import type { Verification } from "./sync/verify.ts";
 import { formatToken, parseToken, parseTokens, type TokenParts } from "./token.ts";
 import type { Dialer, Transport } from "./transport/transport.ts";
+import type { VerifyCall } from "./verifier.ts";
 
 export class Replica implements AsyncDisposable {
   readonly #core: ReplicaCore;
@@ -163,17 +164,12 @@ export class Replica implements AsyncDisposable {
 
   /**
    * Compares every replicated table with a linked peer's: rows and their stamps, by digests of key
-   * ranges. Reads what was written since the last time only, unless `deep`.
-   * @throws NOT_LINKED, LINK_CLOSED
+   * ranges. With `repair` both take what the other knows better: `docs/consistency.md`.
+   * @throws NOT_LINKED, LINK_CLOSED, INVALID_OPTION
    */
-  async verify(
-    peerId?: number,
-    { signal, limit = 100, deep = false }: VerifyCall = {},
-  ): Promise<Verification> {
+  async verify(peerId?: number, call: VerifyCall = {}): Promise<Verification> {
     this.#core.assertOpen();
-    const ask = this.#core.hub.asker(peerId, signal);
-    const { clock } = this.#core.options;
-    return verifyTables(this.#core.store, this.tables(), { ask, limit, deep, clock, signal });
+    return this.#core.verifier.verify(this.#core.hub, peerId, call);
   }
 
   /**

@@ -95,7 +95,7 @@ const layers = [
   ["replica-core"],
   ["open-metrics"],
   ["metric-families"],
-  ["options", "metrics", "status", "closed", "conflicts"],
+  ["verifier", "options", "metrics", "status", "closed", "conflicts"],
   ["orphans", "identity", "lag", "file-gauge", "leader"],
   ["sync", "merge", "ship"],
   ["token"],

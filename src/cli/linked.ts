@@ -1,6 +1,7 @@
 /** A replica for the time of a command, and a link that has to come up. */
 import { systemClock } from "../clock.ts";
 import { attach, type Replica, ReplicaError } from "../index.ts";
+import { memoryPair } from "../transport/memory.ts";
 import type { Dialer, Transport } from "../transport/transport.ts";
 import type { OptionSpec, Values } from "./command.ts";
 import { requireReplicated, withDatabase } from "./database.ts";
@@ -37,6 +38,18 @@ export function withReplica<Result>(
       alive.abort();
     }
   });
+}
+
+/** Dialled again when a file finds that it was restored, takes a new peer id, and ends the link. */
+export function dialerTo(there: Replica, name: string): Dialer {
+  return {
+    name,
+    dial: async () => {
+      const [left, right] = memoryPair();
+      there.connect(right);
+      return left;
+    },
+  };
 }
 
 export interface LinkOptions {

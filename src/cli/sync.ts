@@ -1,13 +1,19 @@
 /** `mergelite sync`: brings two peers together once. */
 import type { Replica } from "../index.ts";
-import { memoryPair } from "../transport/memory.ts";
 import type { Dialer } from "../transport/transport.ts";
 import { dialerFor, isUrl, parseUrl } from "./addresses.ts";
 import { type Command, type CommandInput, clusterOption, jsonOption } from "./command.ts";
 import { type Credentials, credentialOptions, readCredentials } from "./credentials.ts";
 import { requireTwoFiles } from "./database.ts";
 import { exitCodes, usageFailure } from "./failure.ts";
-import { type LinkOptions, readTimeoutMs, timeoutOption, withLink, withReplica } from "./linked.ts";
+import {
+  dialerTo,
+  type LinkOptions,
+  readTimeoutMs,
+  timeoutOption,
+  withLink,
+  withReplica,
+} from "./linked.ts";
 import { formatCount, type Output, plural } from "./output.ts";
 import { interruptSignal } from "./signals.ts";
 
@@ -119,18 +125,6 @@ async function syncWithFile(
       });
     }),
   );
-}
-
-/** Dialled again when a file finds that it was restored, takes a new peer id, and ends the link. */
-function dialerTo(there: Replica, name: string): Dialer {
-  return {
-    name,
-    dial: async () => {
-      const [left, right] = memoryPair();
-      there.connect(right);
-      return left;
-    },
-  };
 }
 
 /** Changesets that the other side does not have yet. */

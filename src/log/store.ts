@@ -322,6 +322,28 @@ export class Store {
   doubtRanges(table: string): boolean {
     return call(() => native.doubtRanges(this.#handle, table));
   }
+
+  keyText(key: Uint8Array): string {
+    return call(() => native.keyText(key));
+  }
+
+  readRows(
+    table: string,
+    keys: Uint8Array,
+    bytesMax: number,
+    budgetMs: number,
+  ): ReturnType<typeof native.readRows> {
+    return call(() => native.readRows(this.#handle, table, keys, bytesMax, budgetMs));
+  }
+
+  repairRows(
+    table: string,
+    keys: Uint8Array,
+    chunk: Uint8Array,
+    budgetMs: number,
+  ): ReturnType<typeof native.repairRows> {
+    return call(() => native.repairRows(this.#handle, table, keys, chunk, budgetMs));
+  }
 }
 
 /** What peers are told: the sequences held. */

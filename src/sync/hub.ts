@@ -6,7 +6,7 @@ import type { Clock, Random } from "../clock.ts";
 import { ReplicaError } from "../errors.ts";
 import { heldOf, type OriginMarks, type Store } from "../log/store.ts";
 import { covers, mergeVector, type VersionVector } from "../log/vector.ts";
-import type { StateMergeResult } from "../native.ts";
+import type { RepairResult, StateMergeResult } from "../native.ts";
 import type { ClockEvent, StateProgressEvent } from "../replica-events.ts";
 import { keepDialing } from "../transport/reconnect.ts";
 import type { Dialer, Transport } from "../transport/transport.ts";
@@ -16,12 +16,12 @@ import { createIntake, plan, planDueMs } from "./intake.ts";
 import type { LinkConfig } from "./link.ts";
 import { type LinkEnd, LinkHost, type LinkOwner } from "./link-host.ts";
 import type { StateMessage } from "./protocol-state.ts";
-import type { VerifyAnswer, VerifyMessage } from "./protocol-verify.ts";
+import { Questions } from "./questions.ts";
 import { ReadCache } from "./read-cache.ts";
 import type { Skew } from "./skew.ts";
 import { StateReceiver } from "./state-receive.ts";
 import { StateSender } from "./state-send.ts";
-import { type Ask, answerVerify } from "./verify.ts";
+import type { Ask } from "./verify.ts";
 
 export interface HubOptions {
   readonly clock: Clock;
@@ -42,6 +42,8 @@ export interface HubOwner {
   /** A slice of a state transfer shows in the tables; at its end the vector has moved. */
   onStateMerged(link: LinkHost, result: StateMergeResult): void;
   onStateProgress(event: StateProgressEvent): void;
+  /** A peer that compares its tables with ours has mended some rows here. */
+  onRepaired(result: RepairResult): void;
   onClock(event: ClockEvent): void;
   onError(error: ReplicaError): void;
 }
@@ -54,16 +56,13 @@ export interface Connection {
   close(): Promise<void>;
 }
 
-/** How long an answer to a question of `verify` may take before it is asked again. */
-const askAgainMs = 5_000;
-
 export class Hub {
   readonly #store: Store;
   readonly #owner: HubOwner;
   readonly #options: HubOptions;
   readonly #links = new Map<number, LinkHost>();
   readonly #connections = new Set<Connection>();
-  readonly #asked = new Map<number, [stop: (answer?: VerifyAnswer) => void, link: LinkHost]>();
+  readonly #questions: Questions;
   #intake = createIntake();
   readonly #clockWatch = new ClockWatch((event) => this.#owner.onClock(event));
   /** Of the peers linked since the hub was made: what each holds of this peer's own changesets. */
@@ -73,7 +72,6 @@ export class Hub {
   readonly #told: VersionVector = new Map();
   readonly #sender: StateSender<LinkHost>;
   readonly #receiver: StateReceiver<LinkHost>;
-  #nextRequestId = 1;
   #nextLinkId = 1;
   #planAtMs = Number.POSITIVE_INFINITY;
   #cancelPlan: (() => void) | undefined;
@@ -91,6 +89,11 @@ export class Hub {
         link.input({ type: "state", message, nowMs: clock.now() }),
       onError: (error: ReplicaError) => owner.onError(error),
     };
+    this.#questions = new Questions(store, {
+      clock,
+      onRepaired: (result) => owner.onRepaired(result),
+      onError: (error) => owner.onError(error),
+    });
     this.#sender = new StateSender(store, shared);
     this.#receiver = new StateReceiver(store, {
       ...shared,
@@ -98,6 +101,10 @@ export class Hub {
       onMerged: (link, result) => owner.onStateMerged(link, result),
       onRejected: (link, error) => link.close("PROTOCOL_MALFORMED", error.message),
     });
+  }
+
+  get peerId(): number {
+    return this.#owner.marks()[0]?.peerId ?? 0;
   }
 
   get liveLinks(): LinkHost[] {
@@ -187,7 +194,7 @@ export class Hub {
    * Sends verify requests to a peer, or to any; rejects when the link ends.
    * @throws NOT_LINKED
    */
-  asker(peerId: number | undefined, signal: AbortSignal | undefined): Ask {
+  asker(peerId: number | undefined, signal: AbortSignal | undefined): { ask: Ask; peerId: number } {
     const link = this.liveLinks.find((one) => peerId === undefined || one.peerId === peerId);
     if (link === undefined) {
       const which = peerId === undefined ? "any peer" : `peer ${peerId}`;
@@ -195,34 +202,7 @@ export class Hub {
         hint: "Connect first, and wait for the `link` event.",
       });
     }
-    return (message) =>
-      new Promise((resolve, reject) => {
-        const requestId = this.#nextRequestId++;
-        const stop = (answer?: VerifyAnswer) => {
-          this.#asked.delete(requestId);
-          signal?.removeEventListener("abort", abort);
-          if (answer !== undefined) resolve(answer);
-          else reject(new ReplicaError("LINK_CLOSED", "the link ended before the answer came"));
-        };
-        const abort = () => {
-          this.#asked.delete(requestId);
-          reject(signal?.reason);
-        };
-        if (signal?.aborted) {
-          abort();
-          return;
-        }
-        signal?.addEventListener("abort", abort, { once: true });
-        this.#asked.set(requestId, [stop, link]);
-        const { clock } = this.#options;
-        // Messages may be lost; a question may be asked, and answered, twice.
-        const send = () => {
-          if (!this.#asked.has(requestId)) return;
-          link.input({ type: "verify", message: { ...message, requestId }, nowMs: clock.now() });
-          clock.setTimer(askAgainMs, send);
-        };
-        send();
-      });
+    return { ask: this.#questions.asker(link, signal), peerId: link.peerId };
   }
 
   /** Ends all links, for they were opened under another peer id; diallers come back. */
@@ -277,9 +257,7 @@ export class Hub {
     const end = await link.run();
     signal.removeEventListener("abort", stop);
     this.#links.delete(id);
-    for (const [stopAsking, asked] of [...this.#asked.values()]) {
-      if (asked === link) stopAsking();
-    }
+    this.#questions.onEnded(link);
     this.#sender.onEnded(link);
     this.#receiver.onEnded(link);
     this.#owner.onLinkEnded(link, end);
@@ -309,7 +287,7 @@ export class Hub {
         compareFingerprints(this.#store, this.#owner.marks()[0], { link, theirs });
       },
       onSkew: () => this.#clockWatch.look(this.skews),
-      onVerify: (link, message) => this.#onVerify(link, message),
+      onVerify: (link, message) => this.#questions.onMessage(link, message),
       onError: (error) => this.#owner.onError(error),
       onStepped: () => this.#armPlan(),
     };
@@ -370,21 +348,5 @@ export class Hub {
     if (message.kind === "stateOffer") this.#receiver.onOffer(link, message);
     else if (message.kind === "stateRequest") this.#sender.onRequest(link, message);
     else this.#receiver.onChunk(link, message);
-  }
-
-  #onVerify(link: LinkHost, message: VerifyMessage): void {
-    if (message.kind === "ranges" || message.kind === "rows") {
-      this.#asked.get(message.requestId)?.[0](message);
-      return;
-    }
-    answerVerify(this.#store, message, this.#options.clock).then(
-      (answer) => {
-        link.input({ type: "verify", message: answer, nowMs: this.#options.clock.now() });
-      },
-      (error: unknown) => {
-        if (!(error instanceof ReplicaError)) throw error;
-        this.#owner.onError(error);
-      },
-    );
   }
 }

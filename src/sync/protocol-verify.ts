@@ -1,6 +1,6 @@
 /**
  * Messages of `verify`: two replicas compare digests of key ranges, cut those that differ into
- * smaller ones, and list the rows of the smallest.
+ * smaller ones, list the rows of the smallest, and exchange those that differ.
  */
 import { type ByteReader, type ByteWriter, malformed } from "../log/bytes.ts";
 
@@ -10,8 +10,7 @@ export const verifyLimits = {
   /** Of a key as rows encode it. */
   boundBytes: 1_048_576,
   rows: 4096,
-  /** Of a key as SQL literals. */
-  keyBytes: 4096,
+  repairKeys: 128,
 } as const;
 
 /** From one key up to, and without, another; both encoded. No bytes are no bound. */
@@ -31,6 +30,8 @@ export interface RangesRequest {
   readonly table: string;
   /** Peers with the same number sort the table's keys the same way. */
   readonly order: bigint;
+  /** Read every row again before answering. */
+  readonly deep: boolean;
   readonly ranges: readonly RangeDigest[];
 }
 
@@ -55,22 +56,58 @@ export interface Rows {
   readonly kind: "rows";
   readonly requestId: number;
   readonly rows: readonly HashedRow[];
-  readonly lastKey: Uint8Array;
-  /** No row of the range is left behind `lastKey`. */
+  /** No row of the range is left behind the last one. */
   readonly done: boolean;
 }
 
 export interface HashedRow {
-  /** As SQL literals. */
-  readonly key: string;
+  /** Encoded. */
+  readonly key: Uint8Array;
   readonly hash: bigint;
 }
 
-export type VerifyRequest = RangesRequest | RowsRequest;
-export type VerifyAnswer = Ranges | Rows;
+/** Without a chunk: "what do you have of these rows?" With one: "take these". */
+export interface RepairRequest {
+  readonly kind: "repairRequest";
+  readonly requestId: number;
+  readonly table: string;
+  readonly keys: readonly Uint8Array[];
+  readonly chunk: Uint8Array;
+}
+
+export interface Repair {
+  readonly kind: "repair";
+  readonly requestId: number;
+  /**
+   * `unknown`: the table is not replicated here. `behind`: the asker needs state first. `ahead`:
+   * its clock is too far ahead.
+   */
+  readonly outcome: "done" | "unknown" | "behind" | "ahead";
+  /** How many of the keys the chunk covers. */
+  readonly keys: number;
+  /** Rows that are other than before here, and those that became a new write of this peer. */
+  readonly taken: number;
+  readonly rewritten: number;
+  /** Empty when the request had one. */
+  readonly chunk: Uint8Array;
+}
+
+export type VerifyRequest = RangesRequest | RowsRequest | RepairRequest;
+export type VerifyAnswer = Ranges | Rows | Repair;
 export type VerifyMessage = VerifyRequest | VerifyAnswer;
 
+export const verifyKinds: Readonly<Record<VerifyMessage["kind"], number>> = {
+  rangesRequest: 7,
+  ranges: 8,
+  rowsRequest: 9,
+  rows: 10,
+  repairRequest: 20,
+  repair: 21,
+};
+
 const outcomes = ["compared", "unknown", "unordered"] as const;
+const repairOutcomes = ["done", "unknown", "behind", "ahead"] as const;
+const deepFlag = 1;
 const equalFlag = 1;
 const afterFlag = 1;
 const doneFlag = 1;
@@ -81,6 +118,7 @@ export function writeVerify(writer: ByteWriter, message: VerifyMessage): void {
     case "rangesRequest":
       writer.text(message.table, verifyLimits.tableBytes, "table name");
       writer.u64(message.order);
+      writer.u8(message.deep ? deepFlag : 0);
       writer.varint(message.ranges.length);
       for (const { from, to, rows, digest } of message.ranges) {
         writeBound(writer, from);
@@ -105,19 +143,52 @@ export function writeVerify(writer: ByteWriter, message: VerifyMessage): void {
       return;
     case "rows":
       writer.u8(message.done ? doneFlag : 0);
-      writeBound(writer, message.lastKey);
       writer.varint(message.rows.length);
       for (const { key, hash } of message.rows) {
-        writer.text(key, verifyLimits.keyBytes, "key");
+        writeBound(writer, key);
         writer.u64(hash);
       }
+      return;
+    case "repairRequest":
+      writer.text(message.table, verifyLimits.tableBytes, "table name");
+      writer.varint(message.keys.length);
+      for (const key of message.keys) writeBound(writer, key);
+      writer.bytes(message.chunk);
+      return;
+    case "repair":
+      writer.u8(repairOutcomes.indexOf(message.outcome));
+      writer.varint(message.keys);
+      writer.varint(message.taken);
+      writer.varint(message.rewritten);
+      writer.bytes(message.chunk);
   }
 }
 
-export function readRangesRequest(reader: ByteReader): RangesRequest {
+/** Undefined when the number is that of no message of `verify`. */
+export function readVerify(kind: number, reader: ByteReader): VerifyMessage | undefined {
+  switch (kind) {
+    case verifyKinds.rangesRequest:
+      return readRangesRequest(reader);
+    case verifyKinds.ranges:
+      return readRanges(reader);
+    case verifyKinds.rowsRequest:
+      return readRowsRequest(reader);
+    case verifyKinds.rows:
+      return readRows(reader);
+    case verifyKinds.repairRequest:
+      return readRepairRequest(reader);
+    case verifyKinds.repair:
+      return readRepair(reader);
+    default:
+      return undefined;
+  }
+}
+
+function readRangesRequest(reader: ByteReader): RangesRequest {
   const requestId = reader.varint();
   const table = reader.text(verifyLimits.tableBytes, "table name");
   const order = reader.u64();
+  const deep = (reader.u8() & deepFlag) !== 0;
   const count = reader.count(verifyLimits.ranges, 11, "ranges");
   const ranges: RangeDigest[] = [];
   for (let index = 0; index < count; index++) {
@@ -125,10 +196,10 @@ export function readRangesRequest(reader: ByteReader): RangesRequest {
     const to = readBound(reader);
     ranges.push({ from, to, rows: reader.varint(), digest: reader.u64() });
   }
-  return { kind: "rangesRequest", requestId, table, order, ranges };
+  return { kind: "rangesRequest", requestId, table, order, deep, ranges };
 }
 
-export function readRanges(reader: ByteReader): Ranges {
+function readRanges(reader: ByteReader): Ranges {
   const requestId = reader.varint();
   const outcome = outcomes[reader.u8()];
   if (outcome === undefined) throw malformed("unknown outcome");
@@ -141,7 +212,7 @@ export function readRanges(reader: ByteReader): Ranges {
   return { kind: "ranges", requestId, outcome, ranges };
 }
 
-export function readRowsRequest(reader: ByteReader): RowsRequest {
+function readRowsRequest(reader: ByteReader): RowsRequest {
   const requestId = reader.varint();
   const table = reader.text(verifyLimits.tableBytes, "table name");
   const after = (reader.u8() & afterFlag) !== 0;
@@ -149,16 +220,34 @@ export function readRowsRequest(reader: ByteReader): RowsRequest {
   return { kind: "rowsRequest", requestId, table, after, from, to: readBound(reader) };
 }
 
-export function readRows(reader: ByteReader): Rows {
+function readRows(reader: ByteReader): Rows {
   const requestId = reader.varint();
   const done = (reader.u8() & doneFlag) !== 0;
-  const lastKey = readBound(reader);
   const count = reader.count(verifyLimits.rows, 9, "rows");
   const rows: HashedRow[] = [];
   for (let index = 0; index < count; index++) {
-    rows.push({ key: reader.text(verifyLimits.keyBytes, "key"), hash: reader.u64() });
+    rows.push({ key: readBound(reader), hash: reader.u64() });
   }
-  return { kind: "rows", requestId, rows, lastKey, done };
+  return { kind: "rows", requestId, rows, done };
+}
+
+function readRepairRequest(reader: ByteReader): RepairRequest {
+  const requestId = reader.varint();
+  const table = reader.text(verifyLimits.tableBytes, "table name");
+  const count = reader.count(verifyLimits.repairKeys, 2, "keys");
+  const keys: Uint8Array[] = [];
+  for (let index = 0; index < count; index++) keys.push(readBound(reader));
+  const chunk = reader.bytes(reader.remaining);
+  return { kind: "repairRequest", requestId, table, keys, chunk };
+}
+
+function readRepair(reader: ByteReader): Repair {
+  const requestId = reader.varint();
+  const outcome = repairOutcomes[reader.u8()];
+  if (outcome === undefined) throw malformed("unknown outcome");
+  const [keys, taken, rewritten] = [reader.varint(), reader.varint(), reader.varint()];
+  const chunk = reader.bytes(reader.remaining);
+  return { kind: "repair", requestId, outcome, keys, taken, rewritten, chunk };
 }
 
 function writeBound(writer: ByteWriter, bound: Uint8Array): void {

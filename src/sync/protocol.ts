@@ -22,14 +22,7 @@ import {
   type StateMessage,
   writeState,
 } from "./protocol-state.ts";
-import {
-  readRanges as readDigests,
-  readRangesRequest,
-  readRows,
-  readRowsRequest,
-  type VerifyMessage,
-  writeVerify,
-} from "./protocol-verify.ts";
+import { readVerify, type VerifyMessage, verifyKinds, writeVerify } from "./protocol-verify.ts";
 
 export const protocolVersion = 1;
 
@@ -133,16 +126,13 @@ const kindBytes = {
   have: 4,
   want: 5,
   bye: 6,
-  rangesRequest: 7,
-  ranges: 8,
-  rowsRequest: 9,
-  rows: 10,
   prune: 11,
   fragment: 12,
   stateOffer: 13,
   stateRequest: 14,
   stateChunk: 15,
   fingerprints: 16,
+  ...verifyKinds,
 } as const satisfies Record<Message["kind"], number>;
 
 const headerBytes = 2;
@@ -210,7 +200,7 @@ export function decodeMessage(bytes: Uint8Array, bytesMax: number = messageBytes
   const kind = reader.u8();
   const version = reader.u8();
   if (version !== protocolVersion) throw malformed(`message of protocol version ${version}`);
-  const message = readBody(kind, reader);
+  const message = readVerify(kind, reader) ?? readBody(kind, reader);
   reader.end();
   return message;
 }
@@ -306,14 +296,6 @@ function readBody(kind: number, reader: ByteReader): Message {
       };
     case kindBytes.fragment:
       return readFragment(reader);
-    case kindBytes.rangesRequest:
-      return readRangesRequest(reader);
-    case kindBytes.ranges:
-      return readDigests(reader);
-    case kindBytes.rowsRequest:
-      return readRowsRequest(reader);
-    case kindBytes.rows:
-      return readRows(reader);
     case kindBytes.stateOffer:
       return readStateOffer(reader);
     case kindBytes.stateRequest:

@@ -5,39 +5,16 @@
  */
 import type { Clock } from "../clock.ts";
 import { ReplicaError } from "../errors.ts";
+import { OwnTable, type Page, type Rangeable } from "./own-table.ts";
 import type {
   HashedRow,
   KeyRange,
   RangeDigest,
-  Rows,
   VerifyAnswer,
   VerifyRequest,
 } from "./protocol-verify.ts";
 import { verifyLimits } from "./protocol-verify.ts";
-
-/** What verify needs of the store. */
-export interface Rangeable {
-  ranges(
-    table: string,
-    range: KeyRange,
-    parts: number,
-    budgetMs: number,
-  ): Pending & { order: bigint; parts: RangeDigest[] };
-  rangeRows(
-    table: string,
-    range: KeyRange & { after: boolean },
-    limit: number,
-    budgetMs: number,
-  ): Pending & { rows: HashedRow[]; lastKey: Uint8Array; done: boolean };
-  doubtRanges(table: string): boolean;
-}
-
-interface Pending {
-  /** Another connection holds the write lock, or the user is inside a transaction. */
-  readonly busy: boolean;
-  /** Row clocks and digests had to be brought up to date first: call again. */
-  readonly more: boolean;
-}
+import { type RepairCounts, type RepairOptions, repairRows } from "./repair.ts";
 
 export interface Difference {
   readonly table: string;
@@ -55,16 +32,10 @@ export interface TableVerification {
 
 export interface Verification {
   readonly tables: TableVerification[];
+  /** Those listed; with `repair` all that were found. */
   readonly differences: number;
-}
-
-/** Options of `Replica.verify`. */
-export interface VerifyCall {
-  readonly signal?: AbortSignal;
-  /** How many differences are listed. @default 100 */
-  readonly limit?: number;
-  /** Read every row again, also where nothing was written since the last time. @default false */
-  readonly deep?: boolean;
+  /** With `repair`. */
+  readonly repair?: RepairCounts;
 }
 
 /** Sends a request and resolves with its answer. */
@@ -74,47 +45,21 @@ export interface VerifyOptions {
   readonly ask: Ask;
   /** How many differences are listed. */
   readonly limit: number;
-  /** Read every row again, also where nothing was written since the last time. */
+  /** Read every row again on both sides, also where nothing was written since the last time. */
   readonly deep: boolean;
+  readonly repair?: Omit<RepairOptions, "ask" | "counts"> | undefined;
   readonly clock: Clock;
   readonly signal?: AbortSignal | undefined;
 }
 
 const parts = 16;
-const sliceMs = 4;
-const busyRetryMs = 5;
 /** What is still on its way is there by then, or has changed. */
 const secondLookMs = 200;
+/** What was repaired by a new write of the peer comes as a changeset. */
+const looksAfterRepair = 10;
+/** So many ranges share the wait between two looks. */
+const rangesAtOnce = 16;
 const whole: KeyRange = { from: new Uint8Array(0), to: new Uint8Array(0) };
-
-/** Answers another peer's request; undefined for what is none. */
-export async function answerVerify(
-  store: Rangeable,
-  request: VerifyRequest,
-  clock: Clock,
-): Promise<VerifyAnswer> {
-  const { requestId, table } = request;
-  const own = new OwnTable(store, table, { clock });
-  if (request.kind === "rowsRequest") {
-    return { kind: "rows", requestId, ...(await own.rows(request)) };
-  }
-  const ranges: { equal: boolean; rows: number }[] = [];
-  for (const { from, to, rows, digest } of request.ranges) {
-    let here: { order: bigint; parts: RangeDigest[] };
-    try {
-      here = await own.ranges({ from, to }, 1);
-    } catch (error) {
-      if (!(error instanceof ReplicaError) || error.code !== "TABLE_NOT_REPLICATED") throw error;
-      return { kind: "ranges", requestId, outcome: "unknown", ranges: [] };
-    }
-    if (here.order !== request.order) {
-      return { kind: "ranges", requestId, outcome: "unordered", ranges: [] };
-    }
-    const [one] = here.parts;
-    ranges.push({ equal: one?.digest === digest && one.rows === rows, rows: one?.rows ?? 0 });
-  }
-  return { kind: "ranges", requestId, outcome: "compared", ranges };
-}
 
 /** Compares tables with a peer's. Stops listing, not comparing tables, at `limit` differences. */
 export async function verifyTables(
@@ -123,122 +68,188 @@ export async function verifyTables(
   options: VerifyOptions,
 ): Promise<Verification> {
   const verified: TableVerification[] = [];
+  const counts: RepairCounts = { sent: 0, taken: 0, rewritten: 0, left: 0 };
+  const repair = options.repair && { ...options.repair, ask: options.ask, counts };
   let differences = 0;
+  let listed = 0;
   for (const table of tables) {
     const own = new OwnTable(store, table, options);
     if (options.deep) await own.doubt();
-    const one = await verifyTable(own, { ...options, limit: options.limit - differences });
-    differences += one.differences.length;
+    const limit = options.limit - listed;
+    const { found, ...one } = await new TableCheck(own, { ...options, limit, repair }).run();
+    differences += repair === undefined ? one.differences.length : found;
+    listed += one.differences.length;
     verified.push(one);
   }
-  return { tables: verified, differences };
+  return { tables: verified, differences, ...(repair === undefined ? {} : { repair: counts }) };
 }
 
-async function verifyTable(own: OwnTable, options: VerifyOptions): Promise<TableVerification> {
-  const { table } = own;
-  const first = await own.ranges(whole, parts);
-  const rows = first.parts.reduce((sum, part) => sum + part.rows, 0);
-  let remoteRows = 0;
-  const differences: Difference[] = [];
-  let compared = await compareRanges(own, first, options);
-  if (compared.outcome !== "compared") {
-    const key = compared.outcome === "unknown" ? "(the whole table)" : "(the order of its keys)";
-    const kind = compared.outcome === "unknown" ? "missing there" : "differs";
-    return { table, rows, remoteRows, differences: [{ table, key, kind }] };
-  }
-  remoteRows = compared.remoteRows;
-  while (compared.differing.length > 0 && differences.length < options.limit) {
-    const next: RangeDigest[] = [];
-    for (const range of compared.differing) {
-      if (differences.length >= options.limit) break;
-      const { parts: cut } = await own.ranges(range, parts);
-      if (cut.length > 1) next.push(...cut);
-      else differences.push(...(await compareRows(own, range, options)));
-    }
-    compared = await compareRanges(own, { order: first.order, parts: next }, options);
-  }
-  return { table, rows, remoteRows, differences: differences.slice(0, Math.max(options.limit, 0)) };
+interface CheckOptions extends Omit<VerifyOptions, "repair"> {
+  readonly repair: RepairOptions | undefined;
 }
 
-async function compareRanges(
-  own: OwnTable,
-  { order, parts: ranges }: { order: bigint; parts: readonly RangeDigest[] },
-  { ask }: VerifyOptions,
-): Promise<{ outcome: string; differing: RangeDigest[]; remoteRows: number }> {
-  const differing: RangeDigest[] = [];
-  let remoteRows = 0;
-  for (let at = 0; at < ranges.length; at += verifyLimits.ranges) {
-    const some = ranges.slice(at, at + verifyLimits.ranges);
-    const { table } = own;
-    const answer = await ask({ kind: "rangesRequest", requestId: 0, table, order, ranges: some });
-    if (answer.kind !== "ranges") throw unexpected();
-    if (answer.outcome !== "compared") return { outcome: answer.outcome, differing, remoteRows };
-    if (answer.ranges.length !== some.length) throw unexpected();
-    answer.ranges.forEach(({ equal, rows }, index) => {
-      remoteRows += rows;
-      const range = some[index];
-      if (!equal && range !== undefined) differing.push(range);
-    });
-  }
-  return { outcome: "compared", differing, remoteRows };
-}
-
-/**
- * A row differs when two looks, a moment apart, see the same difference: peers write and merge
- * while they are compared.
- */
-async function compareRows(
-  own: OwnTable,
-  range: KeyRange,
-  options: VerifyOptions,
-): Promise<Difference[]> {
-  const first = await lookAtRows(own, range, options);
-  if (first.size === 0) return [];
-  await options.clock.sleep(secondLookMs, { signal: options.signal });
-  const second = await lookAtRows(own, range, options);
-  const { table } = own;
-  return [...second]
-    .filter(([key, seen]) => {
-      const before = first.get(key);
-      return before?.here === seen.here && before?.there === seen.there;
-    })
-    .map(([key, { here, there }]) => {
-      if (here === undefined) return { table, key, kind: "missing here" };
-      return { table, key, kind: there === undefined ? "missing there" : "differs" };
-    });
-}
-
+/** A row that is not the same on both sides. */
 interface Seen {
-  here: bigint | undefined;
-  there: bigint | undefined;
+  readonly key: Uint8Array;
+  readonly here: bigint | undefined;
+  readonly there: bigint | undefined;
 }
 
-/** Rows of a range that are not the same on both sides. */
-async function lookAtRows(
-  own: OwnTable,
-  range: KeyRange,
-  { ask }: VerifyOptions,
-): Promise<Map<string, Seen>> {
-  const seenByKey = new Map<string, Seen>();
-  await forEachPage(
-    (page) => own.rows({ ...range, ...page }),
-    ({ key, hash }) => seenByKey.set(key, { here: hash, there: undefined }),
-  );
-  const askRows = async (page: { from?: Uint8Array; after: boolean }): Promise<Page> => {
-    const { table } = own;
-    const answer = await ask({ kind: "rowsRequest", requestId: 0, table, ...range, ...page });
-    if (answer.kind !== "rows") throw unexpected();
-    return answer;
-  };
-  await forEachPage(askRows, ({ key, hash }) => {
-    const seen = seenByKey.get(key);
-    if (seen?.here === hash) seenByKey.delete(key);
-    else seenByKey.set(key, { here: seen?.here, there: hash });
-  });
-  return seenByKey;
-}
+/** By key, as text of its bytes. */
+type Differing = Map<string, Seen>;
 
-type Page = Pick<Rows, "rows" | "lastKey" | "done">;
+class TableCheck {
+  readonly #own: OwnTable;
+  readonly #options: CheckOptions;
+  readonly #differences: Difference[] = [];
+  #found = 0;
+
+  constructor(own: OwnTable, options: CheckOptions) {
+    this.#own = own;
+    this.#options = options;
+  }
+
+  async run(): Promise<TableVerification & { found: number }> {
+    const { table } = this.#own;
+    const { deep } = this.#options;
+    const first = await this.#own.ranges(whole, parts);
+    const rows = first.parts.reduce((sum, part) => sum + part.rows, 0);
+    let compared = await this.#compareRanges({ ...first, deep });
+    const { remoteRows } = compared;
+    if (compared.outcome !== "compared") {
+      const key = compared.outcome === "unknown" ? "(the whole table)" : "(the order of its keys)";
+      this.#add({ table, key, kind: compared.outcome === "unknown" ? "missing there" : "differs" });
+      if (this.#options.repair !== undefined) this.#options.repair.counts.left += 1;
+      return { table, rows, remoteRows, differences: this.#differences, found: this.#found };
+    }
+    while (compared.differing.length > 0 && !this.#enough) {
+      const next: RangeDigest[] = [];
+      const small: KeyRange[] = [];
+      for (const range of compared.differing) {
+        const { parts: cut } = await this.#own.ranges(range, parts);
+        if (cut.length > 1) next.push(...cut);
+        else small.push(range);
+        if (small.length >= rangesAtOnce) await this.#compareRows(small.splice(0));
+        if (this.#enough) break;
+      }
+      await this.#compareRows(small);
+      if (this.#enough) break;
+      compared = await this.#compareRanges({ order: first.order, parts: next, deep: false });
+    }
+    return { table, rows, remoteRows, differences: this.#differences, found: this.#found };
+  }
+
+  get #enough(): boolean {
+    const { limit, repair } = this.#options;
+    return repair === undefined && this.#differences.length >= limit;
+  }
+
+  #add(difference: Difference): void {
+    this.#found++;
+    if (this.#differences.length < this.#options.limit) this.#differences.push(difference);
+  }
+
+  async #compareRanges({
+    order,
+    parts: ranges,
+    deep,
+  }: {
+    order: bigint;
+    parts: readonly RangeDigest[];
+    deep: boolean;
+  }): Promise<{ outcome: string; differing: RangeDigest[]; remoteRows: number }> {
+    const differing: RangeDigest[] = [];
+    let remoteRows = 0;
+    const { table } = this.#own;
+    for (let at = 0; at < ranges.length; at += verifyLimits.ranges) {
+      const some = ranges.slice(at, at + verifyLimits.ranges);
+      const request = { kind: "rangesRequest", requestId: 0, table, order, ranges: some } as const;
+      const answer = await this.#options.ask({ ...request, deep: deep && at === 0 });
+      if (answer.kind !== "ranges") throw unexpected();
+      if (answer.outcome !== "compared") return { outcome: answer.outcome, differing, remoteRows };
+      if (answer.ranges.length !== some.length) throw unexpected();
+      answer.ranges.forEach(({ equal, rows }, index) => {
+        remoteRows += rows;
+        const range = some[index];
+        if (!equal && range !== undefined) differing.push(range);
+      });
+    }
+    return { outcome: "compared", differing, remoteRows };
+  }
+
+  /**
+   * A row differs when two looks, a moment apart, see the same difference: peers write and merge
+   * while they are compared.
+   */
+  async #compareRows(ranges: readonly KeyRange[]): Promise<void> {
+    const { clock, signal, repair } = this.#options;
+    const first = await this.#look(ranges);
+    if (first.size === 0) return;
+    await clock.sleep(secondLookMs, { signal });
+    const second = await this.#look(ranges);
+    const same: Differing = new Map();
+    for (const [key, seen] of second) {
+      const before = first.get(key);
+      if (before?.here === seen.here && before?.there === seen.there) same.set(key, seen);
+    }
+    for (const { key, here, there } of same.values()) {
+      const text = this.#own.describe(key, here ?? there ?? 0n);
+      const missing = there === undefined ? "missing there" : "differs";
+      const kind = here === undefined ? "missing here" : missing;
+      this.#add({ table: this.#own.table, key: text, kind });
+    }
+    if (repair !== undefined && same.size > 0) await this.#repair(ranges, same, repair);
+  }
+
+  async #repair(
+    ranges: readonly KeyRange[],
+    rows: Differing,
+    options: RepairOptions,
+  ): Promise<void> {
+    const { clock, signal } = this.#options;
+    const keys = [...rows.values()].map(({ key }) => key);
+    await repairRows(this.#own, keys, options);
+    let left = 0;
+    for (let look = 0; look < looksAfterRepair; look++) {
+      if (look > 0) await clock.sleep(secondLookMs, { signal });
+      const differing = await this.#look(ranges);
+      left = [...rows.keys()].filter((key) => differing.has(key)).length;
+      if (left === 0) break;
+    }
+    options.counts.left += left;
+  }
+
+  /** Rows of these ranges that are not the same on both sides. */
+  async #look(ranges: readonly KeyRange[]): Promise<Differing> {
+    const all: Differing = new Map();
+    for (const range of ranges) {
+      for (const [key, seen] of await this.#lookAtRange(range)) all.set(key, seen);
+    }
+    return all;
+  }
+
+  async #lookAtRange(range: KeyRange): Promise<Differing> {
+    const seenByKey: Differing = new Map();
+    await forEachPage(
+      (page) => this.#own.rows({ ...range, ...page }),
+      ({ key, hash }) => seenByKey.set(textOf(key), { key, here: hash, there: undefined }),
+    );
+    const askRows = async (page: { from?: Uint8Array; after: boolean }): Promise<Page> => {
+      const { table } = this.#own;
+      const request = { kind: "rowsRequest", requestId: 0, table, ...range, ...page } as const;
+      const answer = await this.#options.ask(request);
+      if (answer.kind !== "rows") throw unexpected();
+      return answer;
+    };
+    await forEachPage(askRows, ({ key, hash }) => {
+      const text = textOf(key);
+      const seen = seenByKey.get(text);
+      if (seen?.here === hash) seenByKey.delete(text);
+      else seenByKey.set(text, { key, here: seen?.here, there: hash });
+    });
+    return seenByKey;
+  }
+}
 
 async function forEachPage(
   read: (page: { from?: Uint8Array; after: boolean }) => Promise<Page>,
@@ -247,66 +258,14 @@ async function forEachPage(
   let page = await read({ after: false });
   for (;;) {
     page.rows.forEach(visit);
-    if (page.done || page.rows.length === 0) return;
-    page = await read({ from: page.lastKey, after: true });
+    const last = page.rows.at(-1);
+    if (page.done || last === undefined) return;
+    page = await read({ from: last.key, after: true });
   }
 }
 
-/** A table of this side, read in slices: what has to be brought up to date first takes turns. */
-class OwnTable {
-  readonly table: string;
-  readonly #store: Rangeable;
-  readonly #clock: Clock;
-  readonly #signal: AbortSignal | undefined;
-
-  constructor(
-    store: Rangeable,
-    table: string,
-    { clock, signal }: { clock: Clock; signal?: AbortSignal | undefined },
-  ) {
-    this.#store = store;
-    this.table = table;
-    this.#clock = clock;
-    this.#signal = signal;
-  }
-
-  ranges(range: KeyRange, count: number): Promise<{ order: bigint; parts: RangeDigest[] }> {
-    return this.#ready(() => this.#store.ranges(this.table, range, count, sliceMs));
-  }
-
-  async rows(range: KeyRange & { after: boolean }): Promise<Page> {
-    const limit = verifyLimits.rows;
-    const page = await this.#ready(() => this.#store.rangeRows(this.table, range, limit, sliceMs));
-    const { lastKey, done } = page;
-    const rows = page.rows.map(({ key, hash }) => ({ key: shorten(key, hash), hash }));
-    return { rows, lastKey, done };
-  }
-
-  async doubt(): Promise<void> {
-    await this.#ready(() => ({ busy: this.#store.doubtRanges(this.table), more: false }));
-  }
-
-  async #ready<Answer extends Pending>(look: () => Answer): Promise<Answer> {
-    for (;;) {
-      this.#signal?.throwIfAborted();
-      const answer = look();
-      if (!answer.busy && !answer.more) {
-        await nextTurn();
-        return answer;
-      }
-      if (answer.busy) await this.#clock.sleep(busyRetryMs, { signal: this.#signal });
-      else await nextTurn();
-    }
-  }
-}
-
-/** Long keys are told by their beginning and the row's hash: enough to look for them. */
-function shorten(key: string, hash: bigint): string {
-  return key.length <= 1024 ? key : `${key.slice(0, 1024)}… (${hash.toString(16)})`;
-}
-
-function nextTurn(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
+function textOf(key: Uint8Array): string {
+  return Buffer.from(key.buffer, key.byteOffset, key.byteLength).toString("latin1");
 }
 
 function unexpected(): ReplicaError {

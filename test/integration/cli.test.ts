@@ -9,8 +9,10 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
+import Database from "better-sqlite3";
 import { describe, expect, test, vi } from "vitest";
 import { execute, fail, patienceMs, query, Running, run, start, succeed } from "../support/cli.ts";
+import { untracked } from "../support/damage.ts";
 import { temporaryFolder } from "../support/folder.ts";
 
 // Every test starts processes, and the machine may be busy.
@@ -413,6 +415,24 @@ describe("sync and verify of two files", () => {
     expect(await succeed("sync", left, right)).toMatch(
       /^received {2}0 changesets, 0 patches\nsent {6}0 changesets\nin sync with peer \d+/,
     );
+  });
+
+  test("verify repairs what was written behind the library's back", async () => {
+    const left = await replicated();
+    const right = folder.file();
+    copyFileSync(left, right);
+    await succeed("sync", left, right);
+    const db = new Database(right);
+    untracked(db, "UPDATE note SET body = 'rot' WHERE id = 1; DELETE FROM note WHERE id = 2");
+    db.close();
+    expect(await run("verify", left, right, "--keep", "here")).toMatchObject({ code: 2 });
+    const { code, stdout } = await run("verify", left, right, "--repair", "--keep", "here");
+    expect(stdout).toMatch(
+      /note {2}1 {2}differs\n.*note {2}2 {2}missing there\nrepaired: 2 rows sent/s,
+    );
+    expect(code).toBe(0);
+    expect(await succeed("verify", left, right)).toContain("identical");
+    expect(query(right, "SELECT body FROM note WHERE id = 1")).not.toEqual([["rot"]]);
   });
 
   test("verify tells types, case and bytes apart", async () => {

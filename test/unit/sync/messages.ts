@@ -99,6 +99,7 @@ export const messageArbitraries = {
     requestId,
     table: text(20),
     order: hash,
+    deep: fc.boolean(),
     ranges: fc.array(fc.record({ from: bytes, to: bytes, rows: count, digest: hash }), {
       maxLength: 64,
     }),
@@ -120,9 +121,27 @@ export const messageArbitraries = {
   rows: fc.record({
     kind: fc.constant("rows" as const),
     requestId,
-    rows: fc.array(fc.record({ key: text(20), hash }), { maxLength: 10 }),
-    lastKey: bytes,
+    rows: fc.array(fc.record({ key: bytes, hash }), { maxLength: 10 }),
     done: fc.boolean(),
+  }),
+  repairRequest: fc.record({
+    kind: fc.constant("repairRequest" as const),
+    requestId,
+    table: text(20),
+    keys: fc.array(
+      bytes.filter(({ length }) => length > 0),
+      { maxLength: 10 },
+    ),
+    chunk: bytes,
+  }),
+  repair: fc.record({
+    kind: fc.constant("repair" as const),
+    requestId,
+    outcome: fc.constantFrom("done" as const, "unknown" as const, "behind" as const, "ahead"),
+    keys: count,
+    taken: count,
+    rewritten: count,
+    chunk: bytes,
   }),
 } satisfies { [Kind in Message["kind"]]: fc.Arbitrary<Message & { kind: Kind }> };
 
