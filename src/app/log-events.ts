@@ -12,6 +12,8 @@ const lineOf: { readonly [Name in keyof ReplicaEvents]: (event: ReplicaEvents[Na
   commit: () => ["debug", "committed"],
   merge: () => ["debug", "merged"],
   state: ({ done }) => ["info", done ? "rows transferred" : "rows are being transferred"],
+  verify: ({ differences }) =>
+    differences === 0 ? ["info", "equal to a peer"] : ["warn", "differs from a peer"],
   link: ({ live }) => ["info", live ? "linked" : "link ended"],
   dial: () => ["warn", "could not connect"],
   refused: () => ["warn", "a changeset was refused"],
