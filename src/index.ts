@@ -35,6 +35,12 @@ export type {
   StateProgressEvent,
   VerifyEvent,
 } from "./replica-events.ts";
+export {
+  type SelfTestDifference,
+  type SelfTestResult,
+  type SelfTestStep,
+  selfTest,
+} from "./self-test.ts";
 export type { SnapshotOptions, SnapshotProgress, SnapshotResult } from "./snapshot/snapshot.ts";
 export type { BackupOptions, SnapshotEvent, SnapshotKind } from "./snapshot/snapshots.ts";
 export type { Status } from "./status.ts";

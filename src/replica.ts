@@ -184,8 +184,8 @@ export class Replica implements AsyncDisposable {
   }
 
   /**
-   * Tells what a query gives, and again whenever that has changed: by local writes, merged ones, and
-   * those of other processes. Returns the function that ends it.
+   * Tells what a query gives, and again whenever that has changed: by local writes, merged ones,
+   * and those of other processes. Returns the function that ends it.
    * @throws INVALID_OPTION, CLOSED, TypeError when `sql` writes, and what the driver throws
    */
   watch<Row = Record<string, unknown>>(

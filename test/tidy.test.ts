@@ -89,6 +89,7 @@ describe("words", () => {
 const layers = [
   ["cli"],
   ["index", "http"],
+  ["self-test"],
   ["attach"],
   ["replica"],
   ["app"],
