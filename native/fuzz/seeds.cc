@@ -1,8 +1,9 @@
 // Writes a few valid inputs for each target, so that fuzzing starts beyond the first checks:
-// `seeds <folder>` fills <folder>/{payload,shape,record,row_clock,state}/.
+// `seeds <folder>` fills <folder>/{payload,shape,record,row_clock,state,ltx}/.
 #include <cstdio>
 
 #include "../codec.h"
+#include "../ltx_pages.h"
 #include "../row_clock.h"
 #include "../state_chunk.h"
 #include "fuzz.h"
@@ -137,6 +138,21 @@ void WriteClocks(Folder clocks) {
   }
 }
 
+// The first byte is the page size's: 512.
+void WriteLtx(Folder files) {
+  uint8_t data[1024];
+  for (size_t i = 0; i < sizeof data; i++)
+    data[i] = static_cast<uint8_t>(i % 7 == 0 ? i >> 3 : i % 5);
+  uint32_t numbers[] = {1, 700}, sizes[2];
+  uint64_t crc = 0;
+  Bytes out;
+  out.Byte(0);
+  const size_t room = 2 * (kLtxHeadBytes + Lz4Bound(512));
+  out.Advance(EncodeLtxPages({512, 2, numbers, sizes, data}, out.Reserve(room), &crc));
+  for (size_t i = 0; i < kLtxEndBytes; i++) out.Byte(0);
+  files.Add(out.span());
+}
+
 }  // namespace
 }  // namespace mergelite::fuzz
 
@@ -147,6 +163,7 @@ int main(int argc, char** argv) {
   WritePayloads(Folder(argv[1], "payload"), Folder(argv[1], "record"));
   WriteClocks(Folder(argv[1], "row_clock"));
   WriteState(Folder(argv[1], "state"));
+  WriteLtx(Folder(argv[1], "ltx"));
   Folder shapes(argv[1], "shape");
   for (uint64_t i = 0; i < kStubShapes; i++) {
     Bytes descriptor;

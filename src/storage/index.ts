@@ -8,6 +8,7 @@ export { type OpenStorageOptions, openStorage } from "./open.ts";
 export { probeConditions } from "./probe.ts";
 export type { RetryOptions } from "./retry.ts";
 export { type S3Credentials, type S3Options, s3Storage } from "./s3.ts";
+export { type SftpOptions, sftpStorage } from "./sftp.ts";
 export type {
   Body,
   GetOptions,

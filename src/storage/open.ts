@@ -8,6 +8,7 @@ import { type GoogleKey, gcsStorage } from "./gcs.ts";
 import type { HttpOptions } from "./http.ts";
 import type { ManagedOptions } from "./managed.ts";
 import { s3Storage } from "./s3.ts";
+import { sftpStorage } from "./sftp.ts";
 import type { Storage } from "./storage.ts";
 import { webDavStorage } from "./webdav.ts";
 
@@ -35,13 +36,14 @@ const schemes: Readonly<Record<string, Scheme>> = {
   "s3:": { parameters: ["endpoint", "region", "path-style"], open: openS3 },
   "gs:": { parameters: ["endpoint"], open: openGcs },
   "abs:": { parameters: ["endpoint"], open: openAzure },
+  "sftp:": { parameters: ["host-key"], open: openSftp },
   "webdav:": { parameters: [], open: openWebDav },
   "webdavs:": { parameters: [], open: openWebDav },
 };
 
 /**
  * `file:///folder`, `s3://bucket/prefix`, `gs://bucket/prefix`, `abs://account@container/prefix`,
- * `webdav(s)://user:password@host/folder`.
+ * `sftp://user@host/folder`, `webdav(s)://user:password@host/folder`.
  * @throws `INVALID_OPTION`, without telling the URL's password
  */
 export async function openStorage(
@@ -144,6 +146,25 @@ function openWebDav({ url, env, options }: Place): Storage {
     ...options,
     url: url.href.replace(/^webdav/, "http"),
     ...(url.password !== "" || password === undefined ? {} : { password }),
+  });
+}
+
+/** The path is the server's, from its root on. */
+async function openSftp({ url, prefix, env, options }: Place): Promise<Storage> {
+  const file = env.SFTP_KEY_FILE;
+  const password = decodeURIComponent(url.password) || env.SFTP_PASSWORD;
+  const privateKey = file === undefined ? undefined : await readFile(file, "utf8");
+  const hostKey = parameter(url, "host-key");
+  if (url.username === "") throw invalid("sftp:// wants a user: sftp://user@host/folder");
+  return sftpStorage({
+    ...options,
+    host: url.hostname,
+    username: decodeURIComponent(url.username),
+    path: `/${prefix}`,
+    ...(url.port === "" ? {} : { port: Number(url.port) }),
+    ...(password === undefined ? {} : { password }),
+    ...(privateKey === undefined ? {} : { privateKey }),
+    ...(hostKey === undefined ? {} : { hostKey }),
   });
 }
 

@@ -1,4 +1,4 @@
-/** S3 against a real server of its protocol: `MERGELITE_S3`, as test/support/servers.ts has it. */
+/** S3 against a real server of its protocol: see docs/testing.md. */
 import { describe, test } from "vitest";
 import { s3Storage } from "../../src/storage/s3.ts";
 import { describeStorage } from "../support/storage-suite.ts";

@@ -241,6 +241,7 @@ describe("a storage's URL", () => {
     ["s3://bucket?endpoint=http://127.0.0.1:9000&path-style=true", "s3", "s3://bucket"],
     ["gs://bucket/a", "gcs", "gs://bucket/a"],
     ["abs://account@container/a", "azure", "abs://account@container/a"],
+    ["sftp://user:hidden@host:2222/srv/a", "sftp", "sftp://host:2222/srv/a"],
     ["webdavs://user:hidden@host:8443/a/", "webdav", "webdavs://host:8443/a"],
   ])("%s", async (url, kind, name) => {
     const storage = await openStorage(url, { env });

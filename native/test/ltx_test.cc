@@ -1,0 +1,73 @@
+#include <initializer_list>
+
+#include "../crc64.h"
+#include "../ltx_pages.h"
+#include "check.h"
+
+namespace mergelite::test {
+namespace {
+
+Span Text(const char* text) { return {reinterpret_cast<const uint8_t*>(text), strlen(text)}; }
+
+bool Decompresses(std::initializer_list<uint8_t> block, size_t size) {
+  Exact exact({block.begin(), block.size()});
+  Bytes out;
+  return Lz4Decompress(exact.span(), out.Reserve(size), size);
+}
+
+TEST(Crc64HasItsCheckValue) {
+  CHECK(Crc64(0, Text("123456789")) == 0xb90956c775a41001u);
+  CHECK(Crc64(Crc64(0, Text("1234")), Text("56789")) == 0xb90956c775a41001u);
+  CHECK(Crc64(0, {}) == 0);
+}
+
+TEST(Lz4BlocksAreReadAsTheyAreSpecified) {
+  // Three literals, then nine bytes from three back, then the last literals.
+  const uint8_t block[] = {0x35, 'a', 'b', 'c', 3, 0, 0x10, 'z'};
+  uint8_t out[13];
+  CHECK(Lz4Decompress({block, sizeof block}, out, sizeof out));
+  CHECK(memcmp(out, "abcabcabcabcz", sizeof out) == 0);
+  CHECK(!Lz4Decompress({block, sizeof block}, out, 12));
+}
+
+TEST(Lz4BlocksThatLieAreRefused) {
+  CHECK(!Decompresses({}, 0));
+  CHECK(Decompresses({0x00}, 0));
+  CHECK(!Decompresses({0x20, 'a'}, 2));                      // literals cut off
+  CHECK(!Decompresses({0xf0}, 15));                          // a length cut off
+  CHECK(!Decompresses({0xf0, 255, 255}, 600));               // a long one
+  CHECK(!Decompresses({0x10, 'a', 0, 0, 0x00}, 5));          // a distance of nothing
+  CHECK(!Decompresses({0x10, 'a', 2, 0, 0x00}, 5));          // one from before the page
+  CHECK(!Decompresses({0x10, 'a', 1}, 5));                   // a distance cut off
+  CHECK(!Decompresses({0x1f, 'a', 1, 0, 255, 0, 0x00}, 5));  // a match beyond the page
+  CHECK(!Decompresses({0x10, 'a', 1, 0}, 5));                // a match at the end
+  CHECK(Decompresses({0x10, 'a', 1, 0, 0x00}, 5));
+}
+
+TEST(Lz4CompressesWhatRepeats) {
+  Bytes page, block;
+  for (size_t i = 0; i < 65536; i++)
+    page.Byte(static_cast<uint8_t>(i % 100 < 90 ? i % 100 : i >> 7));
+  const size_t size = Lz4Compress(page.span(), block.Reserve(Lz4Bound(page.size())));
+  CHECK(size < page.size() / 4);
+  Bytes out;
+  CHECK(Lz4Decompress({block.data(), size}, out.Reserve(page.size()), page.size()));
+  CHECK(memcmp(out.data(), page.data(), page.size()) == 0);
+}
+
+TEST(LtxPagesWithUnknownHeadsAreRefused) {
+  const auto wrong = [](std::initializer_list<uint8_t> head) {
+    uint32_t number = 0, size = 0;
+    uint8_t page[512];
+    uint64_t crc = 0;
+    return DecodeLtxPages({head.begin(), head.size()}, {512, 1, &number, &size, page}, &crc).wrong;
+  };
+  CHECK(wrong({0, 0, 0, 1, 0, 0, 4, 0x22, 0x4d, 0x18}) != nullptr);
+  CHECK(wrong({0, 0, 0, 1, 0, 3, 0, 0, 0, 1}) != nullptr);
+  CHECK(wrong({0, 0, 0, 0, 0, 1}) != nullptr);
+  CHECK(wrong({0, 0, 0, 1, 0, 1, 0xff, 0xff, 0xff, 0xff}) != nullptr);
+  CHECK(wrong({0, 0, 0, 1, 0, 1, 0, 0, 0, 1}) == nullptr);
+}
+
+}  // namespace
+}  // namespace mergelite::test
