@@ -261,6 +261,7 @@ napi_value PackStats(napi_env env, Connection* connection, const MergeStats& sta
       .Set("refused", refused)
       .Set("conflicts", conflicts)
       .Set("resolved", resolved)
+      .Set("untold", stats.untold)
       .Set("keyCollisions", stats.key_collisions)
       .Set("collisions", collisions)
       .Set("resumeAtMs", static_cast<uint64_t>(stats.resume_at_ms));

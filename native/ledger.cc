@@ -20,10 +20,10 @@ int Ledger::ReasonsNow(Connection* connection, const Row& row, uint8_t* bits, in
 }
 
 int Ledger::Touch(Connection* connection, const char* table, Span identity, uint8_t gone) {
-  if (rows_.size() == kRowsMax) return SQLITE_OK;
   for (const Row& row : rows_) {
     if (row.identity.span() == identity && SameName(row.table.c_str(), table)) return SQLITE_OK;
   }
+  if (rows_.size() == kRowsMax) return untold_++, SQLITE_OK;
   Row row;
   row.table << table;
   row.identity.Append(identity);
@@ -33,6 +33,7 @@ int Ledger::Touch(Connection* connection, const char* table, Span identity, uint
 }
 
 int Ledger::Close(Connection* connection, MergeStats* stats) {
+  stats->untold = untold_;
   for (Row& row : rows_) {
     uint8_t now = 0;
     int64_t ids[kReasons] = {};

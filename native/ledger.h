@@ -10,7 +10,10 @@ class Ledger {
   // Rows of one transaction that are followed one by one; beyond them there are only counts.
   static constexpr size_t kRowsMax = 256;
 
-  void Begin() { rows_.clear(); }
+  void Begin() {
+    rows_.clear();
+    untold_ = 0;
+  }
   // Before the first change to what is parked for a row; or after it, with the reasons that are
   // gone.
   int Touch(Connection* connection, const char* table, Span identity, uint8_t gone = 0);
@@ -27,6 +30,7 @@ class Ledger {
   int ReasonsNow(Connection* connection, const Row& row, uint8_t* bits, int64_t* ids);
 
   std::vector<Row> rows_;
+  uint64_t untold_ = 0;
   Statement reasons_;
 };
 

@@ -52,6 +52,8 @@ struct MergeStats {
   };
   std::vector<Resolved> resolved;
   uint64_t parked_by_reason[8] = {};
+  // Changes to what is parked beyond the rows that are told one by one.
+  uint64_t untold = 0;
   // Inserts that met a row which another origin had inserted, and the first of them.
   uint64_t key_collisions = 0;
   struct Collision {

@@ -29,7 +29,10 @@ export interface ConflictQuery {
 /** What the list needs of the replica. */
 export interface ConflictHost {
   readonly clock: Clock;
-  emit<Name extends "conflict" | "resolved">(name: Name, event: ReplicaEvents[Name]): void;
+  emit<Name extends "conflict" | "conflicts" | "resolved">(
+    name: Name,
+    event: ReplicaEvents[Name],
+  ): void;
   /** Local changesets are to be looked at now. */
   maintain(): void;
 }
@@ -81,6 +84,7 @@ export class Conflicts {
         changesetConflict({ origin, sequence, timestamp: 0, detail: reason }, "changeset"),
       );
     }
+    if (result.untold > 0) this.#host.emit("conflicts", { changes: result.untold });
     if (result.resumeAtMs > 0 || this.#waiting.size > 0) this.#tellWaiting();
     if (result.patches > 0) this.#orphans.note();
   }

@@ -30,6 +30,8 @@ export interface MergeResult {
   conflicts: number[];
   /** What is not in conflict any more, likewise; `key` holds names and values in turn. */
   resolved: { table: string; reason: string; key: SqlValue[] }[];
+  /** Changes to what is parked, of further rows. */
+  untold: number;
   /** Inserts that met a row which another origin had inserted; `collisions` has the first 16. */
   keyCollisions: number;
   collisions: { table: string; key: SqlValue[]; origin: number; other: number }[];

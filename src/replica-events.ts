@@ -79,6 +79,11 @@ export interface ReplicaEvents {
   /** ... and is in order by now. `key` spells NOCASE keys in lower case. */
   resolved: Pick<Conflict, "table" | "key" | "reason">;
   /**
+   * Of one slice of merging, how often more rows than 256 came to be in conflict or in order: look
+   * at `Replica.conflicts` and `status().parked`.
+   */
+  conflicts: { changes: number };
+  /**
    * Two peers have inserted a row under one key, and it is one row now: ids that each peer counts
    * for itself do that. INSERT OR REPLACE of a row that another peer made looks the same. Of one
    * slice of merging the first 16 are told.

@@ -18,6 +18,7 @@ const lineOf: { readonly [Name in keyof ReplicaEvents]: (event: ReplicaEvents[Na
   dial: () => ["warn", "could not connect"],
   refused: () => ["warn", "a changeset was refused"],
   conflict: () => ["warn", "conflict"],
+  conflicts: () => ["warn", "more conflicts than are told one by one"],
   resolved: () => ["info", "conflict resolved"],
   collision: () => ["warn", "two peers inserted one key"],
   leader: ({ leader }) => ["info", leader ? "leads" : "another peer leads"],

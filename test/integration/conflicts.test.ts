@@ -339,3 +339,17 @@ test("a list asks for what there can be", () => {
   }
   expect(() => peer.replica.conflicts({ after: "nowhere 1" })).toThrow(RangeError);
 });
+
+test("more rows than are told one by one are told together", async () => {
+  const schema = "CREATE TABLE t (id INTEGER PRIMARY KEY, a)";
+  const a = openPeer(`${schema}; CREATE TABLE late (id INTEGER PRIMARY KEY, v)`, ["t", "late"]);
+  const b = openPeer(schema, ["t"]);
+  const changes: number[] = [];
+  b.replica.on("conflicts", (event) => changes.push(event.changes));
+  a.db.exec(`WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000)
+    INSERT INTO late SELECT i, i FROM n`);
+  link(a, b);
+  await settle(a, b);
+  await until(() => b.told.length === 256);
+  expect(changes).toEqual([744]);
+});
