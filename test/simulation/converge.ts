@@ -1,4 +1,5 @@
 /** The faults stop: everything has to become equal, within bounds, and nothing may be missing. */
+import { ReplicaError } from "../../src/errors.ts";
 import { native } from "../../src/native.ts";
 import { checkConverged, checkLinks, isQuiet, runningOf } from "./checks.ts";
 import type { Peer } from "./peer.ts";
@@ -8,6 +9,9 @@ import type { World } from "./world.ts";
 const epochMs = Date.UTC(2025, 0, 1);
 /** The longest waits of the library: for a retry, for dialling again; and some of each. */
 const convergeMsMax = 600_000;
+/** One history in so many ends with a comparison by `verify`. */
+const verifiedOf = 5;
+const verifyMsMax = 120_000;
 /** Between two looks whether all is quiet. */
 const stepMs = 1_000;
 
@@ -38,9 +42,39 @@ export async function converge(world: World): Promise<number> {
   // Heartbeats tell what acknowledgements have not, and what is parked is looked at once more.
   await time.run(3 * world.plan.heartbeatMs);
   world.check(true);
+  await checkVerify(world);
   checkEnd(world);
   world.trace(`converged ${convergedMs}`);
   return convergedMs;
+}
+
+/** Two of them compare all they have, as an operator would; now and then, for it takes messages. */
+async function checkVerify(world: World): Promise<void> {
+  if (world.plan.seed % verifiedOf !== 0) return;
+  const pairs = runningOf(world.peers).flatMap((one) =>
+    runningOf(world.peers)
+      .filter((other) => one.peer.dials.has(other.peer.number))
+      .map((other) => [one, other] as const),
+  );
+  if (pairs.length === 0) return;
+  const [one, other] = world.chance.stream("verify").pick(pairs);
+  const numbers = `${one.peer.number} and ${other.peer.number}`;
+  let outcome: string | undefined;
+  one.running.replica.verify(other.running.replica.peerId, { deep: true }).then(
+    ({ differences }) => {
+      outcome = differences === 0 ? "" : `${differences} differences`;
+    },
+    (error: unknown) => {
+      // They have converged over others, and their own link is not up again yet.
+      const isApart = error instanceof ReplicaError && error.code === "NOT_LINKED";
+      outcome = isApart ? "" : String(error);
+    },
+  );
+  for (let leftMs = verifyMsMax; outcome === undefined && leftMs > 0; leftMs -= stepMs) {
+    await world.time.run(stepMs);
+  }
+  if (outcome !== "") world.fail(`verify of peers ${numbers}: ${outcome ?? "no answer"}`);
+  world.throwViolation();
 }
 
 function checkEnd(world: World): void {
