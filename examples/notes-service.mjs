@@ -1,6 +1,6 @@
 /**
- * A notes service on three servers, each a process with a file of its own. Clients talk to whichever
- * server a balancer picks, and always see what they have written themselves, because they carry the
+ * A notes service on three servers, each a process with a file of its own. Clients talk to the
+ * server that a balancer picks, and always see what they have written themselves, because they carry the
  * token of their last write. Server 0 is killed in the middle; the others go on without it, and it
  * has everything soon after it is back.
  *

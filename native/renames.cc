@@ -28,7 +28,10 @@ Text ReadIdentifier(const char** at) {
   return name;
 }
 
-bool Begins(const char* at, const char* words) { return strncmp(at, words, strlen(words)) == 0; }
+bool Begins(const char* at, const char* words) {
+  while (*words != 0 && *at == *words) at++, words++;
+  return *words == 0;
+}
 
 // The columns that a trigger of ours names: those of `UPDATE OF`, else all of `NEW`, in order.
 std::vector<Text> ColumnsIn(const char* sql) {
