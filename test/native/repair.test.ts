@@ -3,9 +3,18 @@ import type Database from "better-sqlite3";
 import { afterEach, describe, expect, it } from "vitest";
 import { native } from "../../src/native.ts";
 import { lose, untracked } from "../support/damage.ts";
-import { encode } from "../support/forge.ts";
-import { converge, dump, openRaw, patiently, pull, type RawReplica } from "../support/replica.ts";
-import { trimAll } from "../support/state.ts";
+import { encode, forge, forgePayload } from "../support/forge.ts";
+import {
+  converge,
+  dump,
+  heldOf,
+  mergeAll,
+  openRaw,
+  patiently,
+  pull,
+  type RawReplica,
+} from "../support/replica.ts";
+import { transferState, trimAll } from "../support/state.ts";
 import { verifyPair } from "../support/verify.ts";
 
 const open: Database.Database[] = [];
@@ -238,5 +247,30 @@ describe("repair", () => {
       expect(read).toThrow(expect.objectContaining({ code: "KEY_MALFORMED" }));
     }
     expect(rowsOf(here)).toEqual(before);
+  });
+});
+
+describe("a refused changeset", () => {
+  it("makes neither state nor digests lie", async () => {
+    const [here, there, third] = [replica(), replica(), replica()];
+    here.db.exec("INSERT INTO note VALUES (1, 'one', 1)");
+    pull(here, there);
+    // Its patches make no sense, although the checksum is right.
+    const payload = forgePayload([3], { patchCount: 1 });
+    const timestamp = 2 ** 40;
+    const bad = forge({ origin: 77, sequence: 1, timestamp, payload });
+    for (const one of [here, there]) {
+      expect(mergeAll(one, bad).refused).toHaveLength(1);
+    }
+    expect(await verifyPair(here, there, ["note"], { deep: true })).toMatchObject({
+      differences: 0,
+    });
+    trimAll(here);
+    transferState(here, third);
+    expect(heldOf(third, 77)).toBe(1);
+    expect(rowsOf(third)).toEqual(rowsOf(here));
+    expect(await verifyPair(third, there, ["note"], { deep: true })).toMatchObject({
+      differences: 0,
+    });
   });
 });
