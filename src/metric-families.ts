@@ -112,6 +112,8 @@ export const families: readonly Family[] = [
   counter("wait_timeouts", "waitTimeouts", "Calls of wait, drain and synced that were given up."),
   gauge("clock_cache_entries", "clockCacheEntries", "Row clocks in memory, not folded yet."),
   gauge("clock_cache_bytes", "clockCacheBytes", "Memory of them.", "bytes"),
+  counter("tombstones_dropped", "tombstonesDropped", "Row clocks of dead rows that have gone."),
+  gauge("tombstones", "tombstones", "Those that the last sweep has left."),
   ofFile("database_bytes", "The database file.", ({ databaseBytes }) => databaseBytes, "bytes"),
   ofFile("log_changesets", "Changesets in the log.", ({ logChangesets }) => logChangesets),
   ofFile("log_bytes", "Their payloads.", ({ logBytes }) => logBytes, "bytes"),

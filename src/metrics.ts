@@ -63,6 +63,9 @@ export interface Metrics extends VerifyMetrics {
   file: FileMetrics | null;
   /** The peers that are linked now. */
   peers: PeerMetrics[];
+  /** Row clocks of dead rows that have been dropped, and those that the last sweep has left. */
+  tombstonesDropped: number;
+  tombstones: number;
 }
 
 /** What comparing tables with peers has come to. */
@@ -117,6 +120,9 @@ export interface MetricsSource {
   readonly snapshots: Pick<Snapshots, "counts">;
   readonly verifier: { readonly counters: VerifyMetrics };
   readonly gauge: Pick<FileGauge, "latest">;
+  readonly floor: {
+    readonly sweeper: { readonly dropped: number; readonly kept?: number | undefined };
+  };
 }
 
 export function noCounters(): Counters {
@@ -190,6 +196,8 @@ export function metricsOf(core: MetricsSource): Metrics {
     waitingMessages,
     clockSkewMs: Math.round(medianSkew(skews) ?? 0),
     waitTimeouts: core.waiters.abortedCount,
+    tombstonesDropped: core.floor.sweeper.dropped,
+    tombstones: core.floor.sweeper.kept ?? 0,
     file: core.gauge.latest ?? null,
     peers: hub.liveLinks.map((link) => peerMetrics(store, link, seen)),
   };

@@ -35,6 +35,11 @@ export interface AttachOptions {
    * holds; `either` of the two; `never`. @default "age"
    */
   readonly trim?: TrimPolicy;
+  /**
+   * `drop`: tombstones go `retentionMs` after the delete, once every member of the cluster has passed
+   * them; all members have to say so. `keep`: never. @default "keep"
+   */
+  readonly tombstones?: "keep" | "drop";
   /** How long changesets are kept at least when the log is trimmed by age, in ms. @default 25 h */
   readonly retentionMs?: number;
   /** See commits of other processes on the same file at once. @default true */
@@ -75,6 +80,7 @@ export function readOptions(options: AttachOptions): Options {
     heartbeatMs: linkDefaults.heartbeatMs,
     windowBytes: linkDefaults.windowBytes,
     trim: "age",
+    tombstones: "keep",
     retentionMs: 25 * 3600 * 1000,
     watchFile: true,
     leaderGraceMs: 5 * 60 * 1000,
@@ -89,6 +95,7 @@ export function readOptions(options: AttachOptions): Options {
     "tables",
     "cluster",
     "trim",
+    "tombstones",
     "watchFile",
     "logger",
     "backup",
@@ -111,6 +118,9 @@ export function readOptions(options: AttachOptions): Options {
   }
   if (!trimPolicies.includes(read.trim)) {
     throw invalid(`option trim must be one of ${trimPolicies.join(", ")}`);
+  }
+  if (read.tombstones !== "keep" && read.tombstones !== "drop") {
+    throw invalid("option tombstones must be keep or drop");
   }
   if (typeof read.watchFile !== "boolean") throw invalid("option watchFile must be a boolean");
   if (read.backup !== undefined) checkBackupOptions(read.backup);

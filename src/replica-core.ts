@@ -31,6 +31,7 @@ import type { Options } from "./options.ts";
 import type { ReplicaEvents } from "./replica-events.ts";
 import { warnAboutTables } from "./schema/warnings.ts";
 import { Snapshots } from "./snapshot/snapshots.ts";
+import { FloorKeeper } from "./sync/floor-keeper.ts";
 import { Hub } from "./sync/hub.ts";
 import type { LinkEnd, LinkHost } from "./sync/link-host.ts";
 import { MergeSources } from "./sync/merge-sources.ts";
@@ -52,6 +53,7 @@ export class ReplicaCore {
   readonly snapshots: Snapshots;
   readonly leader: LeaderWatch;
   readonly verifier: Verifier;
+  readonly floor: FloorKeeper<LinkHost>;
   readonly counters: Counters = noCounters();
   /** Of links that have ended. */
   readonly totals: LinkTotals = noTotals();
@@ -107,8 +109,10 @@ export class ReplicaCore {
       onVerified: (event) => this.events.emit("verify", event),
       onRepaired: (result) => this.#onRepaired(result),
     });
+    this.floor = this.#makeFloor();
     this.#trimmer = new Trimmer(this.store, options, {
-      linked: () => this.hub.liveLinks,
+      // What a peer holds that is not let in counts for nothing.
+      linked: () => this.hub.liveLinks.filter(({ gated }) => !gated),
       onTrimmed: () => this.hub.horizonMoved(),
       onError: (error) => this.events.emit("error", { error }),
     });
@@ -175,9 +179,10 @@ export class ReplicaCore {
     this.leader.close();
     this.#maintenance.close();
     this.conflicts.close();
-    for (const link of this.hub.liveLinks) this.#trimmer.note(link);
+    for (const link of this.hub.liveLinks) if (!link.gated) this.#trimmer.note(link);
     this.#trimmer.close();
     await this.snapshots.close(closedError());
+    this.floor.close();
     this.scheduler.close(); // Links wait until there is room for more to merge.
     await this.hub.close();
     this.waiters.rejectAll(closedError());
@@ -222,6 +227,9 @@ export class ReplicaCore {
         onLinkEnded: (link, end) => this.#onLinkEnded(link, end),
         onDial: (event) => this.events.emit("dial", event),
         onProgress: () => this.waiters.check(),
+        admitted: () => this.floor.admitted(),
+        onFloor: (link, message) => this.floor.onMessage(link, message),
+        takesState: (link) => this.floor.takesState(link),
         onStateMerged: (link, result) => this.#onStateMerged(link, result),
         onStateProgress: (event) => this.events.emit("state", event),
         onRepaired: (result) => this.verifier.noteRepaired(result),
@@ -261,6 +269,7 @@ export class ReplicaCore {
     const { changesets, patches, lost, parked } = result;
     if (changesets > 0) this.events.emit("merge", { changesets, patches, lost, parked });
     this.#tellChanged(result.conflicts.length + result.resolved.length > 0);
+    this.floor.onProgress();
     this.waiters.check();
   }
 
@@ -269,6 +278,7 @@ export class ReplicaCore {
     const { patches, lost, parked } = slice;
     this.events.emit("merge", { changesets: 0, patches, lost, parked });
     this.#tellChanged(true);
+    this.floor.onProgress();
     if (!complete) return;
     this.refreshMarks();
     this.#announce();
@@ -295,13 +305,15 @@ export class ReplicaCore {
   #onLinkLive(link: LinkHost): void {
     this.counters.linksOpened += 1;
     this.#lookForLeader();
-    this.#trimmer.note(link);
+    this.floor.onLive(link);
+    if (!link.gated) this.#trimmer.note(link);
     this.events.emit("link", { peerId: link.peerId, name: link.name, live: true });
     this.waiters.check();
   }
 
   #onLinkEnded(link: LinkHost, end: LinkEnd): void {
     this.#sources.remove(link);
+    this.floor.onEnded(link);
     addTotals(this.totals, link.metrics);
     this.#lookForLeader();
     const { peerId, name } = link;
@@ -317,10 +329,7 @@ export class ReplicaCore {
     const renewed = renewIfLost(this.store, this.#marks[0], link);
     if (renewed instanceof ReplicaError) this.events.emit("error", { error: renewed });
     if (renewed !== true) return;
-    this.refreshMarks();
-    this.#announced = heldOf(this.#marks);
-    this.hub.restartLinks("this peer has taken a new id");
-    this.#lookForLeader();
+    this.#restartLinks("this peer has taken a new id");
     this.events.emit("identity", { peerId: this.peerId });
   }
 
@@ -330,5 +339,27 @@ export class ReplicaCore {
       this.peerId,
       this.hub.liveLinks.map(({ peerId }) => peerId),
     );
+  }
+
+  /** What this file holds has become less, or has another name. */
+  #restartLinks(text: string): void {
+    this.refreshMarks();
+    this.#announced = heldOf(this.#marks);
+    this.hub.restartLinks(text);
+    this.#lookForLeader();
+  }
+
+  #makeFloor(): FloorKeeper<LinkHost> {
+    return new FloorKeeper(this.store, this.options, {
+      marks: () => this.refreshMarks(),
+      onReissued: () => {
+        this.refreshMarks();
+        this.#announce();
+      },
+      restartLinks: (text) => this.#restartLinks(text),
+      onIdentity: () => this.events.emit("identity", { peerId: this.peerId }),
+      onMembership: (event) => this.events.emit("membership", event),
+      onError: (error) => this.events.emit("error", { error }),
+    });
   }
 }

@@ -53,6 +53,15 @@ export interface VerifyEvent {
   };
 }
 
+export interface MembershipEvent {
+  /** A linked peer's id, or this peer's own. */
+  readonly peerId: number;
+  /** False: it stands outside the floor, and nothing is taken from it before it has joined. */
+  readonly member: boolean;
+  /** Of this peer: rows and columns that it has issued again, under a new id. */
+  readonly reissued: number;
+}
+
 export interface ReplicaEvents {
   /** A local transaction, of this connection or another one on the same file, is in the log. */
   commit: { token: string };
@@ -93,6 +102,8 @@ export interface ReplicaEvents {
   leader: LeaderEvent;
   /** This file turned out to be a copy or to have lost its last commits: it has a new peer id. */
   identity: { peerId: number };
+  /** A peer that stands outside the floor has linked, or has been let in; or this one has. */
+  membership: MembershipEvent;
   /** The clock here is more than 2 s from those of most linked peers, or near them again. */
   clock: ClockEvent;
   /** A snapshot has begun, come on, or ended. */

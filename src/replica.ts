@@ -27,7 +27,7 @@ import type { OrphanCounts } from "./orphans.ts";
 import { ReplicaCore } from "./replica-core.ts";
 import type { ReplicaEvents } from "./replica-events.ts";
 import type { SnapshotOptions, SnapshotResult } from "./snapshot/snapshot.ts";
-import { type Status, statusOf } from "./status.ts";
+import { floorStatusOf, type Status, statusOf } from "./status.ts";
 import type { Connection } from "./sync/hub.ts";
 import type { Verification } from "./sync/verify.ts";
 import { formatToken, parseToken, parseTokens, type TokenParts } from "./token.ts";
@@ -216,12 +216,13 @@ export class Replica implements AsyncDisposable {
   }
 
   /**
-   * A peer that will not return holds nothing back any more: the log is trimmed without it. If it
-   * links again all the same, it is known again, and gets the rows if the log does not reach it.
+   * A peer that will not return holds nothing back any more, here or elsewhere in the cluster: the
+   * log is trimmed, and tombstones go, without it. If it links again all the same, it takes a new
+   * id, and issues again what nobody else has of it.
    * @throws PEER_UNKNOWN, IN_TRANSACTION
    */
   forget(peerId: number): void {
-    this.#core.store.forgetPeer(peerId);
+    this.#core.floor.forget(peerId);
   }
 
   /** What an operator asks first. Reads the log's length: not for every second, see `metrics`. */
@@ -231,6 +232,7 @@ export class Replica implements AsyncDisposable {
       marks: this.#core.marks,
       cluster: this.cluster,
       orphans: this.#core.conflicts.orphans,
+      floor: floorStatusOf(this.#core.floor.state, this.#core.floor.outside),
     });
   }
 

@@ -1,7 +1,9 @@
 /** What an operator asks of a replica first. */
 import { lagChangesets } from "./lag.ts";
 import type { OriginMarks, Store } from "./log/store.ts";
+import { wallMsOf } from "./log/timestamp.ts";
 import type { OrphanCounts } from "./orphans.ts";
+import { type FloorState, horizonOf, membersOf, waitsFor } from "./sync/floor.ts";
 import type { LinkHost } from "./sync/link-host.ts";
 
 export interface Status {
@@ -27,14 +29,36 @@ export interface Status {
   /** When foreign keys were looked at last, wall time in ms; 0 if not yet. */
   readonly orphansCheckedAtMs: number;
   readonly refused: number;
+  readonly floor: FloorStatus;
+  /** Peers that this file has linked with. `behind`: as of when it was heard last. */
+  readonly peers: { peerId: number; behind: number; heardMs: number; forgotten: boolean }[];
+}
+
+/** See `docs/operations.md`. Times are wall time in ms; null when there is none yet. */
+export interface FloorStatus {
+  readonly members: number;
+  readonly forgotten: number;
+  /** Every member holds everything below it. */
+  readonly floorMs: number | null;
+  /** Tombstones below it are dropped here. */
+  readonly horizonMs: number | null;
+  /** Members that the next floor waits for. */
+  readonly waitsFor: number[];
+  /** This file waits to be let in by a linked peer. */
+  readonly outside: boolean;
 }
 
 export function statusOf(
   store: Store,
   links: readonly LinkHost[],
-  parts: { marks: readonly OriginMarks[]; cluster: string; orphans: OrphanCounts },
+  parts: {
+    marks: readonly OriginMarks[];
+    cluster: string;
+    orphans: OrphanCounts;
+    floor: FloorStatus;
+  },
 ): Status {
-  const { marks, cluster, orphans } = parts;
+  const { marks, cluster, orphans, floor } = parts;
   const { peerId, logRows, logBytes, parked, refused } = store.status();
   const { clockCacheEntries, clockCacheBytes } = store.counters();
   return {
@@ -54,6 +78,25 @@ export function statusOf(
     violations: violationsOf(parked, orphans.counts),
     orphansCheckedAtMs: orphans.checkedAtMs,
     refused,
+    floor,
+    peers: store.peers().map(({ peerId: peer, vector, heardMs, forgotten }) => ({
+      peerId: peer,
+      behind: lagChangesets({ remoteHolds: (origin) => vector.get(origin) ?? 0 }, marks),
+      heardMs,
+      forgotten,
+    })),
+  };
+}
+
+export function floorStatusOf(state: FloorState, outside: boolean): FloorStatus {
+  const { floor, round } = state;
+  return {
+    members: membersOf(state).length,
+    forgotten: state.forgotten.size,
+    floorMs: wallMsOf(floor) ?? null,
+    horizonMs: wallMsOf(horizonOf(state)) ?? null,
+    waitsFor: round === undefined ? [] : waitsFor(state, round),
+    outside,
   };
 }
 

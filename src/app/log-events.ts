@@ -23,6 +23,7 @@ const lineOf: { readonly [Name in keyof ReplicaEvents]: (event: ReplicaEvents[Na
   collision: () => ["warn", "two peers inserted one key"],
   leader: ({ leader }) => ["info", leader ? "leads" : "another peer leads"],
   identity: () => ["warn", "took a new peer id"],
+  membership: ({ member }) => (member ? ["info", "let in"] : ["warn", "stands outside the floor"]),
   snapshot: (event) => snapshotLine(event.state),
   clock: ({ ok }) => (ok ? ["info", "clock is right again"] : ["warn", "clock is wrong"]),
   error: () => ["error", "error"],

@@ -7,8 +7,8 @@ export const forget: Command = {
   name: "forget",
   usage: "FILE PEER",
   summary: "stop waiting for a peer that will not return",
-  description: `Lets the log of FILE be trimmed without waiting for the peer of id PEER. If it links again all
-the same, it is known again, and gets the rows when the log does not reach it any more.`,
+  description: `Lets the log be trimmed and tombstones go without waiting for the peer of id PEER, in FILE and, when
+a replica has it open, in the whole cluster. If it links again all the same, it takes a new id.`,
   options: { json: jsonOption },
   positionals: [2, 2],
   run: async ({ arguments: [file = "", peer = ""], values, output }) => {

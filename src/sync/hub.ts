@@ -15,6 +15,7 @@ import { compareFingerprints, fingerprintsOf } from "./fingerprints.ts";
 import { createIntake, plan, planDueMs } from "./intake.ts";
 import type { LinkConfig } from "./link.ts";
 import { type LinkEnd, LinkHost, type LinkOwner } from "./link-host.ts";
+import type { Floor } from "./protocol-floor.ts";
 import type { StateMessage } from "./protocol-state.ts";
 import { Questions } from "./questions.ts";
 import { ReadCache } from "./read-cache.ts";
@@ -45,6 +46,10 @@ export interface HubOwner {
   /** A peer that compares its tables with ours has mended some rows here. */
   onRepaired(result: RepairResult): void;
   onClock(event: ClockEvent): void;
+  /** Whose changesets a new link takes at once; undefined for anybody's. */
+  admitted(): ReadonlySet<number> | undefined;
+  onFloor(link: LinkHost, message: Floor): void;
+  takesState(link: LinkHost): boolean;
   onError(error: ReplicaError): void;
 }
 
@@ -247,6 +252,7 @@ export class Hub {
         peerId: self?.peerId ?? 0,
         vector: heldOf(marks),
         shapes: this.#store.shapeHashes(),
+        admitted: this.#owner.admitted(),
       },
       this.#linkOwner(),
     );
@@ -282,6 +288,7 @@ export class Hub {
       },
       onRemoteVector: (link) => this.#onRemoteVector(link),
       onState: (link, message) => this.#onState(link, message),
+      onFloor: (link, message) => this.#owner.onFloor(link, message),
       fingerprints: (origin) => fingerprintsOf(this.#store, this.#owner.marks(), origin),
       onFingerprints: (link, theirs) => {
         compareFingerprints(this.#store, this.#owner.marks()[0], { link, theirs });
@@ -345,6 +352,7 @@ export class Hub {
   }
 
   #onState(link: LinkHost, message: StateMessage): void {
+    if (message.kind === "stateOffer" && !this.#owner.takesState(link)) return;
     if (message.kind === "stateOffer") this.#receiver.onOffer(link, message);
     else if (message.kind === "stateRequest") this.#sender.onRequest(link, message);
     else this.#receiver.onChunk(link, message);

@@ -12,6 +12,7 @@ import type { Fingerprint } from "./identity.ts";
 import { createLink, endLink, isLive, type LinkAction, nextTickMs, step } from "./link.ts";
 import type { LinkConfig, LinkInput, LinkMetrics, LinkState } from "./link-state.ts";
 import { decodeMessage, encodeMessage, groupDescriptors } from "./protocol.ts";
+import type { Floor } from "./protocol-floor.ts";
 import type { StateMessage } from "./protocol-state.ts";
 import type { VerifyMessage } from "./protocol-verify.ts";
 import { type Skew, skewOf } from "./skew.ts";
@@ -32,6 +33,7 @@ export interface LinkOwner {
   onFingerprints(link: LinkHost, fingerprints: readonly Fingerprint[]): void;
   onVerify(link: LinkHost, message: VerifyMessage): void;
   onState(link: LinkHost, message: StateMessage): void;
+  onFloor(link: LinkHost, message: Floor): void;
   onError(error: ReplicaError): void;
   /** What is to be asked for may have changed. */
   onStepped(): void;
@@ -87,6 +89,11 @@ export class LinkHost {
   /** Why the link is about to end, once it is not clear whose changesets go by this peer's id. */
   get suspicion(): ReplicaErrorCode | undefined {
     return this.#state.suspicion?.code;
+  }
+
+  /** Nothing is taken from the other side: it stands outside the floor. */
+  get gated(): boolean {
+    return this.#state.gated;
   }
 
   get live(): boolean {
@@ -227,6 +234,9 @@ export class LinkHost {
         return;
       case "state":
         this.#owner.onState(this, action.message);
+        return;
+      case "floor":
+        this.#owner.onFloor(this, action.message);
         return;
       case "close":
         this.#finish(action);

@@ -42,11 +42,23 @@ export function onRemoteVector(
   if (raised) actions.push({ type: "remoteVector", vector });
 }
 
+/** The remote has been let in: what it holds can be asked for. */
+export function admit(state: LinkState): void {
+  if (!state.gated) return;
+  state.gated = false;
+  const { intake, source, hostMs } = state;
+  for (const { origin, remote } of state.origins.values()) {
+    if (remote > 0) announce(intake, source, { origin, sequence: remote }, hostMs);
+  }
+}
+
 export function onChanges(
   state: LinkState,
   actions: LinkAction[],
   changes: { records: Uint8Array; bytes: number },
 ): void {
+  // It sends them again once it has been let in.
+  if (state.gated) return;
   let runs: RecordRun[];
   try {
     runs = scanRecords(changes.records);
@@ -151,7 +163,7 @@ function raiseRemote(state: LinkState, progress: OriginProgress, sequence: numbe
   if (sequence <= progress.remote) return;
   onRemoteHolds(state, progress, sequence);
   const { intake, source, hostMs } = state;
-  announce(intake, source, { origin: progress.origin, sequence }, hostMs);
+  if (!state.gated) announce(intake, source, { origin: progress.origin, sequence }, hostMs);
 }
 
 function sendPrune(state: LinkState, actions: LinkAction[], origins: readonly number[]): void {

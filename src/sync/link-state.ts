@@ -4,6 +4,7 @@ import type { ReadonlyVersionVector, SequenceRange } from "../log/vector.ts";
 import type { Fingerprint } from "./identity.ts";
 import type { Intake, Source } from "./intake.ts";
 import type { Hello, Message, ShapeHash } from "./protocol.ts";
+import type { Floor } from "./protocol-floor.ts";
 import type { StateMessage } from "./protocol-state.ts";
 import type { VerifyMessage } from "./protocol-verify.ts";
 import type { SkewState } from "./skew.ts";
@@ -48,6 +49,10 @@ export interface LinkConfig extends Partial<LinkOptions> {
   readonly vector: ReadonlyVersionVector;
   /** Shapes this replica knows. */
   readonly shapes: Iterable<ShapeHash>;
+  /**
+   * Only from these peers are changesets taken before `admit`; see `floor.ts`. @default all
+   */
+  readonly admitted?: ReadonlySet<number> | undefined;
 }
 
 /**
@@ -79,6 +84,10 @@ export type LinkInput =
   | { type: "shapesGrew"; hashes: readonly ShapeHash[]; fromRemote?: boolean; nowMs: number }
   /** Send a message of `verify`; dropped while the link is not live. */
   | { type: "verify"; message: VerifyMessage; nowMs: number }
+  /** Send what this peer knows of floors; dropped while the link is not live. */
+  | { type: "floor"; message: Floor; nowMs: number }
+  /** From now on the remote's changesets are taken. */
+  | { type: "admit"; nowMs: number }
   /** Send a message of a state transfer; dropped while the link is not live. */
   | { type: "state"; message: StateMessage; nowMs: number }
   | { type: "close"; code: ReplicaErrorCode; text?: string };
@@ -97,6 +106,7 @@ export type LinkAction =
   | { type: "remoteVector"; vector: ReadonlyVersionVector }
   | { type: "verify"; message: VerifyMessage }
   | { type: "state"; message: StateMessage }
+  | { type: "floor"; message: Floor }
   /** Tell the remote the timestamps of what is held of this origin. */
   | { type: "sendFingerprints"; origin: number }
   /** The timestamps that the remote knows of this peer's own changesets. */
@@ -189,6 +199,9 @@ export interface LinkState {
   suspicion: { code: ReplicaErrorCode; text: string; dueMs: number } | undefined;
   /** 0 until the remote's HELLO came. */
   remotePeerId: number;
+  readonly admitted: ReadonlySet<number> | undefined;
+  /** The remote stands outside the floor: it is sent everything, and nothing is taken from it. */
+  gated: boolean;
   version: number;
   /** The transport takes no more. */
   blocked: boolean;

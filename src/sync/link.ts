@@ -14,6 +14,7 @@ import {
   suspicionDueMs,
 } from "./link-identity.ts";
 import {
+  admit,
   onChanges,
   onGap,
   onRemoteVector,
@@ -71,6 +72,8 @@ export function createLink(config: LinkConfig): LinkState {
     phase: "idle",
     suspicion: undefined,
     remotePeerId: 0,
+    admitted: config.admitted,
+    gated: config.admitted !== undefined,
     version: 0,
     blocked: false,
     origins,
@@ -210,6 +213,10 @@ function take(state: LinkState, actions: LinkAction[], input: LinkInput): void {
     case "shapesGrew":
       learn(state, input);
       return;
+    case "admit":
+      admit(state);
+      return;
+    case "floor":
     case "verify":
     case "state":
       if (isLive(state) && !state.blocked) send(state, actions, input.message);
@@ -252,6 +259,9 @@ function receive(
     case "shapes":
       actions.push({ type: "learnShapes", descriptors: message.descriptors });
       return;
+    case "floor":
+      actions.push({ type: "floor", message });
+      return;
     case "changes":
       onChanges(state, actions, { records: message.records, bytes });
       return;
@@ -269,6 +279,8 @@ function receive(
       onPrune(state, message.origins);
       return;
     case "stateOffer":
+      if (!state.gated) actions.push({ type: "state", message });
+      return;
     case "stateRequest":
     case "stateChunk":
       actions.push({ type: "state", message });
@@ -291,6 +303,7 @@ function onHello(state: LinkState, actions: LinkAction[], hello: Hello): void {
     return;
   }
   state.remotePeerId = hello.peerId;
+  if (state.admitted?.has(hello.peerId)) state.gated = false;
   for (const hash of hello.shapes) {
     state.remoteShapes.add(hash);
     state.push.shapesUnsent.delete(hash);

@@ -13,7 +13,8 @@ import {
   writeVector,
 } from "../log/vector.ts";
 import { messageBytesMax } from "../transport/transport.ts";
-import type { Fingerprint } from "./identity.ts";
+import { type Fingerprints, readFingerprints, writeFingerprints } from "./protocol-fingerprints.ts";
+import { type Floor, readFloor, writeFloor } from "./protocol-floor.ts";
 import { type Have, readHave, writeHave } from "./protocol-have.ts";
 import {
   readStateChunk,
@@ -26,6 +27,7 @@ import { readVerify, type VerifyMessage, verifyKinds, writeVerify } from "./prot
 
 export const protocolVersion = 1;
 
+export type { Fingerprints } from "./protocol-fingerprints.ts";
 export type { Have } from "./protocol-have.ts";
 
 /** Hash of a shape descriptor: the 64-bit number as 16 hex digits. */
@@ -37,7 +39,6 @@ export const limits = {
   ranges: 65_536,
   pruned: 65_536,
   fragments: 65_536,
-  fingerprints: 64,
   clusterBytes: 255,
   byeCodeBytes: 64,
   byeTextBytes: 512,
@@ -81,13 +82,6 @@ export interface Prune {
   readonly origins: readonly number[];
 }
 
-export interface Fingerprints {
-  readonly kind: "fingerprints";
-  readonly origin: number;
-  /** What the sender holds of the origin, the newest first; empty to ask for the receiver's. */
-  readonly fingerprints: readonly Fingerprint[];
-}
-
 /** A part of a message that is too large to be sent whole. */
 export interface Fragment {
   readonly kind: "fragment";
@@ -114,6 +108,7 @@ export type Message =
   | Want
   | Prune
   | Fingerprints
+  | Floor
   | Fragment
   | Bye
   | VerifyMessage
@@ -133,6 +128,7 @@ const kindBytes = {
   stateChunk: 15,
   fingerprints: 16,
   ...verifyKinds,
+  floor: 17,
 } as const satisfies Record<Message["kind"], number>;
 
 const headerBytes = 2;
@@ -167,6 +163,9 @@ export function encodeMessage(message: Message): Uint8Array {
       break;
     case "fingerprints":
       writeFingerprints(writer, message);
+      break;
+    case "floor":
+      writeFloor(writer, message);
       break;
     case "fragment":
       writer.varint(message.id);
@@ -246,15 +245,6 @@ function writeHello(writer: ByteWriter, hello: Hello): void {
   writeHashes(writer, hello.shapes);
 }
 
-function writeFingerprints(writer: ByteWriter, { origin, fingerprints }: Fingerprints): void {
-  writer.varint(origin);
-  writer.varint(fingerprints.length);
-  for (const { sequence, print } of fingerprints) {
-    writer.varint(sequence);
-    writer.varint(print);
-  }
-}
-
 function writeWant(writer: ByteWriter, want: Want): void {
   writer.varint(want.ranges.length);
   for (const { origin, first, last } of want.ranges) {
@@ -289,11 +279,9 @@ function readBody(kind: number, reader: ByteReader): Message {
     case kindBytes.prune:
       return { kind: "prune", origins: readOrigins(reader) };
     case kindBytes.fingerprints:
-      return {
-        kind: "fingerprints",
-        origin: readPeerId(reader),
-        fingerprints: readFingerprints(reader),
-      };
+      return readFingerprints(reader);
+    case kindBytes.floor:
+      return readFloor(reader);
     case kindBytes.fragment:
       return readFragment(reader);
     case kindBytes.stateOffer:
@@ -344,16 +332,6 @@ function readRanges(reader: ByteReader): SequenceRange[] {
     ranges.push({ origin, first, last });
   }
   return ranges;
-}
-
-function readFingerprints(reader: ByteReader): Fingerprint[] {
-  const count = reader.count(limits.fingerprints, 2, "fingerprints");
-  const fingerprints: Fingerprint[] = [];
-  for (let index = 0; index < count; index++) {
-    const sequence = reader.varintUpTo(sequenceMax, "sequence");
-    fingerprints.push({ sequence, print: reader.varint() });
-  }
-  return fingerprints;
 }
 
 function readFragment(reader: ByteReader): Fragment {

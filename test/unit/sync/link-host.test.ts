@@ -49,6 +49,7 @@ function ownerOn(clock: Clock, records: (first: number) => Uint8Array): LinkOwne
     onRemoteVector: () => undefined,
     onVerify: () => undefined,
     onState: () => undefined,
+    onFloor: () => undefined,
     onSkew: () => undefined,
     fingerprints: () => [],
     onFingerprints: () => undefined,

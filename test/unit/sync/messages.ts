@@ -28,6 +28,14 @@ const range = fc.tuple(peerId, sequence, sequence).map(([origin, a, b]) => ({
   last: Math.max(1, a, b),
 }));
 
+const peers = fc.array(peerId, { maxLength: 10 }).map((ids): ReadonlySet<number> => new Set(ids));
+const round = fc.record({
+  timestamp: count,
+  announced: peers,
+  vector: vectorArbitrary,
+  passed: peers,
+});
+
 export const messageArbitraries = {
   hello: fc.record({
     kind: fc.constant("hello" as const),
@@ -85,6 +93,19 @@ export const messageArbitraries = {
       fc.record({ sequence, print: fc.integer({ min: 0, max: Number.MAX_SAFE_INTEGER }) }),
       { maxLength: 41 },
     ),
+  }),
+  floor: fc.record({
+    kind: fc.constant("floor" as const),
+    state: fc.record({
+      bound: count,
+      floor: count,
+      passed: count,
+      added: fc
+        .array(fc.tuple(peerId, count), { maxLength: 10 })
+        .map((members): ReadonlyMap<number, number> => new Map(members)),
+      forgotten: peers,
+      round: fc.option(round, { nil: undefined }),
+    }),
   }),
   fragment: fc.record({
     kind: fc.constant("fragment" as const),

@@ -70,7 +70,7 @@ describe("messages", () => {
   });
 
   it("of random bytes decode or are malformed, and nothing else", () => {
-    const header = fc.tuple(fc.integer({ min: 0, max: 12 }), fc.integer({ min: 0, max: 2 }));
+    const header = fc.tuple(fc.integer({ min: 0, max: 18 }), fc.integer({ min: 0, max: 2 }));
     fc.assert(
       fc.property(header, fc.uint8Array({ maxLength: 200 }), (start, rest) => {
         const error = errorOf(() => decodeMessage(Uint8Array.from([...start, ...rest])));
@@ -99,6 +99,32 @@ describe("messages", () => {
     const bytes = encodeMessage({ kind: "have", full: true, vector: new Map() });
     bytes[1] = 2;
     expect(codeOf(() => decodeMessage(bytes))).toBe("PROTOCOL_MALFORMED");
+  });
+
+  it("about floors keep the bytes the specification gives", () => {
+    const floor: Message = {
+      kind: "floor",
+      state: {
+        bound: 300,
+        floor: 200,
+        passed: 100,
+        added: new Map([
+          [5, 0],
+          [6, 200],
+        ]),
+        forgotten: new Set([7]),
+        round: {
+          timestamp: 300,
+          announced: new Set([5]),
+          vector: new Map([[5, 128]]),
+          passed: new Set(),
+        },
+      },
+    };
+    const hex = (message: Message) => Buffer.from(encodeMessage(message)).toString("hex");
+    const start = ["11", "01", "ac02", "c801", "64", "02", "0500", "06c801", "01", "07"].join("");
+    expect(hex(floor)).toBe(`${start}01${["ac02", "01", "05", "01", "058001", "00"].join("")}`);
+    expect(hex({ ...floor, state: { ...floor.state, round: undefined } })).toBe(`${start}00`);
   });
 
   it("keep the bytes the specification gives", () => {

@@ -1,0 +1,34 @@
+/** FINGERPRINTS: which changesets of an origin the sender holds. */
+import type { ByteReader, ByteWriter } from "../log/bytes.ts";
+import { readPeerId, sequenceMax } from "../log/vector.ts";
+import type { Fingerprint } from "./identity.ts";
+
+export interface Fingerprints {
+  readonly kind: "fingerprints";
+  readonly origin: number;
+  /** What the sender holds of the origin, the newest first; empty to ask for the receiver's. */
+  readonly fingerprints: readonly Fingerprint[];
+}
+
+const fingerprintsMax = 64;
+
+export function writeFingerprints(writer: ByteWriter, message: Fingerprints): void {
+  writer.varint(message.origin);
+  writer.varint(message.fingerprints.length);
+  for (const { sequence, print } of message.fingerprints) {
+    writer.varint(sequence);
+    writer.varint(print);
+  }
+}
+
+/** @throws PROTOCOL_MALFORMED */
+export function readFingerprints(reader: ByteReader): Fingerprints {
+  const origin = readPeerId(reader);
+  const count = reader.count(fingerprintsMax, 2, "fingerprints");
+  const fingerprints: Fingerprint[] = [];
+  for (let index = 0; index < count; index++) {
+    const sequence = reader.varintUpTo(sequenceMax, "sequence");
+    fingerprints.push({ sequence, print: reader.varint() });
+  }
+  return { kind: "fingerprints", origin, fingerprints };
+}
