@@ -1,8 +1,8 @@
 /**
- * A notes service on three servers, each a process with a file of its own. Clients talk to the
- * server that a balancer picks, and always see what they have written themselves, because they carry the
- * token of their last write. Server 0 is killed in the middle; the others go on without it, and it
- * has everything soon after it is back.
+ * A notes service on three servers, each a process with a file of its own. Clients talk to
+ * whichever server a balancer picks, and always see what they have written themselves, because
+ * they carry the token of their last write. Server 0 is killed in the middle; the others go on
+ * without it, and it has everything soon after it is back.
  *
  *   node examples/notes-service.mjs                    the three servers, and a client
  *   node examples/notes-service.mjs serve FILE [URL]   one server, linked to the one at URL

@@ -93,7 +93,8 @@ class RowMerge {
   }
 
   // Most likely two peers counted 1, 2, 3 each on their own, and two rows have become one. Rows
-  // that were there before replication are the same on copies of one file.
+  // that were there before replication are the same on copies of one file. An insert that wins
+  // unseen is not looked at; the peer that wrote it sees the other one, which is older.
   void LookForCollision() {
     const Stamp& life = clock().life;
     if (!clock().has_life || !clock().alive || life.origin == incoming_.stamp.origin) return;

@@ -24,7 +24,7 @@ export interface Metrics extends VerifyMetrics {
   lostPatches: number;
   parkedPatches: number;
   refusedChangesets: number;
-  /** Remote inserts that met a row which another peer had inserted under the same key. */
+  /** Remote inserts that met a row which another peer had inserted later under the same key. */
   keyCollisions: number;
   mergeErrors: number;
   /** Conflicts told of, by reason. */

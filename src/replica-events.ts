@@ -94,8 +94,8 @@ export interface ReplicaEvents {
   conflicts: { changes: number };
   /**
    * Two peers have inserted a row under one key, and it is one row now: ids that each peer counts
-   * for itself do that. INSERT OR REPLACE of a row that another peer made looks the same. Of one
-   * slice of merging the first 16 are told.
+   * for itself do that. The peer that wrote last is told, and others that merge the earlier insert
+   * after the later one. Of one slice of merging the first 16 are told.
    */
   collision: CollisionEvent;
   /** Another peer leads, or this one does: see `Replica.leader`. */
