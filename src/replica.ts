@@ -164,7 +164,7 @@ export class Replica implements AsyncDisposable {
 
   /**
    * Compares every replicated table with a linked peer's: rows and their stamps, by digests of key
-   * ranges. With `repair` both take what the other knows better: `docs/consistency.md`.
+   * ranges. With `repair` both take what the other knows better: `docs/operations.md`.
    * @throws NOT_LINKED, LINK_CLOSED, INVALID_OPTION
    */
   async verify(peerId?: number, call: VerifyCall = {}): Promise<Verification> {
