@@ -40,6 +40,10 @@ export const namedSeeds: readonly NamedSeed[] = [
     size: { seed: 41, peers: 4, ticks: 35 },
   },
   {
+    found: "changesets that were asked for were not sent, because older ones had been trimmed",
+    size: { seed: 159, peers: 2, ticks: 55 },
+  },
+  {
     found: "a chunk of state from the future waited as long as a wrong clock had said",
     size: { seed: 10087, peers: 4, ticks: 60 },
   },
