@@ -149,6 +149,8 @@ describe("watch", () => {
     const peers = [makePeer({ schema: unique }), makePeer({ schema: unique })];
     const [here, there] = peers as [Peer, Peer];
     here.write(1, "one");
+    // In one millisecond the peer ids would decide which row was born first.
+    await pause(5);
     there.write(2, "one");
     join(here, there);
     const live = watch(here, "SELECT id FROM note ORDER BY id");
