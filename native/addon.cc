@@ -6,6 +6,7 @@
 #include "addon_floor.h"
 #include "addon_identity.h"
 #include "addon_ltx.h"
+#include "addon_schema.h"
 #include "addon_state.h"
 #include "addon_values.h"
 #include "addon_verify.h"
@@ -351,6 +352,7 @@ NAPI_MODULE_INIT(/* napi_env env, napi_value exports */) {
   AddFloorFunctions(env, exports);
   AddConflictFunctions(env, exports);
   AddVerifyFunctions(env, exports);
+  AddSchemaFunctions(env, exports);
   AddLtxFunctions(env, exports);
   return exports;
 }

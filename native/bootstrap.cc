@@ -78,6 +78,60 @@ int LogRows(Connection* connection, Table* table, KnownRows* known, SliceWriter*
   return connection->Check(rc);
 }
 
+// A reading as transactions make them, and not one of the future.
+uint64_t TimestampOfHistory(Connection* connection, int64_t patched_at) {
+  const uint64_t newest = Tick(connection->log.newest_timestamp(), connection->NowMs());
+  const auto timestamp = static_cast<uint64_t>(patched_at) & ~kTickBits;
+  if (patched_at <= 0 || timestamp == 0) return kBeforeAllWrites;
+  return timestamp > newest ? newest : timestamp;
+}
+
+// Every row as old as temp._mergelite_history knows it to be.
+int LogRowsWithHistory(Connection* connection, Table* table) {
+  const Shape& shape = *table->shape;
+  Text sql("SELECT h._patchedAt"), join(" ON ");
+  for (size_t i = 0; i < shape.keys.size(); i++) {
+    const char* key = shape.keys[i].name.c_str();
+    (sql << ", t.").Name(key);
+    (join << (i > 0 ? " AND t." : "t.")).Name(key) << " = h.";
+    join.Name(key);
+  }
+  for (const Text& column : shape.columns) (sql << ", t.").Name(column.c_str());
+  sql << " FROM ";
+  AppendTableName(&sql, *table);
+  sql << " AS t LEFT JOIN temp._mergelite_history AS h" << join << " ORDER BY 1";
+  Statement query;
+  int rc = connection->Check(query.Prepare(connection->api, connection->db, sql.c_str()));
+  const size_t values = shape.keys.size() + shape.columns.size();
+  std::unique_ptr<SliceWriter> writer;
+  while (rc == SQLITE_OK && (rc = query.Step()) == SQLITE_ROW) {
+    const uint64_t timestamp = TimestampOfHistory(connection, query.ColumnInteger(0));
+    rc = SQLITE_OK;
+    if (writer != nullptr && writer->timestamp() != timestamp) {
+      rc = writer->Write();
+      writer.reset();
+    }
+    if (rc != SQLITE_OK) return rc;
+    if (writer == nullptr) {
+      writer = std::make_unique<SliceWriter>(connection, shape.hash, timestamp);
+      connection->log.Observe(timestamp);
+    }
+    writer->body()->Varint(PatchHead(0, Operation::kInsert));
+    for (size_t i = 0; i < values; i++) {
+      Value value;
+      query.ColumnAny(static_cast<int>(i) + 1, &value);
+      if (i < shape.keys.size() && value.type == Type::kNull) {
+        return connection->Fail("KEY_NULL", "a row has NULL in its key",
+                                "Give it a key and declare the column NOT NULL.");
+      }
+      AppendValue(writer->body(), value);
+    }
+    rc = writer->Added();
+  }
+  if (rc == SQLITE_OK && writer != nullptr) rc = writer->Write();
+  return connection->Check(rc);
+}
+
 // Rows that the row clocks say are alive, but that were deleted while nobody captured.
 int LogVanishedRows(Connection* connection, Table* table, SliceWriter* writer) {
   const Shape& shape = *table->shape;
@@ -117,13 +171,13 @@ bool HasColumn(const Shape& shape, const char* name) {
 
 }  // namespace
 
-int ReadDefault(Connection* connection, const Table& table, const Text& column, Text* expression) {
+int ReadDefault(Connection* connection, const Text& table, const Text& column, Text* expression) {
   Statement query;
   int rc = connection->Check(query.Prepare(
       connection->api, connection->db,
       "SELECT dflt_value FROM pragma_table_xinfo(?1, 'main') WHERE name = ?2 COLLATE NOCASE"));
   if (rc != SQLITE_OK) return rc;
-  query.String(1, table.name.span());
+  query.String(1, table.span());
   query.String(2, column.span());
   rc = query.Step();
   if (rc != SQLITE_ROW) return connection->Check(rc);
@@ -136,7 +190,7 @@ namespace {
 int LogColumn(Connection* connection, Table* table, size_t column, SliceWriter* writer) {
   const Shape& shape = *table->shape;
   Text expression;
-  int rc = ReadDefault(connection, *table, shape.columns[column], &expression);
+  int rc = ReadDefault(connection, table->name, shape.columns[column], &expression);
   if (rc != SQLITE_OK) return rc;
   Text sql("SELECT ");
   sql.Name(shape.columns[column].c_str()) << ", ";
@@ -199,7 +253,10 @@ int LogExistingRows(Connection* connection, Table* table, bool returning) {
   if (late) rc = known.Open(connection, *table);
   if (rc != SQLITE_OK) return rc;
   SliceWriter writer(connection, table->shape->hash, timestamp);
-  rc = LogRows(connection, table, late ? &known : nullptr, &writer);
+  const bool history = connection->has_history && timestamp == kBeforeAllWrites;
+  rc = history ? LogRowsWithHistory(connection, table) : SQLITE_OK;
+  if (rc == SQLITE_OK && !history)
+    rc = LogRows(connection, table, late ? &known : nullptr, &writer);
   if (rc == SQLITE_OK && returning) rc = LogVanishedRows(connection, table, &writer);
   if (rc == SQLITE_OK) rc = writer.Write();
   if (rc != SQLITE_OK) return rc;

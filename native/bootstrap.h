@@ -9,7 +9,7 @@ namespace mergelite {
 int LogExistingRows(Connection* connection, Table* table, bool returning);
 
 // The text of a column's DEFAULT, NULL when it has none.
-int ReadDefault(Connection* connection, const Table& table, const Text& column, Text* expression);
+int ReadDefault(Connection* connection, const Text& table, const Text& column, Text* expression);
 
 // Columns that `before` did not have, where a row holds something besides the default: written
 // after the column was added and before capture knew of it.

@@ -5,26 +5,28 @@
 #include "ledger.h"
 #include "merge.h"
 #include "parked.h"
-#include "table_sql.h"
+#include "renames.h"
 
 namespace mergelite {
 namespace {
 
 class ColumnParking {
  public:
-  ColumnParking(Connection* connection, Table* table, size_t column)
+  ColumnParking(Connection* connection, Table* table, const Tracked& tracked, size_t column)
       : connection_(connection),
         table_(table),
+        tracked_(tracked),
         shape_(*table->shape),
         column_(column),
         key_(shape_.keys.size()) {}
 
   int Run(const Text& fallback) {
     Text sql("SELECT ");
-    AppendKeyNames(&sql, shape_);
-    (sql << ", ").Name(shape_.columns[column_].c_str()) << " FROM ";
-    AppendTableName(&sql, *table_);
-    (sql << " WHERE ").Name(shape_.columns[column_].c_str()) << " IS NOT (" << fallback << ")";
+    for (size_t i = 0; i < key_.size(); i++) sql.Name(tracked_.names[i].c_str()) << ", ";
+    const char* column = tracked_.names[key_.size() + column_].c_str();
+    sql.Name(column) << " FROM main.";
+    sql.Name(tracked_.table.c_str()) << " WHERE ";
+    sql.Name(column) << " IS NOT (" << fallback << ")";
     Statement query;
     int rc = connection_->Check(query.Prepare(connection_->api, connection_->db, sql.c_str()));
     while (rc == SQLITE_OK && (rc = query.Step()) == SQLITE_ROW) rc = ParkRow(&query);
@@ -61,6 +63,7 @@ class ColumnParking {
 
   Connection* connection_;
   Table* table_;
+  const Tracked& tracked_;
   const Shape& shape_;
   size_t column_;
   std::vector<Value> key_;
@@ -74,32 +77,40 @@ int ReadyToPark(Connection* connection) {
   return rc;
 }
 
-}  // namespace
-
-int ParkColumn(Connection* connection, const char* name, const char* column) {
-  int rc = connection->catalog.Refresh(connection);
-  if (rc != SQLITE_OK || !connection->catalog.present()) return rc;
-  Table* table = connection->catalog.FindTable(name);
-  if (table == nullptr || !table->active) return SQLITE_OK;
-  rc = connection->catalog.Check(connection, table);
-  const int at = table->FindColumn(column);
-  if (rc != SQLITE_OK || at < 0) return rc;
-  const auto index = static_cast<size_t>(at);
-  // Renamed a moment ago, in this very transaction.
-  if (!SameName(table->shape->columns[index].c_str(), column)) {
-    return connection->Fail("SCHEMA_STALE", "a column was renamed and dropped in one transaction");
-  }
+int ParkTracked(Connection* connection, Table* table, const Tracked& tracked, size_t column) {
   Text fallback;
-  rc = ReadDefault(connection, *table, table->shape->columns[index], &fallback);
+  int rc = ReadDefault(connection, tracked.table, tracked.names[table->shape->keys.size() + column],
+                       &fallback);
   const KeepRowid keep(connection);
   if (rc == SQLITE_OK) rc = ReadyToPark(connection);
   if (rc != SQLITE_OK) return rc;
   MergeStats stats;
   connection->merge->stats = &stats;
-  rc = ColumnParking(connection, table, index).Run(fallback);
+  rc = ColumnParking(connection, table, tracked, column).Run(fallback);
   connection->merge->stats = nullptr;
   connection->merge->parked_loads = UINT64_MAX;
   return rc;
+}
+
+}  // namespace
+
+int ParkColumn(Connection* connection, const char* name, const char* column) {
+  int rc = connection->catalog.Refresh(connection);
+  if (rc != SQLITE_OK || !connection->catalog.present()) return rc;
+  for (const auto& table : connection->catalog.tables()) {
+    if (!table->active) continue;
+    Tracked tracked;
+    rc = ReadTracked(connection, *table, &tracked);
+    if (rc != SQLITE_OK) return rc;
+    if (tracked.table.empty() || !SameName(tracked.table.c_str(), name)) continue;
+    const size_t keys = table->shape->keys.size();
+    for (size_t i = keys; i < tracked.names.size(); i++) {
+      if (!SameName(tracked.names[i].c_str(), column)) continue;
+      return ParkTracked(connection, table.get(), tracked, i - keys);
+    }
+    return SQLITE_OK;  // it came in the same transaction
+  }
+  return SQLITE_OK;
 }
 
 }  // namespace mergelite

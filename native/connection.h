@@ -46,6 +46,15 @@ struct Connection {
   bool schema_touched = false;
   // Companions come and go without replication beginning or ending; see CompanionsAside.
   bool companions_aside = false;
+  // A step of a migration is under way; see step.h. What it renames in tables that it makes anew.
+  bool migrating = false;
+  struct DeclaredRename {
+    Text table, from, to;
+  };
+  std::vector<DeclaredRename> declared_renames;
+  std::vector<int64_t> step_tables;  // ids of the tables whose companions it has aside
+  // temp._mergelite_history tells how old the rows are whose replication begins.
+  bool has_history = false;
   int64_t fixed_clock_ms = 0;
   // Not 0: chance follows from it, see Randomness.
   uint64_t seed = 0;

@@ -62,6 +62,9 @@ struct Extension {
   IdGenerator ids;
 };
 
+// What is written now is not the application's: it was written before, here or elsewhere.
+bool IsAside(const Connection& connection) { return connection.merging || connection.migrating; }
+
 template <int Slot>
 struct Functions {
   static const Api* api() { return g_api[Slot].load(std::memory_order_relaxed); }
@@ -83,7 +86,7 @@ struct Functions {
     api()->result_int(context, Of(context)->connection.handle);
   }
   static void Merging(sqlite3_context* context, int, sqlite3_value**) {
-    api()->result_int(context, Of(context)->connection.merging ? 1 : 0);
+    api()->result_int(context, IsAside(Of(context)->connection) ? 1 : 0);
   }
   static void Id(sqlite3_context* context, int, sqlite3_value**) {
     Extension* extension = Of(context);

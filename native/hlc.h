@@ -14,6 +14,14 @@ constexpr uint64_t kTimestampMax = (uint64_t{1} << 53) - 1;
 // stale copy of a file never overrules one.
 constexpr uint64_t kBeforeAllWrites = 1;
 
+// Transactions stamp in steps of eight. What lies between is for values that a migration fills in:
+// newer than what it replaces, and older than every write that came after that.
+constexpr uint64_t kTickBits = 7;
+// 0 when there is no room left: after seven migrations of one value that nobody has written since.
+constexpr uint64_t FillAfter(uint64_t timestamp) {
+  return (timestamp & kTickBits) == kTickBits ? 0 : timestamp + 1;
+}
+
 constexpr uint64_t TimestampOf(int64_t wall_ms) {
   return wall_ms <= kEpochMs ? 0 : static_cast<uint64_t>(wall_ms - kEpochMs) << kCounterBits;
 }
@@ -24,11 +32,13 @@ constexpr int64_t WallMsOf(uint64_t timestamp) {
 // counter that overflows carries into the milliseconds.
 constexpr uint64_t Tick(uint64_t last, int64_t wall_ms) {
   const uint64_t wall = TimestampOf(wall_ms);
-  return wall > last ? wall : last + 1;
+  return wall > last ? wall : (last | kTickBits) + 1;
 }
 
 static_assert(Tick(0, kEpochMs + 1) == 1u << kCounterBits, "follows the wall clock");
-static_assert(Tick(TimestampOf(kEpochMs + 5), kEpochMs + 1) == TimestampOf(kEpochMs + 5) + 1,
+static_assert(Tick(TimestampOf(kEpochMs + 5), kEpochMs + 1) == TimestampOf(kEpochMs + 5) + 8,
               "time going backwards changes nothing");
+static_assert(Tick(13, kEpochMs) == 16 && Tick(16, kEpochMs) == 24, "fills are no readings");
+static_assert(FillAfter(16) == 17 && FillAfter(23) == 0, "a fill never is");
 
 }  // namespace mergelite

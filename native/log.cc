@@ -25,6 +25,8 @@ CREATE TABLE IF NOT EXISTS main._mergelite_columns (
   PRIMARY KEY (table_id, name)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS main._mergelite_aliases (
   name TEXT PRIMARY KEY COLLATE NOCASE, table_id INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS main._mergelite_migrations (
+  version INTEGER PRIMARY KEY, up TEXT NOT NULL, down TEXT, applied INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS main._mergelite_parked (
   id INTEGER PRIMARY KEY, table_name TEXT NOT NULL COLLATE NOCASE, key BLOB NOT NULL,
   peer INTEGER NOT NULL, sequence INTEGER NOT NULL, timestamp INTEGER NOT NULL,

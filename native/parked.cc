@@ -56,15 +56,25 @@ int Collect(Connection* connection, Statement* query, size_t limit, std::vector<
   return connection->Check(rc);
 }
 
-int Unpark(Connection* connection, const Waiting& waiting) {
+// `gone`: merging another one has taken it along. Its id may be another patch's by now.
+int Unpark(Connection* connection, const Waiting& waiting, bool* gone) {
   MergeState& merge = *connection->merge;
-  int rc = connection->Prepare(&merge.unpark, "DELETE FROM main._mergelite_parked WHERE id = ?1");
+  int rc = connection->Prepare(&merge.unpark, "DELETE FROM main._mergelite_parked WHERE id = ?1 AND "
+                               "table_name = ?2 AND key = ?3 AND reason = ?4 AND peer = ?5 AND "
+                               "timestamp = ?6");
   if (rc == SQLITE_OK) {
     rc = merge.ledger().Touch(connection, waiting.table.c_str(), waiting.identity.span());
   }
   if (rc != SQLITE_OK) return rc;
   merge.unpark.Integer(1, waiting.id);
-  return connection->Check(merge.unpark.Run());
+  merge.unpark.String(2, waiting.table.span());
+  merge.unpark.Bytes(3, waiting.identity.span());
+  merge.unpark.String(4, NameOf(waiting.reason));
+  merge.unpark.Integer(5, static_cast<int64_t>(waiting.peer));
+  merge.unpark.Integer(6, static_cast<int64_t>(waiting.timestamp));
+  rc = connection->Check(merge.unpark.Run());
+  *gone = connection->api->changes(connection->db) == 0;
+  return rc;
 }
 
 int LastParked(Connection* connection, int64_t* id) {
@@ -83,8 +93,9 @@ int MergeAgain(Connection* connection, const Waiting& waiting) {
   int rc = connection->catalog.FindShape(connection, static_cast<uint64_t>(waiting.shape), &shape);
   Origin* origin = connection->log.FindOrigin(waiting.peer);
   if (rc != SQLITE_OK || shape == nullptr || origin == nullptr) return rc;
-  rc = Unpark(connection, waiting);
-  if (rc != SQLITE_OK) return rc;
+  bool gone;
+  rc = Unpark(connection, waiting, &gone);
+  if (rc != SQLITE_OK || gone) return rc;
   Target* target;
   rc = ResolveTarget(connection, shape, &target);
   if (rc != SQLITE_OK) return rc;
@@ -191,7 +202,8 @@ int MergeParked(Connection* connection, Table* table, Span identity, const Stamp
     const bool newer = one.timestamp != since.timestamp
                            ? one.timestamp > since.timestamp
                            : one.peer > connection->log.peers().Of(since.origin);
-    rc = newer ? MergeAgain(connection, one) : Unpark(connection, one);
+    bool gone;
+    rc = newer ? MergeAgain(connection, one) : Unpark(connection, one, &gone);
   }
   return rc;
 }

@@ -2,6 +2,7 @@
 #include "adopt.h"
 #include "bootstrap.h"
 #include "connection.h"
+#include "fills.h"
 #include "merge.h"
 #include "ranges.h"
 #include "renames.h"
@@ -53,26 +54,46 @@ int MakeCompanion(Connection* connection, const Text& table) {
   return connection->Execute((sql.Name(table.c_str()) << ")").c_str());
 }
 
-// Brings one table's capture up to date with what the table is now, under whatever name.
-int Renew(Connection* connection, const Text& name) {
+// What a migration says of the columns of a table that it has made anew.
+void TrackDeclared(Connection* connection, const Table& table, Tracked* tracked) {
+  auto today = [&](const Text& name) {
+    for (const auto& rename : connection->declared_renames) {
+      if (SameName(rename.table.c_str(), table.name.c_str()) &&
+          SameName(rename.from.c_str(), name.c_str())) {
+        return rename.to.Copy();
+      }
+    }
+    return name.Copy();
+  };
+  tracked->table = table.name.Copy();
+  for (const KeyColumn& key : table.shape->keys) tracked->names.push_back(today(key.name));
+  for (const Text& column : table.shape->columns) tracked->names.push_back(today(column));
+}
+
+}  // namespace
+
+int RenewTable(Connection* connection, const Text& name, bool step) {
   Catalog& catalog = connection->catalog;
   Table* table = catalog.FindTable(name.c_str());
   Tracked tracked;
   int rc = ReadTracked(connection, *table, &tracked);
-  const bool moved = !tracked.table.empty() && !SameName(tracked.table.c_str(), name.c_str());
+  const bool lost_triggers = tracked.table.empty();
+  if (lost_triggers) TrackDeclared(connection, *table, &tracked);
+  const bool moved = !SameName(tracked.table.c_str(), name.c_str());
   TableInfo info;
   bool taken = false;
-  const Text& today = moved ? tracked.table : name;
+  const Text& today = tracked.table;
   if (rc == SQLITE_OK) rc = DescribeTable(connection, today.c_str(), &info);
   if (rc == SQLITE_OK && moved) rc = CompanionIsTaken(connection, today, &taken);
   if (rc != SQLITE_OK) return rc;
   const Shape& before = *table->shape;
   const Shape known = UnderNewNames(before, tracked);
-  const bool lost_triggers = table->lost_triggers && !moved;
   // A table that is gone, or that means other rows now, is no longer replicated from here.
   const bool other_rows = !SameKey(info.shape, known);
   if (info.kind != TableInfo::Kind::kTable || other_rows || taken) {
-    return EndReplication(connection, name, other_rows);
+    rc = DropTriggers(connection, today.c_str());
+    if (rc == SQLITE_OK && step) rc = StopReplication(connection, name.c_str());
+    return rc == SQLITE_OK ? EndReplication(connection, name, other_rows) : rc;
   }
   // None of them may stand in the way of what follows.
   rc = DropTriggers(connection, today.c_str());
@@ -82,17 +103,15 @@ int Renew(Connection* connection, const Text& name) {
   if (rc != SQLITE_OK) return rc;
   catalog.Invalidate();
   rc = catalog.Refresh(connection);
-  if (rc == SQLITE_OK && moved) rc = MakeCompanion(connection, info.name);
+  if (rc == SQLITE_OK && (moved || step)) rc = MakeCompanion(connection, info.name);
   if (rc == SQLITE_OK) rc = catalog.Refresh(connection);
   if (rc == SQLITE_OK) rc = catalog.Check(connection, table);
   if (rc == SQLITE_OK) rc = connection->log.Refresh(connection);
   if (rc != SQLITE_OK) return rc;
   // What was written while nobody captured is written again, as of now.
-  return lost_triggers ? LogExistingRows(connection, table, true)
-                       : LogNewColumns(connection, table, known);
+  if (lost_triggers) return LogExistingRows(connection, table, true);
+  return step ? LogFills(connection, table, known) : LogNewColumns(connection, table, known);
 }
-
-}  // namespace
 
 int RenewStaleTables(Connection* connection) {
   Catalog& catalog = connection->catalog;
@@ -107,7 +126,8 @@ int RenewStaleTables(Connection* connection) {
   const OwnSchemaChange own(connection);
   Transaction transaction(connection);
   rc = transaction.Begin();
-  for (size_t i = 0; rc == SQLITE_OK && i < stale.size(); i++) rc = Renew(connection, stale[i]);
+  for (size_t i = 0; rc == SQLITE_OK && i < stale.size(); i++)
+    rc = RenewTable(connection, stale[i], false);
   if (rc == SQLITE_OK) rc = transaction.Commit();
   if (rc != SQLITE_OK) {
     catalog.Forget();

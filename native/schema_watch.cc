@@ -58,6 +58,9 @@ int SchemaWatch::Authorize(void* context, int action, const char* name, const ch
     case SQLITE_CREATE_TEMP_VIEW:
       watch->Touched();
       return SQLITE_OK;
+    case SQLITE_TRANSACTION:
+      // A step's transaction is not its own to end.
+      return watch->connection_->migrating ? SQLITE_DENY : SQLITE_OK;
     case SQLITE_PRAGMA:
       // These want the file to themselves, or to be the one that checkpoints.
       for (const char* pragma : {"journal_mode", "locking_mode", "wal_checkpoint"}) {
@@ -78,7 +81,9 @@ int SchemaWatch::Authorize(void* context, int action, const char* name, const ch
 // What the user's triggers write to replicated tables arrives by itself from the peer on which the
 // statement ran: in statements of merging it is compiled to nothing.
 bool SchemaWatch::IsVoid(const char* table, const char* schema, const char* trigger) const {
-  if (trigger == nullptr || !connection_->merging || !SameName(schema, "main")) return false;
+  if (trigger == nullptr || !(connection_->merging || connection_->migrating) ||
+      !SameName(schema, "main"))
+    return false;
   const Table* found = connection_->catalog.FindTable(table);
   return found != nullptr && found->active;
 }
@@ -109,9 +114,11 @@ int SchemaWatch::Follow(unsigned event, void* context, void* statement, void*) {
 // made anew as soon as it is committed. But triggers and views of the user's own it has to look at.
 void SchemaWatch::DropCompiled(const char* table, const char* column) {
   const Table* found = connection_->catalog.FindTable(table);
-  if (busy_ || found == nullptr || !found->active) return;
+  const bool replicated = connection_->migrating || (found != nullptr && found->active);
+  if (busy_ || !replicated) return;
   drops_.push_back({Text(table), Text(column)});
-  if (legacy_ || connection_->catalog.Mentions(column)) return;
+  // In a step our triggers are out of the way.
+  if (legacy_ || connection_->migrating || connection_->catalog.Mentions(column)) return;
   const Api* api = connection_->api;
   api->db_config(connection_->db, SQLITE_DBCONFIG_LEGACY_ALTER_TABLE, -1, &legacy_before_);
   api->db_config(connection_->db, SQLITE_DBCONFIG_LEGACY_ALTER_TABLE, 1, nullptr);

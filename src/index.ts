@@ -35,6 +35,7 @@ export type {
   StateProgressEvent,
   VerifyEvent,
 } from "./replica-events.ts";
+export type { MigrateOptions, MigrateResult, Migration, MigrationStep } from "./schema/migrate.ts";
 export {
   type SelfTestDifference,
   type SelfTestResult,

@@ -38,6 +38,20 @@ export interface Binding {
   replicate(handle: Handle, table: string): void;
   /** The same for many: all, or when one cannot be replicated none of them. */
   replicateAll(handle: Handle, tables: readonly string[]): void;
+  /**
+   * Replicates the tables that have an ordinary companion.
+   * @throws COMPANION_MALFORMED, IN_TRANSACTION
+   */
+  takeCompanions(handle: Handle): void;
+  /**
+   * Begins the transaction of a migration's step, with all companions as ordinary, empty tables.
+   * `renames` has flat triples (table, old column, new column) for tables that it makes anew.
+   * @throws IN_TRANSACTION
+   */
+  beginStep(handle: Handle, renames: readonly string[]): void;
+  /** Commits it; when that fails it is undone. @throws MIGRATION_FAILED, COMPANION_MALFORMED */
+  commitStep(handle: Handle): void;
+  abandonStep(handle: Handle): void;
   /** Removes triggers, companions and system tables from the file. */
   detach(handle: Handle): void;
   /** Takes a new peer id; the old one becomes an ordinary origin. */

@@ -74,6 +74,7 @@ export class ReplicaCore {
     const { renewed } = this.store.open(fileMarks(file), () => this.lookAtLog());
     try {
       this.store.setDriftMax(options.driftMaxMs);
+      this.store.takeCompanions();
       this.store.replicate(options.tables);
       warnAboutTables(db, this.store.tables());
       this.#marks = this.store.marks();

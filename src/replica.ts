@@ -26,6 +26,13 @@ import type { Options } from "./options.ts";
 import type { OrphanCounts } from "./orphans.ts";
 import { ReplicaCore } from "./replica-core.ts";
 import type { ReplicaEvents } from "./replica-events.ts";
+import {
+  type MigrateOptions,
+  type MigrateResult,
+  type Migration,
+  type MigrationHost,
+  migrate,
+} from "./schema/migrate.ts";
 import type { SnapshotOptions, SnapshotResult } from "./snapshot/snapshot.ts";
 import { floorStatusOf, type Status, statusOf } from "./status.ts";
 import type { Connection } from "./sync/hub.ts";
@@ -40,6 +47,7 @@ export class Replica implements AsyncDisposable {
   readonly #feedOwner: FeedOwner;
   readonly #watches: Watches;
   #draining = false;
+  readonly #migrations: MigrationHost;
 
   /** @internal Use {@link attach}. */
   constructor(db: SqliteDatabase, options: Options, onClosed: () => void) {
@@ -53,6 +61,11 @@ export class Replica implements AsyncDisposable {
       token: () => this.token(),
     });
     this.#watches = new Watches(db, this.#core);
+    this.#migrations = {
+      db,
+      step: (renames, work) => this.#core.store.step(renames, work),
+      nowMs: () => this.#core.options.clock.now(),
+    };
     this.#feedOwner = feedOwnerOf(this.#core, new LogLookup(db));
   }
 
@@ -84,6 +97,22 @@ export class Replica implements AsyncDisposable {
     const connection = this.#core.hub.connect(to);
     void connection.closed.then(() => this.#core.waiters.check());
     return connection;
+  }
+
+  /**
+   * Brings the schema to a version, step by step, each in a transaction of its own. During a step the
+   * companions are ordinary, empty tables; see `docs/schema.md` for what a step may write.
+   * @throws MIGRATION_CHANGED, MIGRATION_FAILED, MIGRATION_WRITES, COMPANION_MALFORMED,
+   * INVALID_OPTION, IN_TRANSACTION, CLOSED
+   */
+  migrate<Database = SqliteDatabase>(
+    migrations: readonly Migration<Database>[],
+    options: MigrateOptions = {},
+  ): MigrateResult {
+    this.#core.assertOpen();
+    const result = migrate(this.#migrations, migrations as readonly Migration[], options);
+    this.#core.lookAtLog();
+    return result;
   }
 
   /** Proof of everything written here so far. Hand it to whoever reads elsewhere. */

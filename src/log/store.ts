@@ -23,6 +23,7 @@ import type { VersionVector } from "./vector.ts";
 /** The part of a better-sqlite3, node:sqlite or bun:sqlite database that is needed. */
 export interface SqliteDatabase {
   loadExtension(path: string, entryPoint?: string): unknown;
+  exec(sql: string): unknown;
   prepare(sql: string): {
     get(...parameters: never[]): unknown;
     all(...parameters: never[]): unknown[];
@@ -76,6 +77,22 @@ export class Store {
 
   replicate(tables: readonly string[]): void {
     call(() => native.replicateAll(this.#handle, tables));
+  }
+
+  takeCompanions(): void {
+    call(() => native.takeCompanions(this.#handle));
+  }
+
+  /** Runs `work` as a step of a migration: in a transaction, with companions as ordinary tables. */
+  step(renames: readonly string[], work: () => void): void {
+    call(() => native.beginStep(this.#handle, renames));
+    try {
+      work();
+    } catch (error) {
+      call(() => native.abandonStep(this.#handle));
+      throw error;
+    }
+    call(() => native.commitStep(this.#handle));
   }
 
   detach(): void {
