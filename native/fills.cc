@@ -10,10 +10,6 @@
 namespace mergelite {
 namespace {
 
-// A changeset has one timestamp: they are sorted by it, in a table for they may be many.
-constexpr const char* kSorter =
-    "CREATE TEMP TABLE _mergelite_fills (timestamp INTEGER NOT NULL, patch BLOB NOT NULL)";
-
 class Fills {
  public:
   Fills(Connection* connection, Table* table)
@@ -125,7 +121,9 @@ class Fills {
 
   int Keep(uint64_t timestamp, const Bytes& patch) {
     if (!keep_) {
-      int rc = connection_->Execute(kSorter);
+      // A changeset has one timestamp: they are sorted by it, in a table for they may be many.
+      int rc = connection_->Execute(
+          "CREATE TEMP TABLE _mergelite_fills (timestamp INTEGER NOT NULL, patch BLOB NOT NULL)");
       if (rc == SQLITE_OK) {
         rc = connection_->Prepare(&keep_, "INSERT INTO temp._mergelite_fills VALUES (?1, ?2)");
       }

@@ -100,8 +100,8 @@ export class Replica implements AsyncDisposable {
   }
 
   /**
-   * Brings the schema to a version, step by step, each in a transaction of its own. During a step the
-   * companions are ordinary, empty tables; see `docs/schema.md` for what a step may write.
+   * Brings the schema to a version, step by step, each in a transaction of its own. During a step
+   * the companions are ordinary, empty tables; docs/schema.md tells what a step may write.
    * @throws MIGRATION_CHANGED, MIGRATION_FAILED, MIGRATION_WRITES, COMPANION_MALFORMED,
    * INVALID_OPTION, IN_TRANSACTION, CLOSED
    */
