@@ -4,7 +4,7 @@ import { ReplicaError } from "../errors.ts";
 import type { RepairResult } from "../native.ts";
 import type { LinkHost } from "./link-host.ts";
 import type { Rangeable } from "./own-table.ts";
-import type { VerifyAnswer, VerifyMessage, VerifyRequest } from "./protocol-verify.ts";
+import type { Repair, VerifyAnswer, VerifyMessage, VerifyRequest } from "./protocol-verify.ts";
 import type { Ask } from "./verify.ts";
 import { answerVerify } from "./verify-answer.ts";
 
@@ -19,6 +19,17 @@ export interface QuestionsOwner {
 const askAgainMs = 5_000;
 /** What no sound peer asks. */
 const nonsense: ReadonlySet<string> = new Set(["KEY_MALFORMED", "PAYLOAD_CORRUPT"]);
+
+/** From a peer that stands outside the floor no rows are taken; see `floor.ts`. */
+const outside: Repair = {
+  kind: "repair",
+  requestId: 0,
+  outcome: "behind",
+  keys: 0,
+  taken: 0,
+  rewritten: 0,
+  chunk: new Uint8Array(0),
+};
 
 export class Questions {
   readonly #store: Rangeable;
@@ -52,6 +63,7 @@ export class Questions {
           abort();
           return;
         }
+        if (message.kind === "repairRequest" && link.gated) return resolve(outside);
         signal?.addEventListener("abort", abort, { once: true });
         this.#asked.set(requestId, [stop, link]);
         const { clock } = this.#owner;
@@ -84,6 +96,11 @@ export class Questions {
     this.#answering.set(link, answering);
     const { requestId } = request;
     if (answering.has(requestId)) return;
+    if (request.kind === "repairRequest" && request.chunk.byteLength > 0 && link.gated) {
+      const message = { ...outside, requestId };
+      link.input({ type: "verify", message, nowMs: this.#owner.clock.now() });
+      return;
+    }
     answering.add(requestId);
     const { clock } = this.#owner;
     const onRepaired = (result: RepairResult) => this.#owner.onRepaired(result);
