@@ -1,6 +1,6 @@
 // Repair: rows in which two peers differ although both have merged the same, because something has
 // written behind the library's back. Each takes what the other's row clocks say; what they do not
-// tell apart becomes a new write. See docs/decisions/0017-repair.md.
+// tell apart becomes a new write. See docs/decisions/0018-repair.md.
 #pragma once
 #include "merge.h"
 

@@ -1,7 +1,7 @@
 /**
  * Repair: two peers exchange what they have of the rows in which they differ, so that each takes
  * what the other knows better. Values that no stamp tells apart are taken from one side and written
- * anew, for every other peer. See `docs/decisions/0017-repair.md`.
+ * anew, for every other peer. See `docs/decisions/0018-repair.md`.
  */
 import { ReplicaError } from "../errors.ts";
 import type { RepairResult } from "../native.ts";
