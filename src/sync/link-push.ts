@@ -101,9 +101,6 @@ export function onWant(state: LinkState, actions: LinkAction[], want: Want): voi
       progress.rewoundFirst = first;
       progress.rewoundMs = state.nowMs;
       rewind(state, progress, first - 1);
-    } else {
-      // What is below, the remote has from others, and the log here may not have it any more.
-      progress.sent = first - 1;
     }
     refreshReady(state, progress);
   }

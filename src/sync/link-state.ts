@@ -251,9 +251,9 @@ export function send(state: LinkState, actions: LinkAction[], message: Message):
   actions.push({ type: "send", message });
   const { sentMs } = state;
   countSent(state);
-  // Offers that are not taken up are made again and again, and must not take the place of
-  // heartbeats: it is these that tell the remote that there is nothing to offer.
-  if (message.kind === "stateOffer") state.sentMs = sentMs;
+  // Offers that are not taken up, requests that are not served and gossip may be repeated for ever,
+  // and must not take the place of heartbeats: only these tell the remote where this side stands.
+  if (message.kind !== "have" && message.kind !== "hello") state.sentMs = sentMs;
 }
 
 /** Anything that is sent tells the remote that this side lives. */

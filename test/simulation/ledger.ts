@@ -70,6 +70,14 @@ export class Ledger {
     }
   }
 
+  /** Rows that came instead of the log have no fingerprints that would tell two histories apart. */
+  noteTransferred(peer: Peer): void {
+    for (const origin of peer.transferred.keys()) {
+      if (!this.forked.has(origin) || origin === peer.peerId) continue;
+      this.mixed ??= `peer ${peer.number} has the state of one of two ${origin}`;
+    }
+  }
+
   /**
    * Whether the rest of the transaction is gone for ever: a large one is sent in parts, and its
    * origin may lose it before it has sent them all.

@@ -40,7 +40,7 @@ export const namedSeeds: readonly NamedSeed[] = [
     size: { seed: 41, peers: 4, ticks: 35 },
   },
   {
-    found: "changesets that were asked for were not sent, because older ones had been trimmed",
+    found: "requests that nobody served took the place of heartbeats",
     size: { seed: 159, peers: 2, ticks: 55 },
   },
   {

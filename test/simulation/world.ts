@@ -139,7 +139,10 @@ export class World implements PeerOwner {
 
   /** Takes note of what everybody holds. */
   look(): void {
-    for (const peer of this.peers) this.ledger.check(peer);
+    for (const peer of this.peers) {
+      this.ledger.check(peer);
+      this.ledger.noteTransferred(peer);
+    }
     this.horizons.look(this.peers);
     for (const peer of this.peers) this.journal.look(peer);
   }
