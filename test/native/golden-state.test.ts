@@ -102,19 +102,19 @@ describe("the golden chunk of state", () => {
     const chunk = readChunk(bytesOf(golden().chunk));
     const first = BigInt(wallMs - 1_735_689_600_000) * 8192n;
     expect(chunk).toMatchObject({ format: 1, flags: 3, table: "note", after: "" });
-    expect(chunk.origins).toEqual([[BigInt(peer), 3n, first + 2n]]);
+    expect(chunk.origins).toEqual([[BigInt(peer), 3n, first + 16n]]);
     expect(chunk.shapes[0]).toMatchObject({ table: "note", columns: ["a", "b"] });
     expect(chunk.order).toBe(hash64(Buffer.from("UTF-8 TEXT 0 INTEGER 0")));
     const [insert, update, second, gone] = chunk.items;
     expect(chunk.items).toHaveLength(4);
     // Of the first row an insert that goes on, and an update of its column `a`.
     expect(insert).toMatchObject({ origin: 0, flags: 1, timestamp: first, sequence: 0n });
-    expect(update).toMatchObject({ flags: 0, timestamp: first + 1n });
+    expect(update).toMatchObject({ flags: 0, timestamp: first + 8n });
     expect(update?.patch).toBe(
       `0213${Buffer.from("one").toString("hex")}09011b${Buffer.from("changed").toString("hex")}`,
     );
     expect(second).toMatchObject({ flags: 0, timestamp: first });
-    expect(gone).toMatchObject({ flags: 0, timestamp: first + 2n });
+    expect(gone).toMatchObject({ flags: 0, timestamp: first + 16n });
     expect(gone?.patch).toBe(`0313${Buffer.from("two").toString("hex")}0103`);
   });
 
