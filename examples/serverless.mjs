@@ -18,10 +18,11 @@ export async function handler({ snapshot, url, folder }, { name }) {
   const db = new Database(file);
   // A copy of a file is a peer of its own: it gets a new id here.
   const replica = attach(db);
+  const count = db.prepare("SELECT count(*) FROM visit WHERE name = ?").pluck();
   try {
     const { requests } = await syncOnce(replica, url);
     console.log(`began with the snapshot; HTTP requests for the rest: ${requests}`);
-    const visits = db.prepare("SELECT count(*) FROM visit WHERE name = ?").pluck().get(name);
+    const visits = Number(count.get(name));
     replica.upsert("visit", { id: replica.id(), name });
     await syncOnce(replica, url);
     return `hello ${name}, you were here ${visits} times`;
@@ -47,7 +48,8 @@ replica.upsert("visit", { id: replica.id(), name: "Ann" });
 const platform = { snapshot, url: `http://127.0.0.1:${server.port}`, folder };
 console.log(await handler(platform, { name: "Ann" }));
 console.log(await handler(platform, { name: "Ann" }));
-console.log(`the server has ${db.prepare("SELECT count(*) FROM visit").pluck().get()} visits`);
+const visits = db.prepare("SELECT count(*) FROM visit").pluck().get();
+console.log("the server has", visits, "visits");
 
 await replica.close();
 await server.close();

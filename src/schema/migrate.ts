@@ -45,7 +45,7 @@ interface Known extends Required<Pick<Migration, "version">> {
 }
 
 const text = (step: MigrationStep | undefined): string | null =>
-  step === undefined ? null : typeof step === "string" ? step : `function: ${step}`;
+  step === undefined ? null : typeof step === "string" ? step : `function: ${step.toString()}`;
 
 /** @throws INVALID_OPTION, MIGRATION_CHANGED, MIGRATION_FAILED, MIGRATION_WRITES, IN_TRANSACTION */
 export function migrate(

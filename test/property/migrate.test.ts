@@ -104,10 +104,11 @@ function write(
   { db }: Peer,
   { kind, key, column, value }: { kind: number; key: number; column: number; value: number },
 ): void {
-  const table = db.prepare("SELECT name FROM sqlite_schema WHERE name IN ('t', 'u')").pluck().get();
+  const names = "SELECT name FROM sqlite_schema WHERE name IN ('t', 'u')";
+  const table = String(db.prepare(names).pluck().get());
   const columns = db.prepare(`SELECT name FROM pragma_table_info('${table}')`).pluck().all();
-  const [id, ...others] = columns as string[];
-  const one = others[column % others.length];
+  const [id = "", ...others] = columns as string[];
+  const one = others[column % others.length] ?? "";
   const statements = [
     `INSERT OR REPLACE INTO ${table} (${id}) VALUES (${key})`,
     `INSERT OR IGNORE INTO ${table} (${id}, ${one}) VALUES (${key}, ${value})`,
