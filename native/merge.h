@@ -82,6 +82,9 @@ struct MergeState {
   uint64_t parked_loads = UINT64_MAX;  // another connection may have changed that since so many
   int64_t retried_version = -1;        // the schema under which everything parked was tried again
   int64_t retried_id = 0;
+  // The parked patch that is merged right now: of its changeset those with larger ids come after
+  // it.
+  int64_t again_id = INT64_MAX;
   int64_t retried_last = 0;  // what is parked anew while retrying waits for the next schema
   int64_t drift_max_ms = 60000;
   std::vector<Value> key_scratch;

@@ -59,7 +59,8 @@ int Collect(Connection* connection, Statement* query, size_t limit, std::vector<
 // `gone`: merging another one has taken it along. Its id may be another patch's by now.
 int Unpark(Connection* connection, const Waiting& waiting, bool* gone) {
   MergeState& merge = *connection->merge;
-  int rc = connection->Prepare(&merge.unpark, "DELETE FROM main._mergelite_parked WHERE id = ?1 AND "
+  int rc = connection->Prepare(&merge.unpark,
+                               "DELETE FROM main._mergelite_parked WHERE id = ?1 AND "
                                "table_name = ?2 AND key = ?3 AND reason = ?4 AND peer = ?5 AND "
                                "timestamp = ?6");
   if (rc == SQLITE_OK) {
@@ -110,7 +111,10 @@ int MergeAgain(Connection* connection, const Waiting& waiting) {
     AddDoubt(connection, incoming, target->table, waiting.identity.span(), patch.encoded_key);
     return SQLITE_OK;
   }
+  const int64_t outer_id = connection->merge->again_id;
+  connection->merge->again_id = waiting.id;
   rc = MergePatch(connection, incoming, target, patch);
+  connection->merge->again_id = outer_id;
   // Its changeset was absorbed when it was parked, and may be trimmed: it is not read again.
   if (rc != SQLITE_OK || target->table == nullptr) return rc;
   return connection->merge->clocks.FoldRow(connection, target->table, waiting.identity.span(),
@@ -244,14 +248,15 @@ int DropParkedBefore(Connection* connection, const Table& table, Span identity, 
   MergeState& merge = *connection->merge;
   int rc = connection->Prepare(&merge.drop_older,
                                "DELETE FROM main._mergelite_parked WHERE table_name = ?1 AND key "
-                               "= ?2 AND ((timestamp, peer) < (?3, ?4) OR (?5 AND (timestamp, "
-                               "peer) = (?3, ?4))) AND reason <> 'check' RETURNING reason");
+                               "= ?2 AND ((timestamp, peer) < (?3, ?4) OR (id < ?5 AND "
+                               "(timestamp, peer) = (?3, ?4))) AND reason <> 'check' RETURNING "
+                               "reason");
   if (rc != SQLITE_OK) return rc;
   merge.drop_older.String(1, table.name.span());
   merge.drop_older.Bytes(2, identity);
   merge.drop_older.Integer(3, static_cast<int64_t>(stamp.timestamp));
   merge.drop_older.Integer(4, static_cast<int64_t>(connection->log.peers().Of(stamp.origin)));
-  merge.drop_older.Integer(5, inclusive ? 1 : 0);
+  merge.drop_older.Integer(5, inclusive ? merge.again_id : INT64_MIN);
   uint8_t gone = 0;
   while ((rc = merge.drop_older.Step()) == SQLITE_ROW) {
     gone |= BitOf(ReasonOf(merge.drop_older.ColumnText(0)));

@@ -69,3 +69,29 @@ test("row clocks of what was parked for its table outlast a crash, although the 
     for (const { db } of [there, late, here]) db.close();
   }
 });
+
+test("a row deleted and inserted again in one transaction, all of it parked, is there", () => {
+  const there = openRaw(":memory:", schema, ["t"]);
+  const here = openRaw(":memory:", "CREATE TABLE other (id INTEGER PRIMARY KEY)", ["other"]);
+  // More than are looked at in one go.
+  const rows = 100;
+  const numbers = `WITH n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ${rows})`;
+  there.db.exec(`INSERT INTO t ${numbers} SELECT i, 'old', i FROM n`);
+  there.db.exec(`BEGIN; DELETE FROM t; INSERT INTO t ${numbers} SELECT i, 'new', i FROM n; COMMIT`);
+  there.db.exec("BEGIN; DELETE FROM t WHERE id = 1; INSERT INTO t VALUES (1, 'x', 0); COMMIT");
+  there.db.exec(
+    "BEGIN; INSERT INTO t VALUES (1000, 'y', 0); DELETE FROM t WHERE id = 1000; COMMIT",
+  );
+  try {
+    pull(there, here);
+    expect(native.status(here.handle).parked).toMatchObject([{ table: "t", reason: "table" }]);
+    here.db.exec(schema);
+    native.replicate(here.handle, "t");
+    maintainAll(here);
+    const all = "SELECT * FROM t ORDER BY id";
+    expect(here.db.prepare(all).all()).toEqual(there.db.prepare(all).all());
+    expect(native.status(here.handle).parked).toEqual([]);
+  } finally {
+    for (const { db } of [there, here]) db.close();
+  }
+});

@@ -47,6 +47,11 @@ export const namedSeeds: readonly NamedSeed[] = [
     found: "a chunk of state from the future waited as long as a wrong clock had said",
     size: { seed: 10087, peers: 4, ticks: 60 },
   },
+  {
+    found:
+      "a row deleted and inserted in one transaction was lost when it had waited for its table",
+    size: { seed: 69, peers: 2, ticks: 35 },
+  },
 ];
 
 /** What CI runs, small and large, by number. */
