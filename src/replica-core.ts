@@ -293,6 +293,7 @@ export class ReplicaCore {
     const { patches, lost, parked } = result;
     countSlice(this.counters, { changesets: 0, patches, lost, parked, refused: [] });
     this.events.emit("merge", { changesets: 0, patches, lost, parked });
+    this.#tellChanged(true);
     this.lookAtLog();
     this.scheduler.requestMaintenance();
   }

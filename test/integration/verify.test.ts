@@ -3,6 +3,7 @@ import Database from "better-sqlite3";
 import fc from "fast-check";
 import { afterEach, describe, expect, it } from "vitest";
 import { attach } from "../../src/attach.ts";
+import type { WatchResult } from "../../src/index.ts";
 import type { Replica } from "../../src/replica.ts";
 import type { VerifyEvent } from "../../src/replica-events.ts";
 import { encodeMessage } from "../../src/sync/protocol.ts";
@@ -102,6 +103,18 @@ describe("verify with repair", () => {
     expectSame([first, middle, last]);
     expect(await first.replica.verify(undefined, { deep: true })).toMatchObject({ differences: 0 });
     expect(await last.replica.verify(undefined, { deep: true })).toMatchObject({ differences: 0 });
+  }, 30_000);
+
+  it("shows live queries what it has brought back", async () => {
+    const [first, middle] = await chain();
+    lose(middle.db, "note", "id % 100 = 0");
+    const counts: unknown[] = [];
+    const listener = ({ rows }: WatchResult<unknown>) => void counts.push(rows?.[0]);
+    const stop = middle.replica.watch("SELECT count(*) AS n FROM note", [], listener);
+    await expect.poll(() => counts.at(-1)).toEqual({ n: 2970 });
+    await first.replica.verify(middle.replica.peerId, { repair: true });
+    await expect.poll(() => counts.at(-1)).toEqual({ n: 3000 });
+    stop();
   }, 30_000);
 
   it("goes on where a cut link left it", async () => {
