@@ -215,6 +215,23 @@ napi_value KeyOf(napi_env env, Connection* connection, const Text& name, const B
 
 }  // namespace
 
+napi_value WithConflicts(napi_env env, Connection* connection, const MergeStats& stats,
+                         Object&& result) {
+  napi_value conflicts = Array(env), resolved = Array(env);
+  for (int64_t id : stats.conflicts) Push(env, conflicts, Number(env, static_cast<double>(id)));
+  for (const MergeStats::Resolved& one : stats.resolved) {
+    Push(env, resolved,
+         Object(env)
+             .Set("table", String(env, one.table.span()))
+             .Set("reason", String(env, one.reason))
+             .Set("key", KeyOf(env, connection, one.table, one.identity)));
+  }
+  return result.Set("conflicts", conflicts)
+      .Set("resolved", resolved)
+      .Set("untold", stats.untold)
+      .Set("resumeAtMs", static_cast<uint64_t>(stats.resume_at_ms));
+}
+
 napi_value PackStats(napi_env env, Connection* connection, const MergeStats& stats) {
   napi_value gaps = Array(env), shapes = Array(env), refused = Array(env);
   for (const MergeStats::Gap& gap : stats.gaps) {
@@ -229,15 +246,6 @@ napi_value PackStats(napi_env env, Connection* connection, const MergeStats& sta
              .Set("sequence", one.sequence)
              .Set("reason", String(env, one.reason)));
   }
-  napi_value conflicts = Array(env), resolved = Array(env);
-  for (int64_t id : stats.conflicts) Push(env, conflicts, Number(env, static_cast<double>(id)));
-  for (const MergeStats::Resolved& one : stats.resolved) {
-    Push(env, resolved,
-         Object(env)
-             .Set("table", String(env, one.table.span()))
-             .Set("reason", String(env, one.reason))
-             .Set("key", KeyOf(env, connection, one.table, one.identity)));
-  }
   napi_value collisions = Array(env);
   for (const MergeStats::Collision& one : stats.collisions) {
     Push(env, collisions,
@@ -247,8 +255,8 @@ napi_value PackStats(napi_env env, Connection* connection, const MergeStats& sta
              .Set("origin", one.peer)
              .Set("other", one.other));
   }
-  return Object(env)
-      .Set("consumed", stats.consumed)
+  Object result(env);
+  result.Set("consumed", stats.consumed)
       .Set("changesets", stats.changesets)
       .Set("patches", stats.patches)
       .Set("lost", stats.lost)
@@ -259,12 +267,9 @@ napi_value PackStats(napi_env env, Connection* connection, const MergeStats& sta
       .Set("gaps", gaps)
       .Set("unknownShapes", shapes)
       .Set("refused", refused)
-      .Set("conflicts", conflicts)
-      .Set("resolved", resolved)
-      .Set("untold", stats.untold)
       .Set("keyCollisions", stats.key_collisions)
-      .Set("collisions", collisions)
-      .Set("resumeAtMs", static_cast<uint64_t>(stats.resume_at_ms));
+      .Set("collisions", collisions);
+  return WithConflicts(env, connection, stats, static_cast<Object&&>(result));
 }
 
 void AddConflictFunctions(napi_env env, napi_value exports) {

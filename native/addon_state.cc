@@ -1,5 +1,6 @@
 #include "addon_state.h"
 
+#include "addon_conflicts.h"
 #include "addon_values.h"
 #include "peers.h"
 #include "state.h"
@@ -183,16 +184,16 @@ napi_value TakeChunk(napi_env env, napi_callback_info info) {
   const int rc = MergeChunk(connection, message, call.Real(5), &merge);
   if (call.Failed(connection, rc)) return nullptr;
   const MergeStats& stats = merge.stats;
-  return Object(env)
-      .Set("consumed", stats.consumed)
+  Object result(env);
+  result.Set("consumed", stats.consumed)
       .Set("patches", stats.patches)
       .Set("lost", stats.lost)
       .Set("parked", stats.parked)
       .Set("rows", merge.rows)
       .Flag("busy", stats.busy)
       .Flag("more", stats.more)
-      .Flag("complete", merge.complete)
-      .Set("resumeAtMs", static_cast<uint64_t>(stats.resume_at_ms));
+      .Flag("complete", merge.complete);
+  return WithConflicts(env, connection, stats, static_cast<Object&&>(result));
 }
 
 }  // namespace

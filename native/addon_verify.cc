@@ -1,5 +1,6 @@
 #include "addon_verify.h"
 
+#include "addon_conflicts.h"
 #include "addon_values.h"
 #include "ranges.h"
 #include "repair.h"
@@ -106,16 +107,16 @@ napi_value Repair(napi_env env, napi_callback_info info) {
                             call.Real(4), &repaired);
   if (call.Failed(connection, rc)) return nullptr;
   const MergeStats& stats = repaired.stats;
-  return Object(env)
-      .Flag("busy", stats.busy)
+  Object result(env);
+  result.Flag("busy", stats.busy)
       .Flag("more", stats.more)
       .Flag("behind", repaired.behind)
-      .Set("resumeAtMs", static_cast<uint64_t>(stats.resume_at_ms))
       .Set("patches", stats.patches)
       .Set("lost", stats.lost)
       .Set("parked", stats.parked)
       .Set("taken", repaired.taken)
       .Set("rewritten", repaired.rewritten);
+  return WithConflicts(env, connection, stats, static_cast<Object&&>(result));
 }
 
 }  // namespace

@@ -13,7 +13,7 @@ import {
 } from "./conflict.ts";
 import { ReplicaError } from "./errors.ts";
 import type { Store } from "./log/store.ts";
-import type { MergeResult } from "./native.ts";
+import type { ConflictChanges, MergeResult } from "./native.ts";
 import { type OrphanCounts, OrphanWatch } from "./orphans.ts";
 import type { ReplicaEvents } from "./replica-events.ts";
 
@@ -72,17 +72,22 @@ export class Conflicts {
 
   /** After a slice: tells what it has brought. */
   onSlice(result: MergeResult): void {
+    for (const { origin, sequence, reason } of result.refused) {
+      this.#found(
+        changesetConflict({ origin, sequence, timestamp: 0, detail: reason }, "changeset"),
+      );
+    }
+    this.onChanges(result);
+  }
+
+  /** The same after rows came by themselves. */
+  onChanges(result: ConflictChanges & { patches: number }): void {
     for (const id of result.conflicts) {
       const [found] = this.#store.conflicts({ id });
       if (found !== undefined) this.#found(fromNative(found));
     }
     for (const { table, reason, key } of result.resolved) {
       this.#host.emit("resolved", { table, key: recordOf(key), reason: reasonOf(reason) });
-    }
-    for (const { origin, sequence, reason } of result.refused) {
-      this.#found(
-        changesetConflict({ origin, sequence, timestamp: 0, detail: reason }, "changeset"),
-      );
     }
     if (result.untold > 0) this.#host.emit("conflicts", { changes: result.untold });
     if (result.resumeAtMs > 0 || this.#waiting.size > 0) this.#tellWaiting();

@@ -3,8 +3,23 @@
 /** Names a database connection that has the extension: `SELECT mergelite_handle()`. */
 export type Handle = number;
 
+/** What merging of any kind has brought and settled. */
+export interface ConflictChanges {
+  /** Ids of {@link NativeConflict}s that are new; of a large batch the first 256 rows. */
+  conflicts: number[];
+  /** What is not in conflict any more, likewise; `key` holds names and values in turn. */
+  resolved: { table: string; reason: string; key: SqlValue[] }[];
+  /** Changes to what is parked, of further rows. */
+  untold: number;
+  /**
+   * Earliest wall time in ms at which what is held back for its future clock may be merged; 0 if
+   * none. Of a chunk of rows then nothing was merged.
+   */
+  resumeAtMs: number;
+}
+
 /** What one call of {@link Binding.merge} or {@link Binding.maintain} did. */
-export interface MergeResult {
+export interface MergeResult extends ConflictChanges {
   /** Offset in `records` up to which records were consumed (merged, known already, or refused). */
   consumed: number;
   changesets: number;
@@ -26,20 +41,9 @@ export interface MergeResult {
   unknownShapes: string[];
   /** Records that make no sense, kept in `_mergelite_refused`. */
   refused: { origin: number; sequence: number; reason: string }[];
-  /** Ids of {@link NativeConflict}s that are new; of a large batch the first 256 rows. */
-  conflicts: number[];
-  /** What is not in conflict any more, likewise; `key` holds names and values in turn. */
-  resolved: { table: string; reason: string; key: SqlValue[] }[];
-  /** Changes to what is parked, of further rows. */
-  untold: number;
   /** Inserts that met a row which another origin had inserted; `collisions` has the first 16. */
   keyCollisions: number;
   collisions: { table: string; key: SqlValue[]; origin: number; other: number }[];
-  /**
-   * Earliest wall time in ms at which a changeset held back for its future clock may be merged; 0
-   * if none.
-   */
-  resumeAtMs: number;
 }
 
 /** What runs on another thread. */
@@ -123,7 +127,7 @@ export interface StateChunk {
 }
 
 /** What one call of {@link Binding.mergeState} did. */
-export interface StateMergeResult {
+export interface StateMergeResult extends ConflictChanges {
   /** Where the next call goes on. */
   consumed: number;
   patches: number;
@@ -134,8 +138,6 @@ export interface StateMergeResult {
   more: boolean;
   /** This was the last slice of the last chunk: the vector has moved. */
   complete: boolean;
-  /** Not 0: the chunk has stamps too far ahead, and none of it was merged. */
-  resumeAtMs: number;
 }
 
 /** What packing or unpacking pages of an LTX file gave. */
@@ -153,13 +155,11 @@ export interface LtxPagesResult {
 }
 
 /** What one call of `repairRows` did. */
-export interface RepairResult {
+export interface RepairResult extends ConflictChanges {
   busy: boolean;
   more: boolean;
   /** The sender lacks changesets that are trimmed here: nothing was merged. */
   behind: boolean;
-  /** Not 0: the chunk has stamps too far ahead, and none of it was merged. */
-  resumeAtMs: number;
   patches: number;
   lost: number;
   parked: number;

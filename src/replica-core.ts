@@ -276,6 +276,7 @@ export class ReplicaCore {
 
   #onStateMerged(link: LinkHost, { complete, ...slice }: StateMergeResult): void {
     countSlice(this.counters, { ...slice, changesets: 0, refused: [] });
+    this.conflicts.onChanges(slice);
     const { patches, lost, parked } = slice;
     this.events.emit("merge", { changesets: 0, patches, lost, parked });
     this.#tellChanged(true);
@@ -291,6 +292,7 @@ export class ReplicaCore {
 
   #onRepaired(result: RepairResult): void {
     const { patches, lost, parked } = result;
+    this.conflicts.onChanges(result);
     countSlice(this.counters, { changesets: 0, patches, lost, parked, refused: [] });
     this.events.emit("merge", { changesets: 0, patches, lost, parked });
     this.#tellChanged(true);

@@ -2,6 +2,7 @@
 import Database from "better-sqlite3";
 import { afterEach, describe, expect, it } from "vitest";
 import { attach } from "../../src/attach.ts";
+import type { Conflict } from "../../src/conflict.ts";
 import type { AttachOptions } from "../../src/options.ts";
 import type { Replica } from "../../src/replica.ts";
 import type { StateProgressEvent } from "../../src/replica-events.ts";
@@ -54,6 +55,22 @@ function expectSame(a: Peer, b: Peer): void {
 const soon = () => ({ signal: AbortSignal.timeout(20_000) });
 
 describe("a peer that the log does not reach", () => {
+  it("hears of the conflicts that rows bring", async () => {
+    const [here, there] = [peer(10), peer()];
+    here.db.exec("CREATE UNIQUE INDEX one ON note (a)");
+    there.db.exec("CREATE UNIQUE INDEX one ON note (a)");
+    there.db.exec("INSERT INTO note VALUES (77, 'a3', NULL)");
+    trimAll(here.raw);
+    const conflicts: Conflict[] = [];
+    there.replica.on("conflict", (conflict) => conflicts.push(conflict));
+    join(here, there);
+    await there.replica.wait(here.replica.token(), soon());
+    expect(conflicts).toMatchObject([{ table: "note", reason: "unique", key: { id: 77 } }]);
+    expect(there.replica.metrics().conflicts.unique).toBe(1);
+    await here.replica.wait(there.replica.token(), soon());
+    expectSame(here, there);
+  });
+
   it("gets the rows, hears of the progress, and goes on by log", async () => {
     const [here, there] = [peer(20_000), peer()];
     trimAll(here.raw);
