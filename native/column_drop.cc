@@ -47,6 +47,12 @@ class ColumnParking {
     MergeState& merge = *connection_->merge;
     int rc = merge.clocks.LookUp(connection_, table_, identity.span(), key_.data(), &clock_);
     if (rc != SQLITE_OK || !clock_.alive) return rc;
+    const Stamp& stamp = clock_.Of(table_->column_ids[column_]);
+    // The column has come back and not been filled from what was parked yet: what it shows is what
+    // a migration has put there, for as long.
+    bool is_parked;
+    rc = IsParkedSince(connection_, *table_, identity.span(), {column_, stamp}, &is_parked);
+    if (rc != SQLITE_OK || is_parked) return rc;
     const size_t bytes = shape_.bitmap_bytes();
     memset(patch.Reserve(bytes), 0, bytes);
     patch.data()[patch.size() + column_ / 8] = static_cast<uint8_t>(1u << (column_ % 8));
@@ -54,7 +60,6 @@ class ColumnParking {
     Value value;
     query->ColumnAny(static_cast<int>(key_.size()), &value);
     AppendValue(&patch, value);
-    const Stamp& stamp = clock_.Of(table_->column_ids[column_]);
     const Origin* origin = connection_->log.FindOrigin(connection_->log.peers().Of(stamp.origin));
     if (origin == nullptr) return SQLITE_OK;
     return Park(connection_, {origin, 0, stamp}, shape_, {identity.span(), Reason::kColumn},

@@ -77,7 +77,9 @@ class Fills {
     Clocks& clocks = connection_->merge->clocks;
     rc = clocks.LookUp(connection_, table_, identity_.span(), key_.data(), &clock_);
     bool told = false;
-    if (rc == SQLITE_OK && clock_.alive) rc = IsTold(&told);
+    if (rc == SQLITE_OK && clock_.alive) {
+      rc = IsParkedSince(connection_, *table_, identity_.span(), {column_, clock_.life}, &told);
+    }
     if (rc != SQLITE_OK || !clock_.alive || told) return rc;
     const size_t bytes = shape_.bitmap_bytes();
     memset(patch.Reserve(bytes), 0, bytes);
@@ -87,36 +89,6 @@ class Fills {
     row->ColumnAny(static_cast<int>(key_.size()), &value);
     AppendValue(&patch, value);
     return Keep(FillAfter(clock_.Of(table_->column_ids[column_]).timestamp), patch);
-  }
-
-  // Whether a peer's write to this column of the row is parked, for want of the column until now.
-  int IsTold(bool* told) {
-    if (!AnyParked(connection_)) return SQLITE_OK;
-    Statement parked;
-    int rc = connection_->Check(parked.Prepare(connection_->api, connection_->db,
-                                               "SELECT shape, patch, timestamp, peer FROM "
-                                               "main._mergelite_parked WHERE table_name = ?1 AND "
-                                               "key = ?2 AND reason = 'column'"));
-    if (rc != SQLITE_OK) return rc;
-    parked.String(1, table_->name.span());
-    parked.Bytes(2, identity_.span());
-    while (!*told && (rc = parked.Step()) == SQLITE_ROW) {
-      const Shape* shape;
-      rc = connection_->catalog.FindShape(connection_,
-                                          static_cast<uint64_t>(parked.ColumnInteger(0)), &shape);
-      if (rc != SQLITE_OK) return rc;
-      const auto timestamp = static_cast<uint64_t>(parked.ColumnInteger(2));
-      if (shape == nullptr || timestamp < clock_.life.timestamp) continue;
-      SinglePatch single(parked.ColumnBytes(1), shape);
-      Patch patch;
-      if (!single.Read(&patch)) continue;
-      for (size_t i = 0; i < shape->columns.size(); i++) {
-        const bool same =
-            table_->FindColumn(shape->columns[i].c_str()) == static_cast<int>(column_);
-        if (same && patch.Sets(i)) *told = true;
-      }
-    }
-    return *told ? SQLITE_OK : connection_->Check(rc);
   }
 
   int Keep(uint64_t timestamp, const Bytes& patch) {

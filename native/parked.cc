@@ -265,6 +265,38 @@ int DropParkedBefore(Connection* connection, const Table& table, Span identity, 
   return merge.ledger().Touch(connection, table.name.c_str(), identity, gone);
 }
 
+int IsParkedSince(Connection* connection, const Table& table, Span identity,
+                  const ColumnSince& since, bool* is_parked) {
+  *is_parked = false;
+  int rc = LookForParked(connection);
+  if (rc != SQLITE_OK || !AnyParked(connection)) return rc;
+  Statement query;
+  rc = connection->Check(query.Prepare(
+      connection->api, connection->db,
+      "SELECT shape, patch FROM main._mergelite_parked WHERE table_name = ?1 AND key = ?2 AND "
+      "reason = 'column' AND (timestamp, peer) >= (?3, ?4)"));
+  if (rc != SQLITE_OK) return rc;
+  query.String(1, table.name.span());
+  query.Bytes(2, identity);
+  query.Integer(3, static_cast<int64_t>(since.stamp.timestamp));
+  query.Integer(4, static_cast<int64_t>(connection->log.peers().Of(since.stamp.origin)));
+  while ((rc = query.Step()) == SQLITE_ROW) {
+    const Shape* shape;
+    rc = connection->catalog.FindShape(connection, static_cast<uint64_t>(query.ColumnInteger(0)),
+                                       &shape);
+    if (rc != SQLITE_OK) return rc;
+    if (shape == nullptr) continue;
+    SinglePatch single(query.ColumnBytes(1), shape);
+    Patch patch;
+    if (!single.Read(&patch)) continue;
+    for (size_t i = 0; i < shape->columns.size(); i++) {
+      if (table.FindColumn(shape->columns[i].c_str()) != static_cast<int>(since.column)) continue;
+      if (patch.Sets(i)) return *is_parked = true, SQLITE_OK;
+    }
+  }
+  return connection->Check(rc);
+}
+
 int RetryParked(Connection* connection, const Deadline& deadline, bool* done) {
   *done = true;
   MergeState& merge = *connection->merge;

@@ -54,6 +54,13 @@ int ChangeReason(Connection* connection, const Table& table, const Parking& park
 // parked before it.
 int DropParkedBefore(Connection* connection, const Table& table, Span identity, const Stamp& stamp,
                      bool inclusive);
+struct ColumnSince {
+  size_t column;
+  Stamp stamp;
+};
+// Whether a write to this column of the row, at this stamp or a newer one, waits for the column.
+int IsParkedSince(Connection* connection, const Table& table, Span identity,
+                  const ColumnSince& since, bool* is_parked);
 // Merges again what waited for another schema.
 int RetryParked(Connection* connection, const Deadline& deadline, bool* done);
 
