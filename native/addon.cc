@@ -55,13 +55,7 @@ napi_value StartTables(napi_env env, napi_callback_info info) {
   Connection* connection = call.Find();
   if (connection == nullptr) return nullptr;
   std::vector<Text> tables;
-  uint32_t count = 0;
-  napi_get_array_length(env, call.at(1), &count);
-  for (uint32_t i = 0; i < count; i++) {
-    napi_value element;
-    napi_get_element(env, call.at(1), i, &element);
-    tables.push_back(call.StringOf(element));
-  }
+  if (!call.Strings(1, &tables)) return nullptr;
   call.Failed(connection, Replicate(connection, tables));
   return Undefined(env);
 }
@@ -112,23 +106,17 @@ napi_value Vector(napi_env env, napi_callback_info info) {
   Connection* connection = call.Find();
   if (connection == nullptr || call.Failed(connection, RefreshIfIdle(connection))) return nullptr;
   Log& log = connection->log;
-  Bytes triples;
+  std::vector<double> triples;
   auto add = [&](const Origin& origin) {
     for (uint64_t number : {origin.peer, origin.held, origin.merged}) {
-      const auto real = static_cast<double>(number);
-      triples.Append(&real, sizeof real);
+      triples.push_back(static_cast<double>(number));
     }
   };
   add(*log.self());
   for (auto& origin : log.origins()) {
     if (origin.get() != log.self()) add(*origin);
   }
-  void* data = nullptr;
-  napi_value buffer = nullptr, array = nullptr;
-  if (napi_create_arraybuffer(env, triples.size(), &data, &buffer) != napi_ok) return nullptr;
-  memcpy(data, triples.data(), triples.size());
-  napi_create_typedarray(env, napi_float64_array, triples.size() / 8, buffer, 0, &array);
-  return array;
+  return Numbers(env, triples);
 }
 
 napi_value ReadLog(napi_env env, napi_callback_info info) {
@@ -316,36 +304,29 @@ napi_value SetDrift(napi_env env, napi_callback_info info) {
 
 NAPI_MODULE_INIT(/* napi_env env, napi_value exports */) {
   using namespace mergelite;
-  struct {
-    const char* name;
-    napi_callback function;
-  } const functions[] = {
-      {"open", Open},
-      {"close", Close},
-      {"replicate", StartTable},
-      {"replicateAll", StartTables},
-      {"detach", DetachFile},
-      {"tables", Tables},
-      {"inTransaction", InTransaction},
-      {"schemaTouched", SchemaTouched},
-      {"vector", Vector},
-      {"readLog", ReadLog},
-      {"merge", Merge},
-      {"maintain", MaintainFile},
-      {"shapes", Shapes},
-      {"learnShapes", LearnShapes},
-      {"shapeHash", ShapeHash},
-      {"status", Status},
-      {"counters", Count},
-      {"setClock", SetClock},
-      {"setSeed", SetSeed},
-      {"setDriftMax", SetDrift},
-  };
-  for (const auto& entry : functions) {
-    napi_value function = nullptr;
-    napi_create_function(env, entry.name, NAPI_AUTO_LENGTH, entry.function, nullptr, &function);
-    napi_set_named_property(env, exports, entry.name, function);
-  }
+  Export(env, exports,
+         {
+             {"open", Open},
+             {"close", Close},
+             {"replicate", StartTable},
+             {"replicateAll", StartTables},
+             {"detach", DetachFile},
+             {"tables", Tables},
+             {"inTransaction", InTransaction},
+             {"schemaTouched", SchemaTouched},
+             {"vector", Vector},
+             {"readLog", ReadLog},
+             {"merge", Merge},
+             {"maintain", MaintainFile},
+             {"shapes", Shapes},
+             {"learnShapes", LearnShapes},
+             {"shapeHash", ShapeHash},
+             {"status", Status},
+             {"counters", Count},
+             {"setClock", SetClock},
+             {"setSeed", SetSeed},
+             {"setDriftMax", SetDrift},
+         });
   AddFileJobFunctions(env, exports);
   AddIdentityFunctions(env, exports);
   AddStateFunctions(env, exports);

@@ -273,24 +273,17 @@ napi_value PackStats(napi_env env, Connection* connection, const MergeStats& sta
 }
 
 void AddConflictFunctions(napi_env env, napi_value exports) {
-  struct {
-    const char* name;
-    napi_callback function;
-  } const functions[] = {
-      {"conflicts", Conflicts},
-      {"refused", Refused},
-      {"waiting", Waiting},
-      {"orphans", Orphans},
-      {"retry", Retry},
-      {"discard", Discard},
-      {"discardRefused", DiscardBytes},
-      {"deleteRow", Delete},
-  };
-  for (const auto& entry : functions) {
-    napi_value function = nullptr;
-    napi_create_function(env, entry.name, NAPI_AUTO_LENGTH, entry.function, nullptr, &function);
-    napi_set_named_property(env, exports, entry.name, function);
-  }
+  Export(env, exports,
+         {
+             {"conflicts", Conflicts},
+             {"refused", Refused},
+             {"waiting", Waiting},
+             {"orphans", Orphans},
+             {"retry", Retry},
+             {"discard", Discard},
+             {"discardRefused", DiscardBytes},
+             {"deleteRow", Delete},
+         });
 }
 
 }  // namespace mergelite

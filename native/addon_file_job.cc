@@ -146,18 +146,14 @@ napi_value TimestampAt(napi_env env, napi_callback_info info) {
 }  // namespace
 
 void AddFileJobFunctions(napi_env env, napi_value exports) {
-  struct {
-    const char* name;
-    napi_callback function;
-  } const functions[] = {
-      {"snapshot", Snapshot}, {"measure", Measure},         {"jobProgress", Progress},
-      {"stopJob", Stop},      {"timestampAt", TimestampAt},
-  };
-  for (const auto& entry : functions) {
-    napi_value function = nullptr;
-    napi_create_function(env, entry.name, NAPI_AUTO_LENGTH, entry.function, nullptr, &function);
-    napi_set_named_property(env, exports, entry.name, function);
-  }
+  Export(env, exports,
+         {
+             {"snapshot", Snapshot},
+             {"measure", Measure},
+             {"jobProgress", Progress},
+             {"stopJob", Stop},
+             {"timestampAt", TimestampAt},
+         });
 }
 
 }  // namespace mergelite

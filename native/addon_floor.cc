@@ -7,16 +7,6 @@
 namespace mergelite {
 namespace {
 
-// The whole numbers of an array of doubles.
-template <class Visit>
-void ForEachNumber(Span numbers, Visit visit) {
-  double number;
-  for (size_t at = 0; at + sizeof number <= numbers.size; at += sizeof number) {
-    memcpy(&number, numbers.data + at, sizeof number);
-    visit(number > 0 && number < 9007199254740992.0 ? static_cast<uint64_t>(number) : 0);
-  }
-}
-
 napi_value Floor(napi_env env, napi_callback_info info) {
   Call call(env, info);
   Connection* connection = call.Find();
@@ -64,12 +54,8 @@ napi_value Sweep(napi_env env, napi_callback_info info) {
 // Arguments from the second on: flat pairs of what the member holds, members, bound.
 Readmission ReadmissionOf(Call* call) {
   Readmission readmission;
-  uint64_t peer = 0;
-  bool second = false;
-  ForEachNumber(call->View(1), [&](uint64_t number) {
-    if (second) readmission.vector.push_back({peer, number});
-    peer = number;
-    second = !second;
+  ForEachPair(call->View(1), [&](uint64_t peer, uint64_t sequence) {
+    readmission.vector.push_back({peer, sequence});
   });
   ForEachNumber(call->View(2), [&](uint64_t number) { readmission.members.push_back(number); });
   readmission.bound = call->Integer(3);
@@ -118,22 +104,15 @@ napi_value GiveUpSlice(napi_env env, napi_callback_info info) {
 }  // namespace
 
 void AddFloorFunctions(napi_env env, napi_value exports) {
-  struct {
-    const char* name;
-    napi_callback function;
-  } const functions[] = {
-      {"floor", Floor},
-      {"saveFloor", Save},
-      {"sweepTombstones", Sweep},
-      {"unsentBelow", UnsentBelow},
-      {"reissueRows", ReissueSlice},
-      {"giveUp", GiveUpSlice},
-  };
-  for (const auto& entry : functions) {
-    napi_value function;
-    napi_create_function(env, entry.name, NAPI_AUTO_LENGTH, entry.function, nullptr, &function);
-    napi_set_named_property(env, exports, entry.name, function);
-  }
+  Export(env, exports,
+         {
+             {"floor", Floor},
+             {"saveFloor", Save},
+             {"sweepTombstones", Sweep},
+             {"unsentBelow", UnsentBelow},
+             {"reissueRows", ReissueSlice},
+             {"giveUp", GiveUpSlice},
+         });
 }
 
 }  // namespace mergelite

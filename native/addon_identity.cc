@@ -38,16 +38,8 @@ napi_value ReadFingerprint(napi_env env, napi_callback_info info) {
 }  // namespace
 
 void AddIdentityFunctions(napi_env env, napi_value exports) {
-  struct {
-    const char* name;
-    napi_callback function;
-  } const functions[] = {
-      {"renewIdentity", Renew}, {"reissue", Reissue}, {"fingerprintAt", ReadFingerprint}};
-  for (const auto& entry : functions) {
-    napi_value function = nullptr;
-    napi_create_function(env, entry.name, NAPI_AUTO_LENGTH, entry.function, nullptr, &function);
-    napi_set_named_property(env, exports, entry.name, function);
-  }
+  Export(env, exports,
+         {{"renewIdentity", Renew}, {"reissue", Reissue}, {"fingerprintAt", ReadFingerprint}});
 }
 
 }  // namespace mergelite

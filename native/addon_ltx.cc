@@ -172,20 +172,13 @@ napi_value Checksum(napi_env env, napi_callback_info info) {
 }  // namespace
 
 void AddLtxFunctions(napi_env env, napi_value exports) {
-  struct {
-    const char* name;
-    napi_callback function;
-  } const functions[] = {
-      {"encodeLtxPages", Encode},
-      {"decodeLtxPages", Decode},
-      {"checksumLtxPages", Checksums},
-      {"crc64", Checksum},
-  };
-  for (const auto& entry : functions) {
-    napi_value function = nullptr;
-    napi_create_function(env, entry.name, NAPI_AUTO_LENGTH, entry.function, nullptr, &function);
-    napi_set_named_property(env, exports, entry.name, function);
-  }
+  Export(env, exports,
+         {
+             {"encodeLtxPages", Encode},
+             {"decodeLtxPages", Decode},
+             {"checksumLtxPages", Checksums},
+             {"crc64", Checksum},
+         });
 }
 
 }  // namespace mergelite

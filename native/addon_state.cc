@@ -9,30 +9,6 @@
 namespace mergelite {
 namespace {
 
-uint64_t Whole(double number) {
-  return number > 0 && number < 9007199254740992.0 ? static_cast<uint64_t>(number) : 0;
-}
-
-// Flat pairs of whole numbers, as JavaScript passes them.
-template <class Visit>
-void ForEachPair(Span numbers, Visit visit) {
-  double pair[2];
-  for (size_t at = 0; at + sizeof pair <= numbers.size; at += sizeof pair) {
-    memcpy(pair, numbers.data + at, sizeof pair);
-    visit(Whole(pair[0]), Whole(pair[1]));
-  }
-}
-
-napi_value Numbers(napi_env env, const std::vector<double>& numbers) {
-  void* data = nullptr;
-  napi_value buffer = nullptr, array = nullptr;
-  const size_t size = numbers.size() * sizeof(double);
-  if (napi_create_arraybuffer(env, size, &data, &buffer) != napi_ok) return nullptr;
-  if (size > 0) memcpy(data, numbers.data(), size);
-  napi_create_typedarray(env, napi_float64_array, numbers.size(), buffer, 0, &array);
-  return array;
-}
-
 napi_value Trim(napi_env env, napi_callback_info info) {
   Call call(env, info);
   Connection* connection = call.Find();
@@ -199,25 +175,18 @@ napi_value TakeChunk(napi_env env, napi_callback_info info) {
 }  // namespace
 
 void AddStateFunctions(napi_env env, napi_value exports) {
-  struct {
-    const char* name;
-    napi_callback function;
-  } const functions[] = {
-      {"trim", Trim},
-      {"horizon", Horizon},
-      {"notePeer", NoteKnownPeer},
-      {"forgetPeer", ForgetKnownPeer},
-      {"peers", KnownPeers},
-      {"startState", StartTransfer},
-      {"readState", ReadChunk},
-      {"stateBytes", StateBytes},
-      {"mergeState", TakeChunk},
-  };
-  for (const auto& entry : functions) {
-    napi_value function = nullptr;
-    napi_create_function(env, entry.name, NAPI_AUTO_LENGTH, entry.function, nullptr, &function);
-    napi_set_named_property(env, exports, entry.name, function);
-  }
+  Export(env, exports,
+         {
+             {"trim", Trim},
+             {"horizon", Horizon},
+             {"notePeer", NoteKnownPeer},
+             {"forgetPeer", ForgetKnownPeer},
+             {"peers", KnownPeers},
+             {"startState", StartTransfer},
+             {"readState", ReadChunk},
+             {"stateBytes", StateBytes},
+             {"mergeState", TakeChunk},
+         });
 }
 
 }  // namespace mergelite

@@ -4,6 +4,8 @@
 #pragma once
 #include <node_api.h>
 
+#include <vector>
+
 #include "connection.h"
 
 namespace mergelite {
@@ -54,6 +56,39 @@ inline napi_value Buffer(napi_env env, Span bytes) {
   napi_create_typedarray(env, napi_uint8_array, bytes.size, buffer, 0, &array);
   return array;
 }
+inline napi_value Numbers(napi_env env, const std::vector<double>& numbers) {
+  void* data = nullptr;
+  napi_value buffer = nullptr, array = nullptr;
+  const size_t size = numbers.size() * sizeof(double);
+  if (napi_create_arraybuffer(env, size, &data, &buffer) != napi_ok) return nullptr;
+  if (size > 0) memcpy(data, numbers.data(), size);
+  napi_create_typedarray(env, napi_float64_array, numbers.size(), buffer, 0, &array);
+  return array;
+}
+// 0 for what is no whole number of ours.
+inline uint64_t Whole(double number) {
+  return number > 0 && number < 9007199254740992.0 ? static_cast<uint64_t>(number) : 0;
+}
+// The whole numbers of an array of doubles.
+template <class Visit>
+void ForEachNumber(Span numbers, Visit visit) {
+  double number;
+  for (size_t at = 0; at + sizeof number <= numbers.size; at += sizeof number) {
+    memcpy(&number, numbers.data + at, sizeof number);
+    visit(Whole(number));
+  }
+}
+// The same by flat pairs.
+template <class Visit>
+void ForEachPair(Span numbers, Visit visit) {
+  uint64_t first = 0;
+  bool is_second = false;
+  ForEachNumber(numbers, [&](uint64_t number) {
+    if (is_second) visit(first, number);
+    first = number;
+    is_second = !is_second;
+  });
+}
 inline Text Hex(uint64_t number) {
   Text text;
   for (int shift = 60; shift >= 0; shift -= 4) {
@@ -61,6 +96,19 @@ inline Text Hex(uint64_t number) {
     text << digit;
   }
   return text;
+}
+
+struct Function {
+  const char* name;
+  napi_callback callback;
+};
+template <size_t kCount>
+void Export(napi_env env, napi_value exports, const Function (&functions)[kCount]) {
+  for (const Function& entry : functions) {
+    napi_value function = nullptr;
+    napi_create_function(env, entry.name, NAPI_AUTO_LENGTH, entry.callback, nullptr, &function);
+    napi_set_named_property(env, exports, entry.name, function);
+  }
 }
 
 class Object {
@@ -109,10 +157,7 @@ class Call {
     napi_get_value_double(env, argv_[index], &value);
     return value;
   }
-  uint64_t Integer(size_t index) {
-    const double value = Real(index);
-    return value > 0 && value < 9007199254740992.0 ? static_cast<uint64_t>(value) : 0;
-  }
+  uint64_t Integer(size_t index) { return Whole(Real(index)); }
   Text String(size_t index) { return StringOf(argv_[index]); }
   Text StringOf(napi_value value) {
     size_t size = 0;
@@ -123,6 +168,17 @@ class Call {
     napi_get_value_string_utf8(env, value, data, size + 1, &size);
     text.Add({bytes.data(), size});
     return text;
+  }
+  // Of an array; false when a worker that is being terminated cannot read all of it.
+  bool Strings(size_t index, std::vector<Text>* texts) {
+    uint32_t count = 0;
+    napi_get_array_length(env, argv_[index], &count);
+    for (uint32_t i = 0; i < count; i++) {
+      napi_value element = nullptr;
+      if (napi_get_element(env, argv_[index], i, &element) != napi_ok) return false;
+      texts->push_back(StringOf(element));
+    }
+    return true;
   }
   Span View(size_t index) { return ViewOf(argv_[index]); }
   Span ViewOf(napi_value value) {

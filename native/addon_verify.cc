@@ -122,18 +122,15 @@ napi_value Repair(napi_env env, napi_callback_info info) {
 }  // namespace
 
 void AddVerifyFunctions(napi_env env, napi_value exports) {
-  struct {
-    const char* name;
-    napi_callback function;
-  } const functions[] = {
-      {"ranges", Ranges},   {"rangeRows", RangeRows}, {"doubtRanges", DoubtTable},
-      {"keyText", KeyText}, {"readRows", ReadRows},   {"repairRows", Repair},
-  };
-  for (const auto& entry : functions) {
-    napi_value function = nullptr;
-    napi_create_function(env, entry.name, NAPI_AUTO_LENGTH, entry.function, nullptr, &function);
-    napi_set_named_property(env, exports, entry.name, function);
-  }
+  Export(env, exports,
+         {
+             {"ranges", Ranges},
+             {"rangeRows", RangeRows},
+             {"doubtRanges", DoubtTable},
+             {"keyText", KeyText},
+             {"readRows", ReadRows},
+             {"repairRows", Repair},
+         });
 }
 
 }  // namespace mergelite

@@ -14,11 +14,9 @@ constexpr int kOverflowFactor = 3;
 
 CheckpointJob* CheckpointJob::New(Connection* connection) {
   const Api* api = connection->api;
-  const char* file = api->db_filename(connection->db, "main");
-  sqlite3_vfs* vfs = nullptr;
-  api->file_control(connection->db, "main", SQLITE_FCNTL_VFS_POINTER, &vfs);
-  if (api->xthreadsafe() == 0 || file == nullptr || *file == 0 || vfs == nullptr) return nullptr;
-  auto* job = new CheckpointJob(api, file, vfs->zName);
+  const char *file, *vfs;
+  if (!OpensOnOtherThreads(api, connection->db, &file, &vfs)) return nullptr;
+  auto* job = new CheckpointJob(api, file, vfs);
   if (job->running_ != nullptr && job->guard_ != nullptr) return job;
   delete job;
   return nullptr;

@@ -27,11 +27,9 @@ constexpr const char* kCounts =
 
 FileJob* FileJob::New(Connection* connection) {
   const Api* api = connection->api;
-  const char* file = api->db_filename(connection->db, "main");
-  sqlite3_vfs* vfs = nullptr;
-  api->file_control(connection->db, "main", SQLITE_FCNTL_VFS_POINTER, &vfs);
-  if (api->xthreadsafe() == 0 || file == nullptr || *file == 0 || vfs == nullptr) return nullptr;
-  auto* job = new FileJob(api, file, vfs->zName);
+  const char *file, *vfs;
+  if (!OpensOnOtherThreads(api, connection->db, &file, &vfs)) return nullptr;
+  auto* job = new FileJob(api, file, vfs);
   if (job->guard_ != nullptr) return job;
   delete job;
   return nullptr;

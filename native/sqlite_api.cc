@@ -123,4 +123,12 @@ bool AppendSqlValue(const Api* api, Bytes* out, sqlite3_value* value, bool utf16
   return true;
 }
 
+bool OpensOnOtherThreads(const Api* api, sqlite3* db, const char** file, const char** vfs) {
+  sqlite3_vfs* found = nullptr;
+  *file = api->db_filename(db, "main");
+  api->file_control(db, "main", SQLITE_FCNTL_VFS_POINTER, &found);
+  *vfs = found == nullptr ? nullptr : found->zName;
+  return api->xthreadsafe() != 0 && *file != nullptr && **file != 0 && found != nullptr;
+}
+
 }  // namespace mergelite

@@ -94,6 +94,9 @@ class ResetAtEnd {
   Statement* statement_;
 };
 
+// The main database's file and VFS. False where SQLite knows no threads, or it is not a file.
+bool OpensOnOtherThreads(const Api* api, sqlite3* db, const char** file, const char** vfs);
+
 // Appends the value of an SQL function's argument, encoded; false when there is no memory for it.
 [[nodiscard]] bool AppendSqlValue(const Api* api, Bytes* out, sqlite3_value* value, bool utf16);
 

@@ -169,15 +169,16 @@ export function addTotals(into: LinkTotals, link: Readonly<LinkTotals>): void {
 
 /** What the replica's parts know, now. */
 export function metricsOf(core: MetricsSource): Metrics {
-  const { store, hub, scheduler, options } = core;
+  const { store, scheduler, options } = core;
+  const links = core.hub.liveLinks;
   const totals = { ...core.totals };
   let waitingMessages = 0;
-  for (const link of hub.liveLinks) {
+  for (const link of links) {
     addTotals(totals, link.metrics);
     waitingMessages += link.metrics.waitingMessages;
   }
   const { clockCacheEntries, clockCacheBytes, localCommits, localPatches } = store.counters();
-  const skews = hub.liveLinks.flatMap(({ skew }) => skew ?? []);
+  const skews = links.flatMap(({ skew }) => skew ?? []);
   const seen = { marks: core.marks, nowMs: options.clock.now() };
   return {
     ...core.counters,
@@ -192,13 +193,13 @@ export function metricsOf(core: MetricsSource): Metrics {
     mergeSlices: scheduler.slices.histogram,
     mergeSliceMsMax: scheduler.slices.maxMs,
     mergeQueueBytes: scheduler.queuedBytes,
-    links: hub.liveLinks.length,
+    links: links.length,
     waitingMessages,
     clockSkewMs: Math.round(medianSkew(skews) ?? 0),
     waitTimeouts: core.waiters.abortedCount,
     tombstonesDropped: core.floor.sweeper.dropped,
     tombstones: core.floor.sweeper.kept ?? 0,
     file: core.gauge.latest ?? null,
-    peers: hub.liveLinks.map((link) => peerMetrics(store, link, seen)),
+    peers: links.map((link) => peerMetrics(store, link, seen)),
   };
 }
