@@ -141,6 +141,11 @@ class Call {
     size_t count = kMax;
     napi_get_cb_info(env, info, &count, argv_, nullptr, nullptr);
   }
+  Call(const Call&) = delete;
+  Call& operator=(const Call&) = delete;
+  ~Call() {
+    if (found_ != nullptr) found_->calls--;
+  }
 
   // Null, with an exception pending, when the connection is closed.
   Connection* Find() {
@@ -150,6 +155,8 @@ class Call {
       return nullptr;
     }
     connection->error.Clear();
+    if (found_ == nullptr) connection->calls++;
+    found_ = connection;
     return connection;
   }
   double Real(size_t index) {
@@ -208,6 +215,7 @@ class Call {
  private:
   static constexpr size_t kMax = 8;
   napi_value argv_[kMax] = {};
+  Connection* found_ = nullptr;
 };
 
 }  // namespace mergelite

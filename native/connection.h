@@ -39,6 +39,8 @@ struct Connection {
   sqlite3* db = nullptr;
   int handle = 0;
   bool finalized = false;
+  // Calls of the addon under way: the statements that run are ours.
+  int calls = 0;
   bool utf16 = false;
   // Merging writes rows that need no capture; `merging` is also what mergelite_merging() tells.
   bool merging = false;

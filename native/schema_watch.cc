@@ -99,7 +99,7 @@ void SchemaWatch::Touched() {
 int SchemaWatch::Follow(unsigned event, void* context, void* statement, void*) {
   auto* watch = static_cast<SchemaWatch*>(context);
   Connection* connection = watch->connection_;
-  if (watch->busy_ || connection->finalized) return 0;
+  if (watch->busy_ || connection->calls > 0 || connection->finalized) return 0;
   watch->busy_ = true;
   if (event == SQLITE_TRACE_STMT) {
     watch->BeforeStatement(static_cast<sqlite3_stmt*>(statement));
@@ -175,8 +175,8 @@ int SchemaWatch::AfterCommit(void* context, sqlite3* db, const char* schema, int
   auto* watch = static_cast<SchemaWatch*>(context);
   Connection* connection = watch->connection_;
   const bool main = SameName(schema, "main");
-  if (connection->schema_touched && !connection->merging && !connection->finalized &&
-      !connection->InTransaction() && main) {
+  if (connection->schema_touched && connection->calls == 0 && !connection->merging &&
+      !connection->finalized && !connection->InTransaction() && main) {
     watch->Renew();
   }
   const bool now =
@@ -189,7 +189,8 @@ int SchemaWatch::AfterCommit(void* context, sqlite3* db, const char* schema, int
 }
 
 // What cannot be done now (another process writes) is done by the next maintenance; until then a
-// write to a table whose triggers are stale fails.
+// write to a table whose triggers are stale fails. Never within a call of the addon, whose own
+// statements are told of here, too: it may be reading what this would load anew.
 void SchemaWatch::Renew() {
   connection_->schema_touched = false;
   drops_.clear();
