@@ -5,6 +5,7 @@ import type { Ledger } from "./ledger.ts";
 import type { Peer, Running } from "./peer.ts";
 import { rowClocks } from "./row-clocks.ts";
 import { brokenAccounts, foldEverything, lacksOf, tableNames } from "./schema.ts";
+import { prepared } from "./statements.ts";
 
 const waitsForSchema =
   "SELECT 1 FROM _mergelite_parked WHERE reason IN ('table', 'column') LIMIT 1";
@@ -20,7 +21,7 @@ export function runningOf(peers: readonly Peer[]): { peer: Peer; running: Runnin
 export function checkAtomic(peers: readonly Peer[]): string | undefined {
   for (const { peer, running } of runningOf(peers)) {
     if (peer.isReceivingState) continue;
-    const broken = running.db.prepare(brokenAccounts).pluck().all();
+    const broken = prepared(running.db, brokenAccounts).pluck().all();
     if (broken.length > 0) return `peer ${peer.number} shows half of accounts ${broken.join(", ")}`;
   }
   return undefined;
@@ -54,7 +55,7 @@ function comparedBy(peer: Peer, running: Running): string | undefined {
   const marks = running.replica.vector();
   if (marks.some(({ held, merged }) => held !== merged)) return undefined;
   // What a column or table was missing for is merged a moment after it has appeared.
-  if (running.db.prepare(waitsForSchema).get() !== undefined) return undefined;
+  if (prepared(running.db, waitsForSchema).get() !== undefined) return undefined;
   const vector = marks
     .filter(({ held }) => held > 0)
     .map(({ peerId, held }) => `${peerId}.${held}`)
@@ -74,8 +75,10 @@ export function findStray(peers: readonly Peer[]): string | undefined {
     }
   }
   for (const { peer, running } of runningOf(peers)) {
-    const origins = running.db
-      .prepare("SELECT peer, reached FROM _mergelite_origins WHERE reached > held")
+    const origins = prepared(
+      running.db,
+      "SELECT peer, reached FROM _mergelite_origins WHERE reached > held",
+    )
       .raw()
       .all() as [number, number][];
     const stray = origins.find(([origin, reached]) => reached > (held.get(origin) ?? 0));

@@ -30,9 +30,10 @@ export async function converge(world: World): Promise<number> {
   for (const peer of peers) peer.migrate();
   const endMs = startMs + convergeMsMax + aheadMs(world);
   for (;;) {
-    const reason = isQuiet(peers, world.ledger) ? checkLinks(peers) : vectors(peers);
-    if (reason === undefined) break;
-    if (time.nowMs > endMs) world.fail(`not converged in time: ${reason}`);
+    const isReady = isQuiet(peers, world.ledger);
+    const open = isReady ? checkLinks(peers) : undefined;
+    if (isReady && open === undefined) break;
+    if (time.nowMs > endMs) world.fail(`not converged in time: ${open ?? vectors(peers)}`);
     world.throwViolation();
     await time.run(stepMs);
     for (const peer of peers) peer.migrate();

@@ -12,6 +12,12 @@ export interface FaultyWorld extends PlanSize {
   readonly isSlow: boolean;
 }
 
+/** What a log is kept for, in ms. */
+const retentions = [1_000, 1_000, 5_000, 60_000, 25 * 3_600_000];
+/** Where hours pass: upkeep goes by the retention, and hours full of seconds show nothing new. */
+const slowRetentions = [60_000, 60_000, 300_000, 3_600_000, 25 * 3_600_000];
+const idleMsMax = 60_000;
+
 function drawStatement(chance: Chance): Statement {
   return {
     table: chance.int(0, 3),
@@ -45,7 +51,8 @@ export function drawWrite(chance: Chance, peers: number): Action {
   return journal.chance(0.3) ? { ...write, erase: journal.int(0, 99) } : write;
 }
 
-export function drawFault(chance: Chance, { peers: count, tickMs }: FaultyWorld): Action {
+export function drawFault(chance: Chance, world: FaultyWorld): Action {
+  const { peers: count, tickMs, isSlow } = world;
   const peer = chance.int(0, count + 1);
   const other = chance.int(0, count + 1);
   const ticks = chance.pick([1, 3, 10, 30]);
@@ -77,13 +84,13 @@ export function drawFault(chance: Chance, { peers: count, tickMs }: FaultyWorld)
     case 11:
       return { do: "restore", peer, ticks };
     case 12:
-      return { do: "copy", peer, other, plan: drawPeer(chance) };
+      return { do: "copy", peer, other, plan: drawPeer(chance, isSlow) };
     case 13:
-      return { do: "join", other, plan: drawPeer(chance) };
+      return { do: "join", other, plan: drawPeer(chance, isSlow) };
     case 14:
       return chance.chance(0.5) ? { do: "leave", peer } : { do: "migrate", peer };
     case 15:
-      return { do: "idle", ms: tickMs * chance.pick([10, 100, 1_000]) };
+      return { do: "idle", ms: Math.min(tickMs * chance.pick([10, 100, 1_000]), idleMsMax) };
     case 16:
       return { do: chance.pick(["migrate", "checkpoint"] as const), peer };
     default:
@@ -127,11 +134,11 @@ export function drawRareFault(
       if (!forks) return undefined;
       return chance.chance(0.5)
         ? { do: "restore", peer, ticks: 3, inPlace: true }
-        : { do: "copy", peer, other, plan: drawPeer(chance), twin: true };
+        : { do: "copy", peer, other, plan: drawPeer(chance, isSlow), twin: true };
   }
 }
 
-export function drawPeer(chance: Chance): PeerPlan {
+export function drawPeer(chance: Chance, isSlow: boolean): PeerPlan {
   const log = chance.stream("log");
   return {
     lacks: { table: chance.chance(0.15), column: chance.chance(0.15) },
@@ -140,7 +147,7 @@ export function drawPeer(chance: Chance): PeerPlan {
     stepMs: chance.pick([0, 1, 20]),
     mergeSliceMs: chance.pick([1, 4, 100]),
     trim: log.pick(["age", "age", "held", "either", "never"] as const),
-    retentionMs: log.pick([1_000, 1_000, 5_000, 60_000, 25 * 3_600_000]),
+    retentionMs: log.pick(isSlow ? slowRetentions : retentions),
   };
 }
 

@@ -3,6 +3,7 @@ import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from "nod
 import Database from "better-sqlite3";
 import { fileMarks } from "../../src/log/file-marks.ts";
 import { quoted } from "../support/replica.ts";
+import { prepared } from "./statements.ts";
 
 export interface DiskImage {
   readonly main: Buffer;
@@ -106,7 +107,7 @@ export function edit(file: string, sql: string): void {
 
 /** A state transfer into the file has begun, and not ended. */
 export function isTransferUnderWay(db: Database.Database): boolean {
-  return db.prepare("SELECT 1 FROM _mergelite_meta WHERE key = 'state'").get() !== undefined;
+  return prepared(db, "SELECT 1 FROM _mergelite_meta WHERE key = 'state'").get() !== undefined;
 }
 
 /** What a file nobody has open holds. */

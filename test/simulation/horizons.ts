@@ -22,9 +22,9 @@ export class Horizons {
     this.#fail = fail;
   }
 
-  look(peers: readonly Peer[]): void {
+  look(peers: readonly Peer[], changed: readonly Peer[]): void {
     const byId = new Map(peers.filter(({ gone }) => !gone).map((peer) => [peer.lastId, peer]));
-    for (const peer of peers) {
+    for (const peer of changed) {
       if (peer.running === undefined) continue;
       const known = peer.running.replica.peers();
       this.#checkKnown(peer, known, byId);

@@ -6,6 +6,7 @@
  */
 import type Database from "better-sqlite3";
 import type { Peer } from "./peer.ts";
+import { prepared } from "./statements.ts";
 
 /** What a peer has been seen to show, and to show no more. */
 interface Seen {
@@ -99,7 +100,7 @@ export class Journal {
 }
 
 function numbersIn(db: Database.Database): number[] {
-  return db.prepare("SELECT id FROM journal ORDER BY id").pluck().all() as number[];
+  return prepared(db, "SELECT id FROM journal ORDER BY id").pluck().all() as number[];
 }
 
 function anyOf(db: Database.Database, index: number, but: number): number | undefined {

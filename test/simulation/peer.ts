@@ -26,6 +26,7 @@ import type { Network } from "./network.ts";
 import type { PeerPlan, Plan } from "./plan.ts";
 import type { Chance } from "./random.ts";
 import { createTables, migrate, type Statement } from "./schema.ts";
+import { changesOf } from "./statements.ts";
 import { PeerClock } from "./time.ts";
 import { burst, type Transaction, write } from "./writes.ts";
 
@@ -75,6 +76,8 @@ export class Peer {
   /** What attaching has synced. */
   #attached: WalPosition | undefined;
   #closing: Promise<void> | undefined;
+  #lookedAt: Running | undefined;
+  #changes = 0;
 
   constructor(owner: PeerOwner, number: number, plan: PeerPlan) {
     this.#owner = owner;
@@ -94,6 +97,16 @@ export class Peer {
     if (this.running === undefined) return this.heldWhenDown;
     const marks = this.running.replica.vector();
     return new Map(marks.map(({ peerId, held }) => [peerId, held]));
+  }
+
+  /** Whether the file may hold anything else than when this was asked last. */
+  hasChanged(): boolean {
+    const { running } = this;
+    const changes = running === undefined ? 0 : changesOf(running.db);
+    if (running === this.#lookedAt && changes === this.#changes) return false;
+    this.#lookedAt = running;
+    this.#changes = changes;
+    return true;
   }
 
   /** Rows may show whose transactions do not. */

@@ -122,7 +122,9 @@ export function makePlan(size: PlanSize): Plan {
     driftMaxMs: shape.pick([2_000, 60_000]),
     weather: drawWeather(shape, isCalm),
     chunkBytes: rare.pick([100, 1_000, 262_144]),
-    peers: Array.from({ length: size.peers }, (_, i) => drawPeer(chance.stream(`peer${i}`))),
+    peers: Array.from({ length: size.peers }, (_, i) =>
+      drawPeer(chance.stream(`peer${i}`), world.isSlow),
+    ),
     events,
   };
 }

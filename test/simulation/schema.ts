@@ -1,5 +1,6 @@
 /** The tables of simulated peers, and what they write. */
 import type Database from "better-sqlite3";
+import { prepared } from "./statements.ts";
 
 /** Every row of an account is written with both its sides: readers must never see one of them. */
 const tables = {
@@ -43,9 +44,11 @@ export function migrate(db: Database.Database): boolean {
   return true;
 }
 
+const hasExtra = "SELECT 1 FROM pragma_table_info('note') WHERE name = 'extra'";
+
 export function lacksOf(db: Database.Database): Lacks {
-  const late = db.prepare("SELECT 1 FROM sqlite_schema WHERE name = 'late'").get();
-  const extra = db.prepare("SELECT 1 FROM pragma_table_info('note') WHERE name = 'extra'").get();
+  const late = prepared(db, "SELECT 1 FROM sqlite_schema WHERE name = 'late'").get();
+  const extra = prepared(db, hasExtra).get();
   return { table: late === undefined, column: extra === undefined };
 }
 

@@ -137,14 +137,14 @@ export class World implements PeerOwner {
     this.ledger.record(peer);
   }
 
-  /** Takes note of what everybody holds. */
-  look(): void {
-    for (const peer of this.peers) {
+  /** Takes note of what everybody holds, or those whose files have changed. */
+  look(changed: readonly Peer[] = this.peers): void {
+    for (const peer of changed) {
       this.ledger.check(peer);
       this.ledger.noteTransferred(peer);
     }
-    this.horizons.look(this.peers);
-    for (const peer of this.peers) this.journal.look(peer);
+    this.horizons.look(this.peers, changed);
+    for (const peer of changed) this.journal.look(peer);
   }
 
   async idle(ms: number): Promise<void> {
@@ -194,9 +194,12 @@ export class World implements PeerOwner {
   }
 
   check(thorough: boolean): void {
-    const wrong = checkAtomic(this.peers) ?? (thorough ? checkEqualVectors(this.peers) : undefined);
-    this.look();
-    const excuse = this.ledger.mixed ?? (this.#someLost ? findStray(this.peers) : undefined);
+    const changed = this.peers.filter((peer) => peer.hasChanged());
+    const wrong = checkAtomic(changed) ?? (thorough ? checkEqualVectors(this.peers) : undefined);
+    this.look(changed);
+    const excuse =
+      this.ledger.mixed ??
+      (this.#someLost && changed.length > 0 ? findStray(this.peers) : undefined);
     if (excuse !== undefined) throw new Excuse(excuse);
     if (wrong !== undefined) this.fail(wrong);
     this.throwViolation();
