@@ -5,6 +5,9 @@
 
 export const replicaErrorCodes = [
   "ALREADY_ATTACHED",
+  "BACKUP_DAMAGED",
+  "BACKUP_EMPTY",
+  "BACKUP_GAP",
   "CAPTURE_FAILED",
   "CAPTURE_FOREIGN",
   "CAPTURE_MISUSE",
@@ -17,6 +20,7 @@ export const replicaErrorCodes = [
   "COMPANION_NAME",
   "CONFLICT_KEPT",
   "FILE_DAMAGED",
+  "FILE_EXISTS",
   "IDENTITY_LOST",
   "INVALID_CURSOR",
   "INVALID_OPTION",

@@ -99,6 +99,8 @@ const layers = [
   ["verifier", "options", "metrics", "status", "closed", "conflicts"],
   ["orphans", "identity", "lag", "file-gauge", "leader"],
   ["sync", "merge", "ship"],
+  ["backup"],
+  ["restore"],
   ["token"],
   ["schema", "log", "snapshot", "conflict", "replica-events"],
   ["native", "transport", "storage", "ltx"],
@@ -115,7 +117,7 @@ const logical = [
   "transport",
   "http",
 ];
-const physical = ["ship", "storage", "ltx"];
+const physical = ["ship", "backup", "restore", "storage", "ltx"];
 
 const moduleOf = (path: string) => path.replace(/^src\//, "").split(/[/.]/)[0] ?? "";
 const layerOf = (module: string) => {

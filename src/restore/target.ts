@@ -1,0 +1,128 @@
+/** The file that is restored: written beside its place, and put there when it is whole. */
+import { randomUUID } from "node:crypto";
+import type { FileHandle } from "node:fs/promises";
+import * as fs from "node:fs/promises";
+import { basename, dirname, join, resolve } from "node:path";
+import { ReplicaError } from "../errors.ts";
+
+/** What SQLite keeps beside a database and would take for a part of it. */
+const companions = ["-wal", "-shm", "-journal"];
+
+export async function exists(path: string): Promise<boolean> {
+  try {
+    await fs.lstat(path);
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return false;
+    throw error;
+  }
+}
+
+/** Never opens the file at the target: closing it would drop the locks SQLite has on it here. */
+export class Target {
+  readonly path: string;
+  readonly file: FileHandle;
+  readonly #temporary: string;
+  #isOpen = true;
+
+  /**
+   * Removes what a process that was killed has left. `mustBeNew`: no file may be there.
+   * @throws `FILE_EXISTS`, and errors of the file system
+   */
+  static async open(file: string, { mustBeNew }: { mustBeNew: boolean }): Promise<Target> {
+    const path = resolve(file);
+    if (mustBeNew && (await exists(path))) throw fileExists(file);
+    await removeLeftovers(path);
+    const temporary = `${path}-restoring-${process.pid}-${randomUUID()}`;
+    return new Target(path, temporary, await fs.open(temporary, "wx+", 0o644));
+  }
+
+  /** For `open`. */
+  private constructor(path: string, temporary: string, file: FileHandle) {
+    this.path = path;
+    this.file = file;
+    this.#temporary = temporary;
+  }
+
+  /** Puts the file in its place; it is durable there, or the old one is as it was. */
+  async install({ mustBeNew }: { mustBeNew: boolean }): Promise<void> {
+    await this.file.sync();
+    await this.#close();
+    if (mustBeNew && (await exists(this.path))) throw fileExists(this.path);
+    const aside = await this.#setAside();
+    await fs.rename(this.#temporary, this.path);
+    await syncFolder(dirname(this.path));
+    for (const path of aside) await fs.rm(path, { force: true });
+  }
+
+  /** Leaves nothing behind. Does nothing after `install`. */
+  async abandon(): Promise<void> {
+    await this.#close();
+    await fs.rm(this.#temporary, { force: true });
+  }
+
+  /**
+   * A write-ahead log or journal of the old file would be played back into the new one. A database
+   * that has one is moved away with it, the database first: at any moment there is an old one, or a
+   * new one, or none at the target, and never one with a log that is not its own.
+   */
+  async #setAside(): Promise<string[]> {
+    const beside: string[] = [];
+    for (const suffix of companions) {
+      if (await exists(this.path + suffix)) beside.push(suffix);
+    }
+    if (beside.length === 0) return [];
+    const aside = `${this.path}-replaced-${process.pid}-${randomUUID()}`;
+    const moved: string[] = [];
+    for (const suffix of ["", ...beside]) {
+      if (!(await exists(this.path + suffix))) continue;
+      await fs.rename(this.path + suffix, aside + suffix);
+      moved.push(aside + suffix);
+    }
+    await syncFolder(dirname(this.path));
+    return moved;
+  }
+
+  async #close(): Promise<void> {
+    if (!this.#isOpen) return;
+    this.#isOpen = false;
+    await this.file.close();
+  }
+}
+
+function fileExists(file: string): ReplicaError {
+  return new ReplicaError("FILE_EXISTS", `${file} exists`, {
+    hint: "Stop what uses it and restore with `force`, or restore to another file.",
+  });
+}
+
+/** Of processes that are gone. What was set aside is kept: it may be all there is. */
+async function removeLeftovers(path: string): Promise<void> {
+  const prefix = `${basename(path)}-restoring-`;
+  for (const name of await fs.readdir(dirname(path))) {
+    if (!name.startsWith(prefix)) continue;
+    const [, pid] = /^(\d+)-[0-9a-f-]{36}$/.exec(name.slice(prefix.length)) ?? [];
+    if (pid === undefined || isRunning(Number(pid))) continue;
+    await fs.rm(join(dirname(path), name), { force: true });
+  }
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code !== "ESRCH";
+  }
+}
+
+async function syncFolder(folder: string): Promise<void> {
+  // Windows has no way to sync a folder, and refuses to open one.
+  if (process.platform === "win32") return;
+  const handle = await fs.open(folder, "r");
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
