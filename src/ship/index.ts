@@ -1,0 +1,24 @@
+/** `mergelite/ship`: continuous backup of a database to one or more storages. */
+export {
+  type DatabaseState,
+  decodeManifest,
+  encodeManifest,
+  formatChecksum,
+  type Manifest,
+  manifestBytesMax,
+  manifestKey,
+  metadataNames,
+  metadataOf,
+  parseChecksum,
+} from "./manifest.ts";
+export type { ShipOptions } from "./options.ts";
+export { formatPosition, type Position, parsePosition } from "./position.ts";
+export type {
+  FailedEvent,
+  RebaseEvent,
+  RebaseReason,
+  ShippedEvent,
+  Shipper,
+  ShipperEvents,
+  ShipperMetrics,
+} from "./shipper.ts";

@@ -1,0 +1,88 @@
+/** Options of `ship`: their defaults, and a clear error for what is not one. */
+import { type Clock, type Random, systemClock } from "../clock.ts";
+import { ReplicaError } from "../errors.ts";
+
+export interface ShipOptions {
+  /** Commits are gathered for so long, in ms, then shipped as one file. @default 1000 */
+  readonly intervalMs?: number;
+  /**
+   * How often to look for commits of other processes and connections, in ms: a look at the size and
+   * time of the WAL, without opening it. @default intervalMs
+   */
+  readonly pollMs?: number;
+  /**
+   * The shipper's own folder: its position, page checksums and what waits for the storage.
+   * @default beside the database: `<file>-ship`
+   */
+  readonly stateDir?: string;
+  /** The WAL is written back into the database at this size, in bytes. @default 4 MiB */
+  readonly checkpointBytes?: number;
+  /**
+   * At this size of the WAL, in bytes, a checkpoint keeps writers out for a moment, so that it
+   * begins anew. Only a load without any pause ever comes to it. @default 64 MiB
+   */
+  readonly walBytesMax?: number;
+  /**
+   * What may wait for the storage, in bytes on disk. Beyond it the files are given up, and once the
+   * storage is back all pages changed meanwhile are shipped at once (event `rebase`).
+   * @default 1 GiB
+   */
+  readonly queueBytesMax?: number;
+  /** The first pause after a failed upload, in ms; it doubles up to a minute. @default 1000 */
+  readonly retryMs?: number;
+  /** For tests and simulations. @default the system's */
+  readonly clock?: Clock;
+  /** For tests and simulations. @default Math.random */
+  readonly random?: Random;
+}
+
+export type ShipSettings = Required<Omit<ShipOptions, "stateDir">> & {
+  readonly stateDir: string | undefined;
+};
+
+const mebibyte = 1024 * 1024;
+const ranges = {
+  intervalMs: { min: 0, max: 3_600_000 },
+  pollMs: { min: 1, max: 3_600_000 },
+  checkpointBytes: { min: 64 * 1024, max: 1024 * mebibyte },
+  walBytesMax: { min: 64 * 1024, max: 64 * 1024 * mebibyte },
+  queueBytesMax: { min: 64 * 1024, max: 1024 * 1024 * mebibyte },
+  retryMs: { min: 1, max: 60_000 },
+} as const;
+
+/** @throws INVALID_OPTION */
+export function readShipOptions(options: ShipOptions): ShipSettings {
+  const intervalMs = options.intervalMs ?? 1000;
+  const settings: ShipSettings = {
+    intervalMs,
+    pollMs: options.pollMs ?? Math.max(intervalMs, 1),
+    stateDir: options.stateDir,
+    checkpointBytes: options.checkpointBytes ?? 4 * mebibyte,
+    walBytesMax: options.walBytesMax ?? 64 * mebibyte,
+    queueBytesMax: options.queueBytesMax ?? 1024 * mebibyte,
+    retryMs: options.retryMs ?? 1000,
+    clock: options.clock ?? systemClock,
+    random: options.random ?? Math.random,
+  };
+  for (const name of Object.keys(options)) {
+    if (!Object.hasOwn(settings, name)) throw invalid(`there is no option "${name}"`);
+  }
+  for (const [name, { min, max }] of Object.entries(ranges)) {
+    const value = settings[name as keyof typeof ranges];
+    if (!Number.isSafeInteger(value) || value < min || value > max) {
+      throw invalid(`${name} must be a whole number from ${min} to ${max}`);
+    }
+  }
+  if (settings.walBytesMax < settings.checkpointBytes) {
+    throw invalid("walBytesMax must not be below checkpointBytes");
+  }
+  const { stateDir } = settings;
+  if (stateDir !== undefined && (typeof stateDir !== "string" || stateDir === "")) {
+    throw invalid("stateDir must be the name of a folder");
+  }
+  return settings;
+}
+
+function invalid(message: string): ReplicaError {
+  return new ReplicaError("INVALID_OPTION", message);
+}
