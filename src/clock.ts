@@ -6,6 +6,8 @@
 export interface Clock {
   /** Wall time in milliseconds. May step backwards, as wall clocks do. */
   now(): number;
+  /** Milliseconds since some moment, by a clock that nobody sets. @default what `now` says */
+  steady?(): number;
   /** Resolves after `ms`; rejects with `signal.reason` when aborted first. */
   sleep(ms: number, options?: { signal?: AbortSignal | undefined }): Promise<void>;
   /** Calls `fn` once after `ms` unless the returned function is called first. */
@@ -23,6 +25,7 @@ const timeoutMsMax = 0x7fff_ffff;
 /** The real clock. `sleep` keeps the process alive, for someone awaits it; `setTimer` does not. */
 export const systemClock: Clock = {
   now: () => Date.now(),
+  steady: () => performance.now(),
   sleep: sleepOnSystemClock,
   setTimer(ms, fn) {
     const timer = setTimeout(fn, clampTimeout(ms));

@@ -30,6 +30,8 @@ export const replicaErrorCodes = [
   "KEY_COLLATION",
   "KEY_MALFORMED",
   "KEY_NULL",
+  "LEASE_HELD",
+  "LEASE_LOST",
   "LINK_CLOSED",
   "LINK_TIMEOUT",
   "LTX_CORRUPT",

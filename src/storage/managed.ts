@@ -58,8 +58,8 @@ export class ManagedStorage implements Storage {
     const done = await attempts.run(() => this.#once(() => this.#driver.put(key, body, put)));
     if (done || !attempts.repeated) return done;
     // An attempt before this one may have put the object, and its answer was lost.
-    const there = await this.get(key, { range: { offset: 0, length: smallBytesMax }, ...options });
-    return Buffer.compare(await bytesOf(there.body), body) === 0;
+    const there = await attempts.run(() => this.#readBack(key, options));
+    return Buffer.compare(there, body) === 0;
   }
 
   async get(key: string, options: GetOptions = {}): Promise<ObjectContent> {
@@ -106,6 +106,17 @@ export class ManagedStorage implements Storage {
   async close(): Promise<void> {
     this.#closed ??= this.#driver.close();
     await this.#closed;
+  }
+
+  /** What is there for sure, though some storages show it a moment late. */
+  async #readBack(key: string, { signal }: StorageCallOptions): Promise<Uint8Array> {
+    try {
+      const range = { offset: 0, length: smallBytesMax };
+      return await bytesOf((await this.get(key, { range, signal })).body);
+    } catch (error) {
+      const isMissing = error instanceof ReplicaError && error.code === "STORAGE_MISSING";
+      throw isMissing ? unavailable(error.message, error) : error;
+    }
   }
 
   #putOf(key: string, { metadata = {}, signal }: PutOptions, ifAbsent: boolean): DriverPut {

@@ -3,6 +3,11 @@ import { randomUUID } from "node:crypto";
 import { ReplicaError } from "../errors.ts";
 import type { Storage, StorageCallOptions } from "./storage.ts";
 
+export interface ProbeOptions extends StorageCallOptions {
+  /** Where in the storage: a path that ends in a slash. @default "" */
+  readonly root?: string;
+}
+
 /**
  * Writes one key twice on the condition that it is absent. Some servers ignore conditions, and two
  * processes that rely on them there would both believe that they are alone. Leaves nothing behind.
@@ -10,9 +15,9 @@ import type { Storage, StorageCallOptions } from "./storage.ts";
  */
 export async function probeConditions(
   storage: Storage,
-  options: StorageCallOptions = {},
+  { root = "", ...options }: ProbeOptions = {},
 ): Promise<void> {
-  const key = `probe/${randomUUID()}`;
+  const key = `${root}probe/${randomUUID()}`;
   const put = () => storage.putIfAbsent(key, Buffer.from(randomUUID()), options);
   try {
     if ((await put()) && !(await put())) return;
