@@ -1,5 +1,13 @@
 /** `mergelite/ship`: continuous backup of a database to one or more storages. */
 export {
+  acquireLease,
+  type Lease,
+  type LeaseBefore,
+  type LeaseOptions,
+  type LeaseWait,
+  unguardedLease,
+} from "./lease.ts";
+export {
   type DatabaseState,
   decodeManifest,
   encodeManifest,

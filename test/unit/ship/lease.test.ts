@@ -1,11 +1,18 @@
 /** A lease on a place: taken, kept, waited for, given back, lost. */
 import { describe, expect, test } from "vitest";
 import { acquireLease, type LeaseWait, unguardedLease } from "../../../src/ship/lease.ts";
-import { decodeLease, leaseKey, leaseNumberOf, standingOf } from "../../../src/ship/lease-rules.ts";
+import {
+  decodeLease,
+  encodeLease,
+  leaseKey,
+  leaseNumberOf,
+  standingOf,
+} from "../../../src/ship/lease-rules.ts";
 import { ManagedStorage } from "../../../src/storage/managed.ts";
 import { Chance } from "../../simulation/random.ts";
 import { Faults, faultStorage } from "../../support/fault-storage.ts";
 import { MemoryDriver } from "../../support/memory-storage.ts";
+import { textOf } from "../../support/source.ts";
 import { VirtualClock } from "../transport/virtual-clock.ts";
 
 const ttlMs = 10_000;
@@ -17,7 +24,8 @@ function place() {
   const storage = faultStorage(new ManagedStorage(driver), faults, { attemptsMax: 2, pauseMs: 1 });
   const acquire = (options = {}) => acquireLease(storage, { ttlMs, clock, ...options });
   const count = () => Object.values(faults.requests).reduce((sum, each) => sum + each);
-  const row = () => [...driver.objects.keys()].filter((key) => key.startsWith("mergelite/lease/")).sort();
+  const row = () =>
+    [...driver.objects.keys()].filter((key) => key.startsWith("mergelite/lease/")).sort();
   return { clock, faults, driver, storage, acquire, count, row };
 }
 
@@ -160,6 +168,17 @@ describe("a lease", () => {
     expect(lease.fence).toBe(0);
     await lease.release();
     await expect(lease.confirm()).rejects.toMatchObject({ code: "CLOSED" });
+  });
+
+  test("is written as the format says", () => {
+    const text =
+      '{"format":1,"holder":"a","holding":"b","fence":17,"ttlMs":60000,"released":false,' +
+      '"label":"host, process 7","nonce":"c"}\n';
+    const record = decodeLease(Buffer.from(text), "k");
+    expect(record).toMatchObject({ holder: "a", holding: "b", fence: 17, nonce: "c" });
+    const { nonce, ...rest } = record;
+    expect(Buffer.from(encodeLease({ ...rest, nonce })).toString()).toBe(text);
+    expect(textOf("docs/format.md")).toContain(text);
   });
 
   test("that nobody can read is nobody's to take", async () => {
