@@ -1,7 +1,7 @@
 /**
  * Who may write to a place: one at a time. Time decides only who waits; that two never hold the
  * lease at once follows from the storage's conditional write, and from what is checked when an
- * answer comes later than the lease lasts ([why](docs/decisions/0021-a-lease-is-a-row-of-objects.md)).
+ * answer comes later than the lease lasts (docs/decisions/0021-a-lease-is-a-row-of-objects.md).
  */
 import { randomUUID } from "node:crypto";
 import { hostname } from "node:os";
