@@ -68,7 +68,9 @@ ensureSqlite();
 // Only the top folder is the addon's; below are its unit tests and fuzz targets.
 const sources = Math.max(newest("native", { recursive: false }), changedAt("binding.gyp"));
 if (changedAt("build/Release/mergelite.node") < sources) {
-  run("compiling the addon", [gyp, "rebuild"]);
+  // make knows which files a change concerns, as long as the Makefile is that of binding.gyp.
+  const fresh = changedAt("build/Makefile") < changedAt("binding.gyp");
+  run("compiling the addon", [gyp, fresh ? "rebuild" : "build"]);
 }
 if (changedAt("dist/.built") < newest("src", { recursive: true })) {
   run("compiling TypeScript", ["node_modules/typescript/bin/tsc", "-p", "tsconfig.build.json"]);
