@@ -2,6 +2,7 @@
 // C, so that nothing of the C++ library is needed.
 #include "addon_bell.h"
 #include "addon_conflicts.h"
+#include "addon_copy.h"
 #include "addon_file_job.h"
 #include "addon_floor.h"
 #include "addon_identity.h"
@@ -337,5 +338,6 @@ NAPI_MODULE_INIT(/* napi_env env, napi_value exports */) {
   AddVerifyFunctions(env, exports);
   AddSchemaFunctions(env, exports);
   AddLtxFunctions(env, exports);
+  AddCopyFunctions(env, exports);
   return exports;
 }

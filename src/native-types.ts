@@ -154,6 +154,22 @@ export interface LtxPagesResult {
   wrong: string;
 }
 
+/** A database file that is a copy of another one, and the connection it is written through. */
+export type CopyFile = object & { readonly __copy: unique symbol };
+
+/** How a copy stands after a call. */
+export interface CopyResult {
+  /** Another connection writes: nothing was done. */
+  busy: boolean;
+  /** Somebody else has written the file since this connection last did. */
+  altered: boolean;
+  /** In the WAL. */
+  frames: number;
+  pageSize: number;
+  /** Of the last check: the first few. */
+  problems: string[];
+}
+
 /** What one call of `repairRows` did. */
 export interface RepairResult extends ConflictChanges {
   busy: boolean;

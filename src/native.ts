@@ -6,6 +6,8 @@ import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type {
+  CopyFile,
+  CopyResult,
   FileJob,
   FileReading,
   Handle,
@@ -349,6 +351,30 @@ export interface Binding {
     pages: Uint8Array,
     checksums: BigUint64Array,
   ): Promise<LtxPagesResult>;
+  /** A copy that is not open yet, with the SQLite of that connection. */
+  newCopy(handle: Handle): CopyFile;
+  /** This and what follows works on other threads, one call at a time. The file must exist. */
+  openCopy(copy: CopyFile, file: string): Promise<CopyResult>;
+  /** Begins a transaction that writes pages, unless it is `busy`. */
+  beginCopy(copy: CopyFile): Promise<CopyResult>;
+  /**
+   * Writes pages that nobody sees yet. With `commit`, the size of the database in pages, all since
+   * `beginCopy` becomes durable, then visible; 0: more follows. The buffers must not be touched
+   * before the promise is settled.
+   */
+  appendCopy(
+    copy: CopyFile,
+    pageSize: number,
+    numbers: Uint32Array,
+    pages: Uint8Array,
+    commit: number,
+  ): Promise<CopyResult>;
+  rollbackCopy(copy: CopyFile): Promise<CopyResult>;
+  /** Empties the WAL as far as readers let it. */
+  checkpointCopy(copy: CopyFile): Promise<CopyResult>;
+  /** `PRAGMA integrity_check`. */
+  checkCopy(copy: CopyFile): Promise<CopyResult>;
+  closeCopy(copy: CopyFile): Promise<CopyResult>;
   /** CRC-64 (ISO 3309) going on from `crc`, 0 at the beginning. At once: for small pieces. */
   crc64(bytes: Uint8Array, crc: bigint): bigint;
 }
