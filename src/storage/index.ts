@@ -1,5 +1,7 @@
 /** `mergelite/storage`: places for backups. */
 export { type AzureOptions, azureStorage } from "./azure.ts";
+export { encryptedStorage, plainStorage } from "./encrypted.ts";
+export { type EncryptionKeys, parseEncryptionKeys } from "./encryption.ts";
 export { fileStorage } from "./file.ts";
 export { type GcsOptions, type GoogleKey, gcsStorage } from "./gcs.ts";
 export type { HttpOptions } from "./http.ts";

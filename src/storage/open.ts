@@ -3,6 +3,8 @@ import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { ReplicaError } from "../errors.ts";
 import { azureStorage } from "./azure.ts";
+import { encryptedStorage, plainStorage } from "./encrypted.ts";
+import { type EncryptionKeys, parseEncryptionKeys } from "./encryption.ts";
 import { fileStorage } from "./file.ts";
 import { type GoogleKey, gcsStorage } from "./gcs.ts";
 import type { HttpOptions } from "./http.ts";
@@ -15,6 +17,8 @@ import { webDavStorage } from "./webdav.ts";
 export interface OpenStorageOptions extends ManagedOptions, HttpOptions {
   /** Where keys and passwords are that the URL does not have. @default `process.env` */
   readonly env?: Readonly<Record<string, string | undefined>>;
+  /** 32 bytes each. @default those of MERGELITE_ENCRYPTION_KEYS; without any, nothing is encrypted */
+  readonly encryptionKeys?: EncryptionKeys;
 }
 
 interface Place {
@@ -48,7 +52,7 @@ const schemes: Readonly<Record<string, Scheme>> = {
  */
 export async function openStorage(
   address: string,
-  { env = process.env, ...options }: OpenStorageOptions = {},
+  { env = process.env, encryptionKeys, ...options }: OpenStorageOptions = {},
 ): Promise<Storage> {
   const url = URL.canParse(address) ? new URL(address) : undefined;
   const scheme = url === undefined ? undefined : schemes[url.protocol];
@@ -62,7 +66,10 @@ export async function openStorage(
   }
   const prefix = decodeURIComponent(url.pathname).replace(/^\/+|\/+$/g, "");
   try {
-    return await scheme.open({ url, prefix, env, options });
+    const text = env.MERGELITE_ENCRYPTION_KEYS;
+    const keys = encryptionKeys ?? (text === undefined ? undefined : parseEncryptionKeys(text));
+    const storage = await scheme.open({ url, prefix, env, options });
+    return keys === undefined ? plainStorage(storage) : encryptedStorage(storage, keys);
   } catch (error) {
     if (error instanceof TypeError) throw invalid(error.message);
     throw error;
