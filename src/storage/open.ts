@@ -17,7 +17,7 @@ import { webDavStorage } from "./webdav.ts";
 export interface OpenStorageOptions extends ManagedOptions, HttpOptions {
   /** Where keys and passwords are that the URL does not have. @default `process.env` */
   readonly env?: Readonly<Record<string, string | undefined>>;
-  /** 32 bytes each. @default those of MERGELITE_ENCRYPTION_KEYS; without any, nothing is encrypted */
+  /** 32 bytes each; without any, nothing is encrypted. @default MERGELITE_ENCRYPTION_KEYS' */
   readonly encryptionKeys?: EncryptionKeys;
 }
 
