@@ -10,3 +10,15 @@ export {
   type RestoreProgress,
   restore,
 } from "../restore/restore.ts";
+export { type BackupLevel, type BackupList, type BackupPoint, backups } from "./backups.ts";
+export { type CompactOptions, compact } from "./compact.ts";
+export { BackupKeeper, type KeeperOptions, type Tended, type TendOptions } from "./keeper.ts";
+export {
+  type CompactionLevels,
+  type CompactionStep,
+  levelDefaults,
+  planCompaction,
+  type TimedFile,
+} from "./levels.ts";
+export { type PrunePlan, planPrune, type Retention, retentionDefaults } from "./retention.ts";
+export { type Verified, type VerifyOptions, verifyBackup } from "./verify.ts";

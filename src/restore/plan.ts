@@ -5,8 +5,8 @@ import type { Storage, StorageCallOptions } from "../storage/storage.ts";
 import { type BackupFile, type Chain, oldestPosition, planChain } from "./chain.ts";
 import { positionAt } from "./times.ts";
 
-/** A moment, or a transaction id: what the database was then, or after it. */
-export type RestorePoint = Date | number;
+/** A moment, or a position: what the database was then, or after that transaction. */
+export type RestorePoint = Date | { readonly txid: number };
 
 /** Objects that proved unusable, by key, with what was wrong. */
 export type Damage = ReadonlyMap<string, ReplicaError>;
@@ -15,8 +15,8 @@ export type Damage = ReadonlyMap<string, ReplicaError>;
 export function checkPoint(at: RestorePoint | undefined): void {
   if (at === undefined) return;
   const isRight =
-    at instanceof Date ? !Number.isNaN(at.getTime()) : Number.isSafeInteger(at) && at > 0;
-  if (!isRight) throw new TypeError("`at` is a valid Date or a position, a whole number from 1 on");
+    at instanceof Date ? !Number.isNaN(at.getTime()) : Number.isSafeInteger(at.txid) && at.txid > 0;
+  if (!isRight) throw new TypeError("`at` is a valid Date, or a position with a `txid` from 1 on");
 }
 
 /**
@@ -56,7 +56,7 @@ async function goalOf(
   },
 ): Promise<number> {
   if (at instanceof Date) return await positionAt(storage, usable, at.getTime(), { signal });
-  return at ?? files.reduce((last, { maxTxid }) => Math.max(last, maxTxid), 0);
+  return at?.txid ?? files.reduce((last, { maxTxid }) => Math.max(last, maxTxid), 0);
 }
 
 function empty(storage: Storage, files: readonly BackupFile[]): ReplicaError {
@@ -67,7 +67,7 @@ function empty(storage: Storage, files: readonly BackupFile[]): ReplicaError {
 }
 
 function tooOld(storage: Storage, at: RestorePoint | undefined, oldest: number): ReplicaError {
-  const wanted = at instanceof Date ? at.toISOString() : formatTxid(at ?? 0);
+  const wanted = at instanceof Date ? at.toISOString() : formatTxid(at?.txid ?? 0);
   return new ReplicaError("BACKUP_GAP", `${storage.name} does not reach back to ${wanted}`, {
     hint: `The oldest position that can be restored is ${formatTxid(oldest)}.`,
   });

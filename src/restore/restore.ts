@@ -36,7 +36,7 @@ export interface RestoreOptions extends RestoreIntoOptions {
 
 export interface Restored {
   /** The last transaction that is in the file. */
-  readonly position: number;
+  readonly txid: number;
   /** When it was committed, in ms since 1970. */
   readonly timestampMs: number;
   /** Of the file. */
@@ -74,16 +74,20 @@ export async function restore(
   }
 }
 
-/** Into a new file that nobody else has open; syncing it is the caller's. */
+/**
+ * Into a new file that nobody else has open; syncing it is the caller's. `list` says which objects
+ * there are.
+ */
 export async function restoreInto(
   storage: Storage,
   file: FileHandle,
   options: RestoreIntoOptions = {},
+  list: () => Promise<readonly BackupFile[]> = () => listBackup(storage, options),
 ): Promise<Restored> {
   const damage = new Map<string, ReplicaError>();
   for (;;) {
     // Each time anew: what is missing now may have been compacted into another file.
-    const files = await listBackup(storage, options);
+    const files = await list();
     try {
       const restored = await attempt(storage, file, { files, damage, options });
       const listed = new Set(files.map(({ key }) => key));
@@ -124,7 +128,7 @@ async function attempt(
   }
   if (last === undefined) throw new Error("a chain has at least one file");
   const { pageSize, commit, timestampMs } = last;
-  return { position: chain.position, timestampMs, pageSize, bytes: commit * pageSize };
+  return { txid: chain.position, timestampMs, pageSize, bytes: commit * pageSize };
 }
 
 /** Hears of pieces as they are read, and tells of them. */

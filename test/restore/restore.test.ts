@@ -31,7 +31,7 @@ describe("what is restored", () => {
   test("Litestream's own backup, to the byte", async () => {
     const file = folder.file();
     const restored = await restore(litestream, file);
-    expect(restored?.position).toBe(0x5c);
+    expect(restored?.txid).toBe(0x5c);
     expect(digestOfFile(file)).toBe(litestreamSha256);
     expect(restored?.avoided).toEqual([]);
     expect(beside(file)).toEqual([basename(file)]);
@@ -45,8 +45,8 @@ describe("what is restored", () => {
     await backup.join(5, 20, 2);
     for (const [position, image] of backup.images) {
       const file = folder.file();
-      const restored = await restore(backup.storage, file, { at: position });
-      expect(restored?.position).toBe(position);
+      const restored = await restore(backup.storage, file, { at: { txid: position } });
+      expect(restored?.txid).toBe(position);
       expect(readFileSync(file).equals(image)).toBe(true);
       const db = new Database(file, { readonly: true });
       expect(db.pragma("integrity_check", { simple: true })).toBe("ok");
@@ -57,7 +57,7 @@ describe("what is restored", () => {
   test("a moment is the last commit that is not younger", async () => {
     const backup = await madeBackup(9);
     const at = async (ms: number) =>
-      (await restore(backup.storage, folder.file(), { at: new Date(ms) }))?.position;
+      (await restore(backup.storage, folder.file(), { at: new Date(ms) }))?.txid;
     // Commit n happened at (n - 1) seconds.
     expect(await at(0)).toBe(1);
     expect(await at(3999)).toBe(4);
@@ -111,7 +111,7 @@ describe("what is damaged or missing", () => {
       hint: expect.stringContaining("0000000000000005"),
     });
     expect(beside(file)).toEqual([]);
-    await restore(backup.storage, file, { at: await offered(failure) });
+    await restore(backup.storage, file, { at: { txid: await offered(failure) } });
     expect(readFileSync(file).equals(backup.images.get(5) ?? Buffer.alloc(0))).toBe(true);
   });
 
@@ -131,10 +131,10 @@ describe("what is damaged or missing", () => {
     const backup = await madeBackup(8);
     await backup.join(3, 6, 1);
     for (const txid of [3, 4, 5, 6]) await backup.storage.delete(backup.key(txid, txid));
-    const failure = restore(backup.storage, folder.file(), { at: 5 });
+    const failure = restore(backup.storage, folder.file(), { at: { txid: 5 } });
     await expect(failure).rejects.toMatchObject({ code: "BACKUP_GAP" });
     expect(await offered(failure)).toBe(2);
-    expect((await restore(backup.storage, folder.file(), { at: 6 }))?.position).toBe(6);
+    expect((await restore(backup.storage, folder.file(), { at: { txid: 6 } }))?.txid).toBe(6);
   });
 
   test("nothing there, or no snapshot", async () => {
@@ -193,7 +193,9 @@ describe("the target", () => {
   });
 
   test("mistakes are told at once", async () => {
-    await expect(restore(litestream, folder.file(), { at: 0 })).rejects.toThrow(TypeError);
+    await expect(restore(litestream, folder.file(), { at: { txid: 0 } })).rejects.toThrow(
+      TypeError,
+    );
     await expect(restore(litestream, folder.file(), { at: new Date("?") })).rejects.toThrow(
       TypeError,
     );

@@ -1,0 +1,133 @@
+/** Proves a backup by restoring it. */
+import { mkdtemp, open, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { ReplicaError } from "../errors.ts";
+import { lockPageOf } from "../ltx/header.ts";
+import { formatTxid } from "../ltx/keys.ts";
+import { batchPagesOf, pageChecksums } from "../ltx/pages.ts";
+import { type BackupFile, planChain } from "../restore/chain.ts";
+import { listBackup } from "../restore/inventory.ts";
+import { type Restored, type RestoreIntoOptions, restoreInto } from "../restore/restore.ts";
+import { DatabaseCopy } from "../restore/sqlite.ts";
+import { decodeManifest, manifestKey, metadataNames, parseChecksum } from "../ship/manifest.ts";
+import type { Storage, StorageCallOptions } from "../storage/storage.ts";
+
+export interface VerifyOptions extends RestoreIntoOptions {
+  /** Where the backup is restored to, and deleted again. @default a new folder below `os.tmpdir()` */
+  readonly folder?: string;
+}
+
+export interface Verified extends Restored {
+  /** Whether the shipper's own checksum of the database was there to compare with. */
+  readonly checksum: "right" | "unknown";
+}
+
+/**
+ * Restores into a temporary file, compares the checksum of all its pages with what the shipper had
+ * read, and has SQLite look through it (`PRAGMA integrity_check`), on other threads.
+ * @throws `BACKUP_DAMAGED`, and what `restore` throws
+ */
+export async function verifyBackup(
+  storage: Storage,
+  options: VerifyOptions = {},
+): Promise<Verified> {
+  return await verifyFiles(storage, options, () => listBackup(storage, options));
+}
+
+/** The same with the objects that `list` gives, as if there were no others. */
+export async function verifyFiles(
+  storage: Storage,
+  { folder, ...options }: VerifyOptions,
+  list: () => Promise<readonly BackupFile[]>,
+): Promise<Verified> {
+  const place = await mkdtemp(join(folder ?? tmpdir(), "mergelite-verify-"));
+  try {
+    const path = join(place, "restored.db");
+    const file = await open(path, "wx+");
+    let restored: Restored;
+    let checksum: bigint;
+    try {
+      restored = await restoreInto(storage, file, options, list);
+      checksum = await checksumOf((bytes, at) => file.read(bytes, 0, bytes.length, at), restored);
+    } finally {
+      // SQLite opens the file next, and it must be closed by then.
+      await file.close();
+    }
+    const expected = await expectedChecksum(storage, await list(), restored.txid, options);
+    if (expected !== undefined && expected !== checksum)
+      throw damaged(storage, restored, "its pages have another checksum than the database had");
+    const problems = await integrityProblems(path);
+    if (problems.length > 0) throw damaged(storage, restored, problems.join("; "));
+    return { ...restored, checksum: expected === undefined ? "unknown" : "right" };
+  } finally {
+    await rm(place, { recursive: true, force: true });
+  }
+}
+
+async function checksumOf(
+  read: (bytes: Uint8Array, at: number) => Promise<unknown>,
+  { bytes, pageSize }: Restored,
+): Promise<bigint> {
+  const pagesAtOnce = batchPagesOf(pageSize);
+  const pages = bytes / pageSize;
+  const lockPage = lockPageOf(pageSize);
+  let sum = 0n;
+  for (let first = 1; first <= pages; first += pagesAtOnce) {
+    const count = Math.min(pagesAtOnce, pages - first + 1);
+    const data = new Uint8Array(count * pageSize);
+    await read(data, (first - 1) * pageSize);
+    const numbers = Uint32Array.from({ length: count }, (_, i) => first + i);
+    const sums = await pageChecksums({ numbers, data }, pageSize);
+    sums.forEach((one, i) => {
+      if (first + i !== lockPage) sum ^= one;
+    });
+  }
+  return sum | (1n << 63n);
+}
+
+/** What the shipper noted of the database at that position, in metadata or in the manifest. */
+async function expectedChecksum(
+  storage: Storage,
+  files: readonly BackupFile[],
+  txid: number,
+  { signal }: StorageCallOptions,
+): Promise<bigint | undefined> {
+  const last = planChain(files, { upTo: txid }).files.at(-1);
+  if (storage.keepsMetadata && last !== undefined) {
+    const { metadata } = await storage.get(last.key, { signal, range: { offset: 0, length: 1 } });
+    return parseChecksum(metadata[metadataNames.checksum] ?? "");
+  }
+  try {
+    const pieces: Uint8Array[] = [];
+    for await (const piece of (await storage.get(manifestKey, { signal })).body) pieces.push(piece);
+    const { head } = decodeManifest(Buffer.concat(pieces));
+    return head.txid === txid ? head.checksum : undefined;
+  } catch (error) {
+    // Litestream writes none.
+    if (error instanceof ReplicaError && error.code === "STORAGE_MISSING") return undefined;
+    throw error;
+  }
+}
+
+async function integrityProblems(path: string): Promise<readonly string[]> {
+  let copy: DatabaseCopy | undefined;
+  try {
+    copy = await DatabaseCopy.open(path);
+    return await copy.check();
+  } catch (error) {
+    // A damaged schema keeps SQLite from looking any further.
+    if (error instanceof ReplicaError && error.code === "SQLITE") return [error.message];
+    throw error;
+  } finally {
+    await copy?.close();
+  }
+}
+
+function damaged(storage: Storage, { txid }: Restored, what: string): ReplicaError {
+  return new ReplicaError(
+    "BACKUP_DAMAGED",
+    `${storage.name} restored to ${formatTxid(txid)} is damaged: ${what}`,
+    { hint: "Look whether the database itself is sound, and take a new snapshot of it." },
+  );
+}
