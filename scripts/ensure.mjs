@@ -6,6 +6,7 @@ import {
   lstatSync,
   mkdirSync,
   readdirSync,
+  readFileSync,
   renameSync,
   rmSync,
   statSync,
@@ -64,13 +65,22 @@ function ensureSqlite() {
   symlinkSync("better-sqlite3-12", place);
 }
 
+/** binding.gyp takes what is in the folder; a Makefile names what was there when it was made. */
+function makesAllSources() {
+  const rules = "build/mergelite.target.mk";
+  const made = existsSync(rules) ? readFileSync(rules, "utf8").matchAll(/native\/\w+\.o\b/g) : [];
+  const names = new Set([...made].map(([object]) => object.replace(/^native\/(.*)\.o$/, "$1.cc")));
+  const sources = readdirSync("native").filter((name) => name.endsWith(".cc"));
+  return sources.length === names.size && sources.every((name) => names.has(name));
+}
+
 ensureSqlite();
 // Only the top folder is the addon's; below are its unit tests and fuzz targets.
 const sources = Math.max(newest("native", { recursive: false }), changedAt("binding.gyp"));
 if (changedAt("build/Release/mergelite.node") < sources) {
   // make knows which files a change concerns, as long as the Makefile is that of binding.gyp.
-  const fresh = changedAt("build/Makefile") < changedAt("binding.gyp");
-  run("compiling the addon", [gyp, fresh ? "rebuild" : "build"]);
+  const isOld = changedAt("build/Makefile") < changedAt("binding.gyp");
+  run("compiling the addon", [gyp, isOld || !makesAllSources() ? "rebuild" : "build"]);
 }
 if (changedAt("dist/.built") < newest("src", { recursive: true })) {
   run("compiling TypeScript", ["node_modules/typescript/bin/tsc", "-p", "tsconfig.build.json"]);
