@@ -3,6 +3,7 @@ export { type AzureOptions, azureStorage } from "./azure.ts";
 export { encryptedStorage, plainStorage } from "./encrypted.ts";
 export { type EncryptionKeys, parseEncryptionKeys } from "./encryption.ts";
 export { fileStorage } from "./file.ts";
+export { type FtpOptions, ftpStorage } from "./ftp.ts";
 export { type GcsOptions, type GoogleKey, gcsStorage } from "./gcs.ts";
 export type { HttpOptions } from "./http.ts";
 export type { ManagedOptions } from "./managed.ts";

@@ -6,6 +6,7 @@ import { azureStorage } from "./azure.ts";
 import { encryptedStorage, plainStorage } from "./encrypted.ts";
 import { type EncryptionKeys, parseEncryptionKeys } from "./encryption.ts";
 import { fileStorage } from "./file.ts";
+import { ftpStorage } from "./ftp.ts";
 import { type GoogleKey, gcsStorage } from "./gcs.ts";
 import type { HttpOptions } from "./http.ts";
 import type { ManagedOptions } from "./managed.ts";
@@ -40,6 +41,8 @@ const schemes: Readonly<Record<string, Scheme>> = {
   "s3:": { parameters: ["endpoint", "region", "path-style"], open: openS3 },
   "gs:": { parameters: ["endpoint"], open: openGcs },
   "abs:": { parameters: ["endpoint"], open: openAzure },
+  "ftp:": { parameters: [], open: openFtp },
+  "ftps:": { parameters: ["implicit"], open: openFtp },
   "sftp:": { parameters: ["host-key"], open: openSftp },
   "webdav:": { parameters: [], open: openWebDav },
   "webdavs:": { parameters: [], open: openWebDav },
@@ -47,7 +50,7 @@ const schemes: Readonly<Record<string, Scheme>> = {
 
 /**
  * `file:///folder`, `s3://bucket/prefix`, `gs://bucket/prefix`, `abs://account@container/prefix`,
- * `sftp://user@host/folder`, `webdav(s)://user:password@host/folder`.
+ * `sftp://user@host/folder`, `ftp(s)://user@host/folder`, `webdav(s)://user:password@host/folder`.
  * @throws `INVALID_OPTION`, without telling the URL's password
  */
 export async function openStorage(
@@ -153,6 +156,22 @@ function openWebDav({ url, env, options }: Place): Storage {
     ...options,
     url: url.href.replace(/^webdav/, "http"),
     ...(url.password !== "" || password === undefined ? {} : { password }),
+  });
+}
+
+/** `ftps:` asks for TLS on the usual port; `implicit=true` is the older way, on another one. */
+function openFtp({ url, prefix, env, options }: Place): Storage {
+  const password = decodeURIComponent(url.password) || env.FTP_PASSWORD;
+  const implicit = parameter(url, "implicit") ?? "false";
+  if (implicit !== "true" && implicit !== "false") throw invalid("implicit is true or false");
+  return ftpStorage({
+    ...options,
+    host: url.hostname,
+    path: `/${prefix}`,
+    secure: url.protocol === "ftps:" && (implicit === "true" ? "implicit" : true),
+    ...(url.username === "" ? {} : { username: decodeURIComponent(url.username) }),
+    ...(url.port === "" ? {} : { port: Number(url.port) }),
+    ...(password === undefined ? {} : { password }),
   });
 }
 

@@ -4,7 +4,7 @@
  */
 
 /** `file`, `s3`, … : the scheme of the URLs that open it. */
-export type StorageKind = "azure" | "file" | "gcs" | "s3" | "sftp" | "webdav";
+export type StorageKind = "azure" | "file" | "ftp" | "gcs" | "s3" | "sftp" | "webdav";
 
 /** Names of lower-case letters, digits and hyphens, with short text each. */
 export type Metadata = Readonly<Record<string, string>>;

@@ -134,3 +134,46 @@ export async function sftpServer(): Promise<(Server & { privateKey: string }) | 
   });
   return { ...server, privateKey: readFileSync(join(server.folder, "user"), "utf8") };
 }
+
+/** vsftpd, where `anonymous` may do everything in `/data`; with a certificate it wants TLS. */
+export function ftpServer(certificate?: string): Promise<Server> | undefined {
+  const program = installed("/usr/sbin/vsftpd");
+  if (program === undefined || process.getuid?.() !== 0) return undefined;
+  return launch((folder, port) => {
+    for (const name of ["root", "root/data", "empty"]) mkdirSync(join(folder, name));
+    spawnSync("chown", ["ftp", join(folder, "root/data")]);
+    spawnSync("chmod", ["755", folder]);
+    const tls = [
+      "ssl_enable=YES",
+      "allow_anon_ssl=YES",
+      "force_anon_logins_ssl=YES",
+      "force_anon_data_ssl=YES",
+      `rsa_cert_file=${folder}/certificate.pem`,
+    ];
+    const config = [
+      "listen=YES",
+      "listen_address=127.0.0.1",
+      `listen_port=${port}`,
+      "background=NO",
+      "anonymous_enable=YES",
+      "local_enable=NO",
+      "write_enable=YES",
+      "anon_upload_enable=YES",
+      "anon_mkdir_write_enable=YES",
+      "anon_other_write_enable=YES",
+      "anon_world_readable_only=NO",
+      "anon_umask=022",
+      "no_anon_password=YES",
+      `anon_root=${folder}/root`,
+      `secure_chroot_dir=${folder}/empty`,
+      "seccomp_sandbox=NO",
+      "isolate=NO",
+      "isolate_network=NO",
+      "xferlog_enable=NO",
+      ...(certificate === undefined ? [] : tls),
+    ];
+    if (certificate !== undefined) writeFileSync(join(folder, "certificate.pem"), certificate);
+    writeFileSync(join(folder, "vsftpd.conf"), `${config.join("\n")}\n`);
+    return [program, join(folder, "vsftpd.conf")];
+  });
+}
