@@ -55,6 +55,12 @@ export async function act(world: World, action: Action): Promise<void> {
     case "migrate":
       world.peerOf(action.peer).migrate();
       return;
+    case "upgrade":
+      world.peerOf(action.peer).upgrade(action.to);
+      return;
+    case "versioned write":
+      world.peerOf(action.peer).writeVersioned(action.write);
+      return;
     case "checkpoint":
       world.peerOf(action.peer).checkpoint();
       return;

@@ -1,11 +1,14 @@
 /** What must be so at any time, and what must be so in the end. */
+
+import type Database from "better-sqlite3";
 import type { OriginMarks } from "../../src/log/store.ts";
-import { dump } from "../support/replica.ts";
+import { dump, quoted } from "../support/replica.ts";
 import type { Ledger } from "./ledger.ts";
 import type { Peer, Running } from "./peer.ts";
 import { rowClocks } from "./row-clocks.ts";
 import { brokenAccounts, foldEverything, lacksOf, tableNames } from "./schema.ts";
 import { prepared } from "./statements.ts";
+import { versionedTables } from "./versions.ts";
 
 const waitsForSchema =
   "SELECT 1 FROM _mergelite_parked WHERE reason IN ('table', 'column') LIMIT 1";
@@ -124,12 +127,12 @@ export function checkLinks(peers: readonly Peer[]): string | undefined {
 /** All peers show the same rows, of the same types, and remember the same of each row. */
 export function checkConverged(peers: readonly Peer[], ledger: Ledger): string | undefined {
   const all = runningOf(peers);
-  for (const table of tableNames) {
-    const first = all[0];
-    if (first === undefined) return undefined;
-    const expected = dump(first.running.db, table).join("\n");
+  const first = all[0];
+  if (first === undefined) return undefined;
+  for (const table of [...tableNames, ...versionedTables(first.running.db)]) {
+    const expected = dumpSorted(first.running.db, table);
     for (const { peer, running } of all) {
-      const rows = dump(running.db, table).join("\n");
+      const rows = dumpSorted(running.db, table);
       if (rows === expected) continue;
       return `table ${table} of peers ${first.peer.number} and ${peer.number}: ${difference(expected, rows)}`;
     }
@@ -137,12 +140,23 @@ export function checkConverged(peers: readonly Peer[], ledger: Ledger): string |
   return checkRowClocks(all, ledger);
 }
 
+/** Columns by name: one that was dropped and added again is the last. */
+function dumpSorted(db: Database.Database, table: string): string {
+  const columns = db.prepare("SELECT name FROM pragma_table_xinfo(?) ORDER BY name").pluck();
+  const names = (columns.all(table) as string[]).map(quoted).join(", ");
+  db.exec(`CREATE TEMP VIEW sorted AS SELECT ${names} FROM ${quoted(table)}`);
+  const rows = dump(db, "sorted");
+  db.exec("DROP VIEW temp.sorted");
+  return rows.join("\n");
+}
+
 function checkRowClocks(
   all: readonly { peer: Peer; running: Running }[],
   ledger: Ledger,
 ): string | undefined {
   for (const { running } of all) running.db.exec(foldEverything);
-  for (const table of tableNames) {
+  const [one] = all;
+  for (const table of [...tableNames, ...(one ? versionedTables(one.running.db) : [])]) {
     let expected: string | undefined;
     for (const { peer, running } of all) {
       const clocks = rowClocks(running.db, table, (id) => ledger.ownerOf(id)).join("\n");

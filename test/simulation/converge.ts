@@ -27,18 +27,8 @@ export async function converge(world: World): Promise<number> {
   }
   joinRest(world);
   const startMs = time.nowMs;
-  for (const peer of peers) peer.migrate();
-  const endMs = startMs + convergeMsMax + aheadMs(world);
-  for (;;) {
-    const isReady = isQuiet(peers, world.ledger);
-    const open = isReady ? checkLinks(peers) : undefined;
-    if (isReady && open === undefined) break;
-    if (time.nowMs > endMs) world.fail(`not converged in time: ${open ?? vectors(peers)}`);
-    world.throwViolation();
-    await time.run(stepMs);
-    for (const peer of peers) peer.migrate();
-    world.check(false);
-  }
+  await goTo(world, world.versions.highest);
+  if (world.plan.version !== undefined) await goTo(world, world.plan.version);
   const convergedMs = time.nowMs - startMs;
   // Heartbeats tell what acknowledgements have not, and what is parked is looked at once more.
   await time.run(3 * world.plan.heartbeatMs);
@@ -47,6 +37,29 @@ export async function converge(world: World): Promise<number> {
   checkEnd(world);
   world.trace(`converged ${convergedMs}`);
   return convergedMs;
+}
+
+/** All peers go to a version, and have everything there soon. */
+async function goTo(world: World, version: number): Promise<void> {
+  const { time, peers } = world;
+  const endMs = time.nowMs + convergeMsMax + aheadMs(world);
+  const migrate = () => {
+    for (const peer of peers) {
+      peer.migrate();
+      peer.upgrade(version);
+    }
+  };
+  migrate();
+  for (;;) {
+    const isReady = isQuiet(peers, world.ledger);
+    const open = isReady ? checkLinks(peers) : undefined;
+    if (isReady && open === undefined) break;
+    if (time.nowMs > endMs) world.fail(`not converged in time: ${open ?? vectors(peers)}`);
+    world.throwViolation();
+    await time.run(stepMs);
+    migrate();
+    world.check(false);
+  }
 }
 
 /** Two of them compare all they have, as an operator would; now and then, for it takes messages. */

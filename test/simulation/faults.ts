@@ -3,6 +3,7 @@ import type { Weather } from "./network.ts";
 import type { Action, PeerPlan, PlanSize, Step } from "./plan.ts";
 import type { Chance } from "./random.ts";
 import type { Statement } from "./schema.ts";
+import { firstVersion, lastVersion } from "./versions.ts";
 
 export interface FaultyWorld extends PlanSize {
   readonly tickMs: number;
@@ -10,6 +11,8 @@ export interface FaultyWorld extends PlanSize {
   readonly forks: boolean;
   /** Hours pass. */
   readonly isSlow: boolean;
+  /** Peers go up and down through versions of the schema. */
+  readonly isVersioned: boolean;
 }
 
 /** What a log is kept for, in ms. */
@@ -52,7 +55,7 @@ export function drawWrite(chance: Chance, peers: number): Action {
 }
 
 export function drawFault(chance: Chance, world: FaultyWorld): Action {
-  const { peers: count, tickMs, isSlow } = world;
+  const { peers: count, tickMs } = world;
   const peer = chance.int(0, count + 1);
   const other = chance.int(0, count + 1);
   const ticks = chance.pick([1, 3, 10, 30]);
@@ -84,9 +87,9 @@ export function drawFault(chance: Chance, world: FaultyWorld): Action {
     case 11:
       return { do: "restore", peer, ticks };
     case 12:
-      return { do: "copy", peer, other, plan: drawPeer(chance, isSlow) };
+      return { do: "copy", peer, other, plan: drawPeer(chance, world) };
     case 13:
-      return { do: "join", other, plan: drawPeer(chance, isSlow) };
+      return { do: "join", other, plan: drawPeer(chance, world) };
     case 14:
       return chance.chance(0.5) ? { do: "leave", peer } : { do: "migrate", peer };
     case 15:
@@ -104,10 +107,8 @@ export function drawFault(chance: Chance, world: FaultyWorld): Action {
 }
 
 /** What one does not meet every day, but has to live through. */
-export function drawRareFault(
-  chance: Chance,
-  { peers: count, tickMs, forks, isSlow }: FaultyWorld,
-): Action | undefined {
+export function drawRareFault(chance: Chance, world: FaultyWorld): Action | undefined {
+  const { peers: count, tickMs, forks, isSlow } = world;
   const peer = chance.int(0, count + 1);
   const other = chance.int(0, count + 1);
   // For longer than a log is kept.
@@ -134,14 +135,35 @@ export function drawRareFault(
       if (!forks) return undefined;
       return chance.chance(0.5)
         ? { do: "restore", peer, ticks: 3, inPlace: true }
-        : { do: "copy", peer, other, plan: drawPeer(chance, isSlow), twin: true };
+        : { do: "copy", peer, other, plan: drawPeer(chance, world), twin: true };
   }
 }
 
-export function drawPeer(chance: Chance, isSlow: boolean): PeerPlan {
+/** Writes at whatever version a peer is, and now and then another version. */
+export function drawVersioned(chance: Chance, { peers }: FaultyWorld): Action[] {
+  const peer = chance.int(0, peers + 1);
+  const actions: Action[] = [];
+  if (chance.chance(0.5)) {
+    const number = () => chance.int(0, 11);
+    const write = { kind: number(), key: number(), column: number(), value: number() };
+    actions.push({ do: "versioned write", peer, write });
+  }
+  if (chance.chance(0.12)) {
+    const to = chance.int(firstVersion, lastVersion);
+    actions.push({ do: "upgrade", peer: chance.int(0, peers + 1), to });
+  }
+  return actions;
+}
+
+export function drawPeer(
+  chance: Chance,
+  { isSlow, isVersioned }: Pick<FaultyWorld, "isSlow" | "isVersioned">,
+): PeerPlan {
   const log = chance.stream("log");
+  const version = chance.stream("version").int(firstVersion, lastVersion);
   return {
     lacks: { table: chance.chance(0.15), column: chance.chance(0.15) },
+    ...(isVersioned ? { version } : {}),
     offsetMs: chance.chance(0.3) ? chance.int(-20_000, 20_000) : 0,
     rate: chance.chance(0.2) ? (chance.next() - 0.5) / 50 : 0,
     stepMs: chance.pick([0, 1, 20]),

@@ -28,6 +28,13 @@ import type { Chance } from "./random.ts";
 import { createTables, migrate, type Statement } from "./schema.ts";
 import { changesOf } from "./statements.ts";
 import { PeerClock } from "./time.ts";
+import {
+  migrations,
+  type VersionedWrite,
+  type Versions,
+  versionedSql,
+  versionOf,
+} from "./versions.ts";
 import { burst, type Transaction, write } from "./writes.ts";
 
 export interface PeerOwner {
@@ -36,6 +43,7 @@ export interface PeerOwner {
   readonly plan: Plan;
   readonly chance: Chance;
   readonly journal: Journal;
+  readonly versions: Versions;
   trace(text: string): void;
   fail(text: string): void;
   /** The file has new changesets of its own. */
@@ -119,6 +127,7 @@ export class Peer {
     db.pragma("journal_mode = WAL");
     const names = createTables(db, this.plan.lacks);
     this.#attach(db, names);
+    if (this.plan.version !== undefined) this.upgrade(this.plan.version);
     // A power cut may take what is written from here on, not the deployment.
     db.pragma("wal_checkpoint(TRUNCATE)");
   }
@@ -240,6 +249,24 @@ export class Peer {
 
   migrate(): void {
     if (this.running !== undefined && migrate(this.running.db)) this.#owner.onCommit(this);
+  }
+
+  /** Nothing, where the plan has no versions. */
+  upgrade(to: number): void {
+    if (this.running === undefined || this.#owner.plan.version === undefined) return;
+    if (versionOf(this.running.db) === to) return;
+    this.#owner.versions.note(to);
+    this.running.replica.migrate(migrations, { to });
+    this.#owner.trace(`version ${this.number} is ${to}`);
+    this.#owner.onCommit(this);
+  }
+
+  writeVersioned(write: VersionedWrite): void {
+    if (this.running === undefined) return;
+    const sql = versionedSql(this.running.db, write);
+    if (sql === undefined) return;
+    this.running.db.exec(sql);
+    this.#owner.onCommit(this);
   }
 
   /** The wall clock that SQLite sees. */

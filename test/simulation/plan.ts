@@ -1,15 +1,25 @@
 /** A simulated history as data: everything that will happen, drawn from the seed beforehand. */
 import type { TrimPolicy } from "../../src/log/trim.ts";
-import { drawFault, drawPeer, drawRareFault, drawWeather, drawWrite } from "./faults.ts";
+import {
+  drawFault,
+  drawPeer,
+  drawRareFault,
+  drawVersioned,
+  drawWeather,
+  drawWrite,
+} from "./faults.ts";
 import type { Weather } from "./network.ts";
 import { Chance } from "./random.ts";
 import type { Lacks, Statement } from "./schema.ts";
+import { firstVersion, lastVersion, type VersionedWrite } from "./versions.ts";
 
 export const topologies = ["mesh", "chain", "ring", "hub", "two hubs", "tree"] as const;
 export type Topology = (typeof topologies)[number];
 
 export interface PeerPlan {
   readonly lacks: Lacks;
+  /** Of the tables whose schema changes meanwhile; undefined where there are none. */
+  readonly version?: number;
   readonly offsetMs: number;
   readonly rate: number;
   /** How long a turn of its event loop takes. */
@@ -52,6 +62,9 @@ export type Action =
   | { do: "forget"; peer: number; other: number }
   | { do: "clock"; peer: number; offsetMs: number; rate: number }
   | { do: "migrate"; peer: number }
+  /** Up or down to a version of `versions.ts`. */
+  | { do: "upgrade"; peer: number; to: number }
+  | { do: "versioned write"; peer: number; write: VersionedWrite }
   | { do: "checkpoint"; peer: number }
   | { do: "idle"; ms: number }
   /** Never drawn: for tests that the checks notice. The file is changed behind the replica's back. */
@@ -75,6 +88,8 @@ export interface Plan {
   readonly weather: Weather;
   /** What a chunk of state holds at most, so that small tables take many. */
   readonly chunkBytes: number;
+  /** Where all peers go in the end, of the tables whose schema changes. */
+  readonly version?: number;
   readonly peers: readonly PeerPlan[];
   readonly events: readonly Event[];
 }
@@ -95,7 +110,14 @@ export function makePlan(size: PlanSize): Plan {
   const topology = shape.pick(topologies);
   const isCalm = shape.chance(0.2);
   const rare = chance.stream("rare");
-  const world = { ...size, tickMs, forks: !isCalm && rare.chance(0.15), isSlow: rare.chance(0.1) };
+  const versions = chance.stream("versions");
+  const world = {
+    ...size,
+    tickMs,
+    forks: !isCalm && rare.chance(0.15),
+    isSlow: rare.chance(0.1),
+    isVersioned: versions.chance(0.4) && size.without?.includes("upgrade") !== true,
+  };
   const events: Event[] = [];
   const add = (tick: number, action: Action | undefined) => {
     if (action !== undefined && !size.without?.includes(action.do)) events.push({ tick, action });
@@ -104,6 +126,9 @@ export function makePlan(size: PlanSize): Plan {
     const dice = chance.stream(`tick${tick}`);
     for (let left = dice.int(0, 2); left > 0; left--) {
       add(tick, drawWrite(dice.stream(left), size.peers));
+    }
+    if (world.isVersioned) {
+      for (const action of drawVersioned(dice.stream("versions"), world)) add(tick, action);
     }
     if (isCalm) continue;
     if (dice.chance(0.25)) add(tick, drawFault(dice.stream("fault"), world));
@@ -122,9 +147,8 @@ export function makePlan(size: PlanSize): Plan {
     driftMaxMs: shape.pick([2_000, 60_000]),
     weather: drawWeather(shape, isCalm),
     chunkBytes: rare.pick([100, 1_000, 262_144]),
-    peers: Array.from({ length: size.peers }, (_, i) =>
-      drawPeer(chance.stream(`peer${i}`), world.isSlow),
-    ),
+    ...(world.isVersioned ? { version: versions.int(firstVersion, lastVersion) } : {}),
+    peers: Array.from({ length: size.peers }, (_, i) => drawPeer(chance.stream(`peer${i}`), world)),
     events,
   };
 }

@@ -2,7 +2,10 @@
 import type Database from "better-sqlite3";
 import { quoted } from "../support/replica.ts";
 
-/** Every row clock in the file, folded before; peers as `nameOf` their ids, and columns by name. */
+/**
+ * Every row clock in the file, folded before; peers as `nameOf` their ids, and columns by name.
+ * Clocks may know of columns that the table had once, or not: not all peers have had them.
+ */
 export function rowClocks(
   db: Database.Database,
   table: string,
@@ -16,7 +19,8 @@ export function rowClocks(
     db
       .prepare(
         `SELECT id, name FROM _mergelite_columns WHERE table_id =
-           (SELECT id FROM _mergelite_tables WHERE name = ?)`,
+           (SELECT id FROM _mergelite_tables WHERE name = ?1)
+           AND name IN (SELECT name FROM pragma_table_info(?1))`,
       )
       .raw()
       .all(table) as [number, string][],
@@ -57,9 +61,10 @@ function textOf(
     parts.push(`${(flags & 2) !== 0 ? "alive" : "dead"} ${life}@${peer()}`);
   }
   while (at < clock.byteLength) {
-    const column = columns.get(varint()) ?? "?";
+    const column = columns.get(varint());
     const timestamp = life + varint();
-    parts.push(`${column} ${timestamp}@${peer()}`);
+    const name = peer();
+    if (column !== undefined) parts.push(`${column} ${timestamp}@${name}`);
   }
   return [...parts.slice(0, 1), ...parts.slice(1).sort()].join(", ");
 }

@@ -17,6 +17,7 @@ import type { PeerPlan, Plan } from "./plan.ts";
 import { Chance } from "./random.ts";
 import { Time } from "./time.ts";
 import { linksOf } from "./topology.ts";
+import { Versions } from "./versions.ts";
 
 export interface Outcome {
   /** Equal for two runs of one plan. */
@@ -65,6 +66,7 @@ export class World implements PeerOwner {
   #someLost = false;
   readonly journal = new Journal((text) => this.fail(text));
   readonly horizons: Horizons;
+  readonly versions = new Versions();
   #violation: string | undefined;
   readonly #hash: Hash = createHash("sha256");
   readonly #onTrace: ((line: string) => void) | undefined;
