@@ -154,8 +154,9 @@ napi_value TakeChunk(napi_env env, napi_callback_info info) {
   Call call(env, info);
   Connection* connection = call.Find();
   if (connection == nullptr) return nullptr;
+  const auto flags = static_cast<uint64_t>(call.Integer(4));
   StateMessage message{call.View(1), call.View(2), static_cast<size_t>(call.Integer(3)),
-                       call.Integer(4) != 0};
+                       (flags & 1) != 0, (flags & 2) != 0};
   StateMerge merge;
   const int rc = MergeChunk(connection, message, call.Real(5), &merge);
   if (call.Failed(connection, rc)) return nullptr;

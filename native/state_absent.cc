@@ -158,7 +158,7 @@ const AbsentRows::Mentioned* AbsentRows::FindMentioned(const Table& table, const
 
 int AbsentRows::Drop(Bytes* position, Span last, bool* more) {
   *more = false;
-  if (target_ == nullptr) return SQLITE_OK;
+  if (target_ == nullptr || keeps_all_) return SQLITE_OK;
   Statement* rows;
   int rc = Select(position->span(), last, &rows);
   std::vector<Value> key(target_->table->shape->keys.size());

@@ -10,6 +10,8 @@ class AbsentRows {
   AbsentRows(Connection* connection, const StateChunk& chunk, const Deadline& deadline)
       : connection_(connection), chunk_(chunk), deadline_(deadline) {}
 
+  // Nothing is deleted.
+  void KeepAll() { keeps_all_ = true; }
   // `position`: the key behind which the rows to be merged begin.
   int Open(Span position);
   // Takes back what Open() told the clocks.
@@ -41,6 +43,7 @@ class AbsentRows {
   Statement rows_[4];
   std::vector<Mentioned> mentioned_;
   bool sorted_ = false;
+  bool keeps_all_ = false;
   Table* fresh_ = nullptr;  // holds no clock where this chunk's rows go
   Bytes names_, identity_;
   RowClock clock_;

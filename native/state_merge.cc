@@ -22,12 +22,12 @@ class ChunkMerger {
         items_(*items),
         merge_(*merge) {}
 
-  int Run(Span next, size_t offset, bool again) {
+  int Run(const StateMessage& message) {
     bool folded;
     int rc = FoldAll(connection_, deadline_, &folded);
     if (rc != SQLITE_OK || !folded) return merge_.stats.more = true, rc;
     rc = ReadStateProgress(connection_, &progress_);
-    if (rc == SQLITE_OK) rc = Continue(offset, again);
+    if (rc == SQLITE_OK) rc = Continue(message.offset, message.again);
     if (rc == SQLITE_OK) rc = items_.ReadShapes();
     if (rc == SQLITE_OK) rc = connection_->merge->scope->BeforeWriting();
     if (rc != SQLITE_OK) return rc;
@@ -35,15 +35,16 @@ class ChunkMerger {
     if (rc != SQLITE_OK) return rc;
     IntersectVector(&progress_.vector, chunk_.vector);
     AbsentRows absent(connection_, chunk_, deadline_);
+    if (message.keep_absent) absent.KeepAll();
     rc = absent.Open(position_.span());
     if (rc == SQLITE_OK) rc = items_.NoteParked();
     bool done = false;
-    if (rc == SQLITE_OK) rc = MergeItems(offset, &absent, &done);
+    if (rc == SQLITE_OK) rc = MergeItems(message.offset, &absent, &done);
     if (rc == SQLITE_OK) rc = items_.DropRepeated();
     if (rc == SQLITE_OK) rc = FoldNow(connection_);
     absent.Close();
     if (rc != SQLITE_OK) return rc;
-    return Save(next, done);
+    return Save(message.next, done);
   }
 
  private:
@@ -181,7 +182,7 @@ int MergeChunk(Connection* connection, const StateMessage& message, double budge
     if (stats.resume_at_ms > 0) return SQLITE_OK;
   }
   rc = InMergeTransaction(connection, &stats, true, [&] {
-    return merger.Run(message.next, message.offset, message.again);
+    return merger.Run(message);
   });
   if (stats.undone) merge->rows = 0, merge->complete = false;
   return rc;

@@ -128,7 +128,8 @@ export interface Binding {
   readState(handle: Handle, cursor: Uint8Array, bytesMax: number, budgetMs: number): StateChunk;
   /**
    * Merges a chunk for about `budgetMs`, in one transaction. `next` is the sender's cursor behind
-   * it; `offset` is 0 and `again` 0 for the first call, then what the last one consumed and 1.
+   * it; `offset` is 0 for the first call, then what the last one consumed. `flags`: 1 unless this is
+   * the first call, and 2 if the sender has never dropped a tombstone.
    * @throws PAYLOAD_CORRUPT, STATE_OUT_OF_ORDER
    */
   mergeState(
@@ -136,7 +137,7 @@ export interface Binding {
     chunk: Uint8Array,
     next: Uint8Array,
     offset: number,
-    again: 0 | 1,
+    flags: number,
     budgetMs: number,
   ): StateMergeResult;
   /** What this file has promised its cluster: see `FloorStore`. `state` is empty at first. */

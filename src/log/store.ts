@@ -218,11 +218,18 @@ export class Store {
 
   mergeState(
     { chunk, next }: { chunk: Uint8Array; next: Uint8Array },
-    { offset, again }: { offset: number; again: boolean },
+    { offset, again, keepAbsent }: { offset: number; again: boolean; keepAbsent: boolean },
     budgetMs: number,
   ): StateMergeResult {
     return call(() =>
-      native.mergeState(this.#handle, chunk, next, offset, again ? 1 : 0, budgetMs),
+      native.mergeState(
+        this.#handle,
+        chunk,
+        next,
+        offset,
+        (again ? 1 : 0) + (keepAbsent ? 2 : 0),
+        budgetMs,
+      ),
     );
   }
 

@@ -147,6 +147,12 @@ export class FloorKeeper<Link extends FloorLink> {
     return horizon === 0 || (this.#remotes.get(link)?.state?.passed ?? 0) >= horizon;
   }
 
+  /** Tombstones go only below horizons. Who has not told of its own may have one. */
+  dropsTombstones(link: Link): boolean {
+    const there = this.#remotes.get(link)?.state;
+    return there === undefined || horizonOf(there) > 0 || horizonOf(this.#state) > 0;
+  }
+
   onLive(link: Link): void {
     const never = Number.NEGATIVE_INFINITY;
     this.#remotes.set(link, {

@@ -20,7 +20,7 @@ export interface StateTarget {
   };
   mergeState(
     message: { chunk: Uint8Array; next: Uint8Array },
-    position: { offset: number; again: boolean },
+    options: { offset: number; again: boolean; keepAbsent: boolean },
     budgetMs: number,
   ): StateMergeResult;
 }
@@ -30,6 +30,8 @@ export interface StateReceiverOptions<Link extends StateLink> {
   readonly sliceMs: number;
   marks(): readonly OriginMarks[];
   send(link: Link, message: StateMessage): void;
+  /** What the link does not have may have been deleted there. */
+  dropsTombstones(link: Link): boolean;
   onProgress(event: StateProgressEvent): void;
   onMerged(link: Link, result: StateMergeResult): void;
   /** The link sent what makes no sense. */
@@ -157,7 +159,8 @@ export class StateReceiver<Link extends StateLink> {
     if (this.#transfer !== transfer) return;
     this.#guard(transfer.link, () => {
       const { clock, sliceMs } = this.#options;
-      const result = this.#target.mergeState(message, { offset, again }, sliceMs);
+      const keepAbsent = !this.#options.dropsTombstones(transfer.link);
+      const result = this.#target.mergeState(message, { offset, again, keepAbsent }, sliceMs);
       const goOn = (afterMs: number, next: Slice) => {
         transfer.cancelSlice = clock.setTimer(afterMs, () => this.#merge(transfer, message, next));
       };

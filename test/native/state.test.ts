@@ -365,6 +365,26 @@ describe("rows whose tombstone is gone", () => {
     },
   );
 
+  it("stay when the sender has never dropped one and has merged a twin's changesets", () => {
+    const [here, other, there] = [replica(), replica(), replica()];
+    write(here, 2);
+    const twin = attachRaw(new Database(here.db.serialize()));
+    open.push(twin.db);
+    native.setClock(twin.handle, clockMs);
+    here.db.exec("INSERT INTO note VALUES (100, 'here', 1)");
+    later(twin);
+    twin.db.exec("INSERT INTO note VALUES (200, 'twin', 1)");
+    pull(here, there);
+    pull(twin, other);
+    const has = (id: number) =>
+      there.db.prepare("SELECT count(*) FROM note WHERE id = ?").pluck().get(id) === 1;
+    transferState(other, there, { keepAbsent: true });
+    expect([has(100), has(200)]).toEqual([true, true]);
+    // A sender without a tombstone looks the same: only what it has promised tells the two apart.
+    transferState(other, there, { restart: true });
+    expect([has(100), has(200)]).toEqual([false, true]);
+  });
+
   it("stay when the sender does not know of them", () => {
     const [here, other, there] = [replica(), replica(), replica()];
     write(other, 5);

@@ -1,9 +1,13 @@
 /** The faults stop: everything has to become equal, within bounds, and nothing may be missing. */
 import { ReplicaError } from "../../src/errors.ts";
 import { native } from "../../src/native.ts";
+import type { VerifyCall } from "../../src/verifier.ts";
 import { checkConverged, checkLinks, isQuiet, runningOf } from "./checks.ts";
 import type { Peer } from "./peer.ts";
 import type { World } from "./world.ts";
+
+type Pair = readonly [One, One];
+type One = ReturnType<typeof runningOf>[number];
 
 /** Where timestamps count from, by `docs/format.md`. */
 const epochMs = Date.UTC(2025, 0, 1);
@@ -33,22 +37,27 @@ export async function converge(world: World): Promise<number> {
   // Heartbeats tell what acknowledgements have not, and what is parked is looked at once more.
   await time.run(3 * world.plan.heartbeatMs);
   world.check(true);
-  await checkVerify(world);
+  if (world.suspicion === undefined) await checkVerify(world);
+  else await repair(world);
   checkEnd(world);
   world.trace(`converged ${convergedMs}`);
   return convergedMs;
 }
 
 /** All peers go to a version, and have everything there soon. */
-async function goTo(world: World, version: number): Promise<void> {
-  const { time, peers } = world;
-  const endMs = time.nowMs + convergeMsMax + aheadMs(world);
-  const migrate = () => {
-    for (const peer of peers) {
+function goTo(world: World, version: number): Promise<void> {
+  return settle(world, () => {
+    for (const peer of world.peers) {
       peer.migrate();
       peer.upgrade(version);
     }
-  };
+  });
+}
+
+/** Until nothing is left to do. */
+async function settle(world: World, migrate: () => void = () => undefined): Promise<void> {
+  const { time, peers } = world;
+  const endMs = time.nowMs + convergeMsMax + aheadMs(world);
   migrate();
   for (;;) {
     const isReady = isQuiet(peers, world.ledger);
@@ -65,31 +74,67 @@ async function goTo(world: World, version: number): Promise<void> {
 /** Two of them compare all they have, as an operator would; now and then, for it takes messages. */
 async function checkVerify(world: World): Promise<void> {
   if (world.plan.seed % verifiedOf !== 0) return;
-  const pairs = runningOf(world.peers).flatMap((one) =>
-    runningOf(world.peers)
-      .filter((other) => one.peer.dials.has(other.peer.number))
-      .map((other) => [one, other] as const),
-  );
+  const pairs = linkedPairs(world.peers);
   if (pairs.length === 0) return;
-  const [one, other] = world.chance.stream("verify").pick(pairs);
-  const numbers = `${one.peer.number} and ${other.peer.number}`;
-  let outcome: string | undefined;
-  one.running.replica.verify(other.running.replica.peerId, { deep: true }).then(
+  const pair = world.chance.stream("verify").pick(pairs);
+  const found = await verify(world, pair, { deep: true });
+  if (found > 0) world.fail(`verify of peers ${namesOf(pair)}: ${found} differences`);
+  world.throwViolation();
+}
+
+/** What changesets can not make equal any more, an operator can: from link to link, until all are. */
+async function repair(world: World): Promise<void> {
+  for (let round = 0; round <= world.peers.length; round++) {
+    let found = 0;
+    for (const pair of linkedPairs(world.peers)) {
+      found += await verify(world, pair, { deep: true, repair: true });
+    }
+    world.trace(`repaired ${found}`);
+    // What was written anew, and what could not be shown yet.
+    await settle(world);
+    if (found === 0) return;
+  }
+  world.fail(`repair finds more and more: ${world.suspicion}`);
+}
+
+/** Peers one of which dials the other. */
+function linkedPairs(peers: readonly Peer[]): Pair[] {
+  const running = runningOf(peers);
+  return running.flatMap((one) =>
+    running
+      .filter((other) => one.peer.dials.has(other.peer.number))
+      .map((other): Pair => [one, other]),
+  );
+}
+
+/** How many differences there were; 0 if they are not linked. */
+async function verify(world: World, pair: Pair, call: VerifyCall): Promise<number> {
+  const [one, other] = pair;
+  let found: number | undefined;
+  let problem: string | undefined;
+  one.running.replica.verify(other.running.replica.peerId, call).then(
     ({ differences }) => {
-      outcome = differences === 0 ? "" : `${differences} differences`;
+      found = differences;
     },
     (error: unknown) => {
       // They have converged over others, and their own link is not up again yet.
       const isApart = error instanceof ReplicaError && error.code === "NOT_LINKED";
-      outcome = isApart ? "" : String(error);
+      if (isApart) found = 0;
+      else problem = String(error);
     },
   );
-  for (let leftMs = verifyMsMax; outcome === undefined && leftMs > 0; leftMs -= stepMs) {
+  const isOver = () => found !== undefined || problem !== undefined;
+  for (let leftMs = verifyMsMax; !isOver() && leftMs > 0; leftMs -= stepMs) {
     await world.time.run(stepMs);
   }
-  if (outcome !== "") world.fail(`verify of peers ${numbers}: ${outcome ?? "no answer"}`);
+  if (found === undefined) {
+    world.fail(`verify of peers ${namesOf(pair)}: ${problem ?? "no answer"}`);
+  }
   world.throwViolation();
+  return found ?? 0;
 }
+
+const namesOf = ([one, other]: Pair) => `${one.peer.number} and ${other.peer.number}`;
 
 function checkEnd(world: World): void {
   for (const [origin, sequence] of world.ledger.guaranteed) {
@@ -100,7 +145,10 @@ function checkEnd(world: World): void {
     }
   }
   world.journal.finish(world.peers);
-  const wrong = checkConverged(world.peers, world.ledger);
+  const wrong = checkConverged(world.peers, {
+    ledger: world.ledger,
+    repaired: world.suspicion !== undefined,
+  });
   if (wrong !== undefined) world.fail(wrong);
   world.throwViolation();
 }

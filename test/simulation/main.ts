@@ -134,13 +134,9 @@ async function runPlan(plan: Plan, name: string, options: Settings): Promise<boo
 }
 
 function describe(outcome: Outcome): string {
-  const { hash, changesets, messages, convergedMs, excused, violation } = outcome;
-  const end =
-    violation !== undefined
-      ? "FAILED"
-      : excused === undefined
-        ? `converged in ${convergedMs} ms`
-        : `excused: ${excused}`;
+  const { hash, changesets, messages, convergedMs, repaired, violation } = outcome;
+  const how = repaired === undefined ? "" : `, repaired: ${repaired}`;
+  const end = violation !== undefined ? `FAILED${how}` : `converged in ${convergedMs} ms${how}`;
   return `${hash}  ${changesets} changesets, ${messages} messages, ${end}`;
 }
 

@@ -19,11 +19,11 @@ export function rowClocks(
     db
       .prepare(
         `SELECT id, name FROM _mergelite_columns WHERE table_id =
-           (SELECT id FROM _mergelite_tables WHERE name = ?1)
-           AND name IN (SELECT name FROM pragma_table_info(?1))`,
+           (SELECT id FROM _mergelite_tables WHERE name = ?)
+           AND name IN (SELECT name FROM pragma_table_info(?))`,
       )
       .raw()
-      .all(table) as [number, string][],
+      .all(table, table) as [number, string][],
   );
   const keys = db
     .prepare("SELECT name FROM pragma_table_info(?) WHERE pk > 0 ORDER BY pk")

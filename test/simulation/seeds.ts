@@ -52,6 +52,10 @@ export const namedSeeds: readonly NamedSeed[] = [
       "a row deleted and inserted in one transaction was lost when it had waited for its table",
     size: { seed: 69, peers: 2, ticks: 35 },
   },
+  {
+    found: "rows that only one of two living copies wrote were deleted by state from the other's",
+    size: { seed: 318, peers: 2, ticks: 45 },
+  },
 ];
 
 /** What CI runs, small and large, by number. */

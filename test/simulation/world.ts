@@ -28,10 +28,11 @@ export interface Outcome {
   /** Virtual time it took to converge after the faults had stopped. */
   readonly convergedMs: number;
   /**
-   * Why it need not converge: two third parties took in different histories of one peer id before
-   * its owner found out; or rows of a transfer that was cut are the last trace of a lost changeset.
+   * Why changesets alone need not make peers equal, and `verify` had to repair them: two third
+   * parties took in different histories of one peer id before its owner found out; or rows of a
+   * transfer that was cut are the last trace of a lost changeset.
    */
-  readonly excused: string | undefined;
+  readonly repaired: string | undefined;
 }
 
 export interface RunOptions {
@@ -49,9 +50,6 @@ const lookMs = 500;
 
 export class Violation extends Error {}
 
-/** What two peers have merged can not be made equal again by the protocol. */
-export class Excuse extends Error {}
-
 export class World implements PeerOwner {
   readonly time = new Time();
   readonly peers: Peer[] = [];
@@ -63,6 +61,8 @@ export class World implements PeerOwner {
   messages = 0;
   /** Faults have stopped. */
   healed = false;
+  /** Why changesets alone need not make peers equal. */
+  suspicion: string | undefined;
   #someLost = false;
   readonly journal = new Journal((text) => this.fail(text));
   readonly horizons: Horizons;
@@ -199,12 +199,17 @@ export class World implements PeerOwner {
     const changed = this.peers.filter((peer) => peer.hasChanged());
     const wrong = checkAtomic(changed) ?? (thorough ? checkEqualVectors(this.peers) : undefined);
     this.look(changed);
-    const excuse =
-      this.ledger.mixed ??
-      (this.#someLost && changed.length > 0 ? findStray(this.peers) : undefined);
-    if (excuse !== undefined) throw new Excuse(excuse);
-    if (wrong !== undefined) this.fail(wrong);
+    const isSuspect = this.#someLost && changed.length > 0;
+    this.#suspect(this.ledger.mixed ?? (isSuspect ? findStray(this.peers) : undefined));
+    if (wrong !== undefined && this.suspicion === undefined) this.fail(wrong);
     this.throwViolation();
+  }
+
+  /** From here on equal vectors do not mean equal rows, until `verify` has repaired them. */
+  #suspect(reason: string | undefined): void {
+    if (reason === undefined || this.suspicion !== undefined) return;
+    this.suspicion = reason;
+    this.trace(`suspect ${reason}`);
   }
 
   throwViolation(): void {
@@ -217,28 +222,25 @@ export async function simulate(plan: Plan, options: RunOptions = {}): Promise<Ou
   const world = new World(plan, options);
   let violation: string | undefined;
   let convergedMs = 0;
-  let excused: string | undefined;
   process.on("unhandledRejection", world.onRejection);
   try {
     await world.run();
     convergedMs = await converge(world);
   } catch (error) {
-    if (error instanceof Excuse) excused = error.message;
-    else
-      violation =
-        error instanceof Violation
-          ? error.message
-          : error instanceof Error
-            ? error.stack
-            : String(error);
-    world.trace(`over ${violation ?? excused}`);
+    violation =
+      error instanceof Violation
+        ? error.message
+        : error instanceof Error
+          ? error.stack
+          : String(error);
+    world.trace(`over ${violation}`);
   } finally {
     await world.close(options.onFolder);
     process.off("unhandledRejection", world.onRejection);
   }
-  const { hash, messages } = world;
+  const { hash, messages, suspicion: repaired } = world;
   const { changesets } = world.ledger;
-  return { hash, violation, changesets, messages, convergedMs, excused };
+  return { hash, violation, changesets, messages, convergedMs, repaired };
 }
 
 /** What a peer with less memory would ask for. */

@@ -10,6 +10,8 @@ export interface TransferOptions {
   /** Stops after this many chunks, as a link that is cut. */
   chunksMax?: number;
   restart?: boolean;
+  /** The sender has never dropped a tombstone. */
+  keepAbsent?: boolean;
   /** Called before each chunk is read and before each slice is merged. */
   between?: () => void;
 }
@@ -45,9 +47,10 @@ export function transferState(
     const { chunk, next } = readChunk(from, cursor, bytesMax);
     done.chunks++;
     let offset = 0;
-    for (let again: 0 | 1 = 0, more = true; more; again = 1) {
+    for (let again = 0, more = true; more; again = 1) {
       between?.();
-      const merged = native.mergeState(to.handle, chunk, next, offset, again, sliceMs);
+      const flags = again + (options.keepAbsent === true ? 2 : 0);
+      const merged = native.mergeState(to.handle, chunk, next, offset, flags, sliceMs);
       if (merged.busy) throw new Error("the receiver is busy");
       if (merged.resumeAtMs > 0) return done;
       done.rows += merged.rows;
