@@ -154,13 +154,8 @@ export class FloorKeeper<Link extends FloorLink> {
   }
 
   onLive(link: Link): void {
-    const never = Number.NEGATIVE_INFINITY;
-    this.#remotes.set(link, {
-      state: undefined,
-      sent: undefined,
-      sentMs: never,
-      toldOutside: false,
-    });
+    const sentMs = Number.NEGATIVE_INFINITY;
+    this.#remotes.set(link, { state: undefined, sent: undefined, sentMs, toldOutside: false });
     this.#lookIn(0);
   }
 
