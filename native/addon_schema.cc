@@ -2,6 +2,7 @@
 
 #include "addon_values.h"
 #include "companions.h"
+#include "old_values.h"
 #include "step.h"
 
 namespace mergelite {
@@ -12,6 +13,15 @@ napi_value TakeCompanions(napi_env env, napi_callback_info info) {
   Connection* connection = call.Find();
   if (connection == nullptr) return nullptr;
   call.Failed(connection, TakeDeclaredNow(connection));
+  return Undefined(env);
+}
+
+napi_value KeepOld(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  Connection* connection = call.Find();
+  std::vector<Text> names;
+  if (connection == nullptr || !call.Strings(1, &names)) return nullptr;
+  call.Failed(connection, KeepOldValues(connection, names, call.Integer(2) != 0));
   return Undefined(env);
 }
 
@@ -51,6 +61,7 @@ void AddSchemaFunctions(napi_env env, napi_value exports) {
   Export(env, exports,
          {
              {"takeCompanions", TakeCompanions},
+             {"keepOldValues", KeepOld},
              {"beginStep", Begin},
              {"commitStep", Commit},
              {"abandonStep", Abandon},

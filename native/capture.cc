@@ -72,11 +72,15 @@ int Capture::Record(Connection* connection, int argc, sqlite3_value** argv) {
     case CaptureOp::kCandidate:
       rc = RecordCandidate(connection, table, argc, argv);
       break;
+    case CaptureOp::kBefore:
+      return RecordBefore(connection, table, argc, argv);
     default:
       rc = connection->Fail("CAPTURE_MISUSE", "a capture call of an unknown kind");
   }
-  if (rc == SQLITE_OK && body_.size() >= kPartBytesMax) rc = Spill(connection);
-  return rc;
+  // Of rows with old values, no part may end between what is noted of one and its patches: there it
+  // ends before the next row.
+  const bool full = body_.size() >= kPartBytesMax && !table->old_values;
+  return rc == SQLITE_OK && full ? Spill(connection) : rc;
 }
 
 // A nested write to a virtual table makes SQLite tell that table of this transaction's end.
@@ -168,7 +172,11 @@ int Capture::RecordInsert(Connection* connection, Table* table, int argc, sqlite
   }
   const size_t start = body_.size();
   AppendHead(table, Operation::kInsert);
+  const size_t key = body_.size();
   int rc = AppendKey(connection, *table, argv);
+  if (rc == SQLITE_OK && table->old_values) {
+    old_.Inserted(table, {body_.data() + key, body_.size() - key});
+  }
   for (size_t i = keys; rc == SQLITE_OK && i < keys + columns; i++) {
     if (!AppendSqlValue(connection->api, &body_, argv[i], connection->utf16)) {
       rc = connection->Check(SQLITE_NOMEM);
@@ -179,6 +187,36 @@ int Capture::RecordInsert(Connection* connection, Table* table, int argc, sqlite
     patch_count_--;
   }
   return rc;
+}
+
+// key... of a row that an INSERT or a DELETE is about to touch; OLD key..., NEW key... of an
+// UPDATE.
+int Capture::RecordBefore(Connection* connection, Table* table, int argc, sqlite3_value** argv) {
+  const int keys = static_cast<int>(table->shape->keys.size());
+  if (argc != keys && argc != 2 * keys) {
+    return connection->Fail("CAPTURE_MISUSE", "a capture call with the wrong number of values");
+  }
+  int rc = SQLITE_OK;
+  if (!body_.empty() && body_.size() + old_.part_bytes() >= kPartBytesMax) rc = Spill(connection);
+  bool moves = argc == keys;
+  for (int i = 0; i < keys && argc > keys; i++) {
+    moves = moves || !Same(connection->api, argv[i], argv[keys + i], connection->utf16);
+  }
+  if (rc == SQLITE_OK) rc = NoteOld(connection, table, argv, moves);
+  if (rc != SQLITE_OK || argc == keys || !moves) return rc;
+  return NoteOld(connection, table, argv + keys, true);
+}
+
+int Capture::NoteOld(Connection* connection, Table* table, sqlite3_value** key, bool may_go) {
+  key_.Clear();
+  for (size_t i = 0; i < table->shape->keys.size(); i++) {
+    // No replicated row has such a key; or SQLite is yet to choose one.
+    if (connection->api->value_type(key[i]) == SQLITE_NULL) return SQLITE_OK;
+    if (!AppendSqlValue(connection->api, &key_, key[i], connection->utf16)) {
+      return connection->Check(SQLITE_NOMEM);
+    }
+  }
+  return old_.Note(connection, table, key_.span(), may_go);
 }
 
 int Capture::RecordDelete(Connection* connection, Table* table, int argc, sqlite3_value** argv) {
@@ -269,68 +307,12 @@ int Capture::RecordCandidate(Connection* connection, Table* table, int argc, sql
     candidates_.Truncate(start);
     return connection->Check(SQLITE_NOMEM);
   }
-  return SQLITE_OK;
+  return table->old_values ? NoteOld(connection, table, argv, true) : SQLITE_OK;
 }
 
 void Capture::Begin() {
   Reset();
   enlisted_ = true;
-}
-
-void Capture::Savepoint(int level) {
-  last_update_.table = nullptr;
-  const auto wanted = static_cast<size_t>(level);
-  if (marks_.size() > wanted) marks_.resize(wanted);
-  // Savepoints older than the first capture return to an empty buffer.
-  while (marks_.size() < wanted) marks_.push_back({0, 0, 0, 0, 0, false});
-  marks_.push_back(
-      {body_.size(), parts_, patch_count_, candidates_.size(), tables_.size(), poisoned_});
-}
-
-void Capture::Release(int level) {
-  if (level >= 0 && marks_.size() > static_cast<size_t>(level)) {
-    marks_.resize(static_cast<size_t>(level));
-  }
-  if (marks_.empty()) retained_.clear();
-}
-
-void Capture::RollbackTo(int level) {
-  last_update_.table = nullptr;
-  const Mark mark = level >= 0 && static_cast<size_t>(level) < marks_.size()
-                        ? marks_[static_cast<size_t>(level)]
-                        : Mark{0, 0, 0, 0, 0, false};
-  if (mark.part < parts_) {
-    // The log rows written since are undone by SQLite; what the first of them held from before the
-    // savepoint comes back from memory.
-    body_.Clear();
-    StartPart();
-    for (Retained& retained : retained_) {
-      if (retained.part != mark.part) continue;
-      body_.Append(retained.body.span());
-      tables_ = retained.tables;
-      hashes_ = retained.hashes;
-      for (size_t i = 0; i < tables_.size(); i++) {
-        tables_[i]->capture_epoch = epoch_;
-        tables_[i]->capture_index = static_cast<uint32_t>(i);
-      }
-    }
-    while (!retained_.empty() && retained_.back().part >= mark.part) retained_.pop_back();
-    parts_ = mark.part;
-  }
-  body_.Truncate(mark.size);
-  // Shapes that only undone patches have: they may be undone as well, and peers would ask for them.
-  while (tables_.size() > mark.table_count) {
-    tables_.back()->capture_epoch = 0;
-    tables_.pop_back();
-    hashes_.pop_back();
-  }
-  candidates_.Truncate(mark.candidates_size);
-  patch_count_ = mark.patch_count;
-  poisoned_ = mark.poisoned;
-  written_ = false;
-  if (level >= 0 && marks_.size() > static_cast<size_t>(level) + 1) {
-    marks_.resize(static_cast<size_t>(level) + 1);
-  }
 }
 
 void Capture::Rollback() {
@@ -364,6 +346,7 @@ void Capture::StartPart() {
 void Capture::Reset() {
   body_.ClearAndTrim(kBufferBytesKept);
   candidates_.ClearAndTrim(kBufferBytesKept);
+  old_.Clear();
   marks_.clear();
   retained_.clear();
   StartPart();
@@ -373,6 +356,9 @@ void Capture::Reset() {
   poisoned_ = written_ = settle_rows_ = false;
 }
 
-void Capture::Finalize() { enlist_.Finalize(); }
+void Capture::Finalize() {
+  enlist_.Finalize();
+  write_old_.Finalize();
+}
 
 }  // namespace mergelite

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "codec.h"
+#include "old_rows.h"
 #include "sqlite_api.h"
 
 namespace mergelite {
@@ -13,7 +14,14 @@ struct Table;
 
 // What a trigger's first argument says: the database file it belongs to, the shape whose values it
 // passes, and what happened. One literal, so that it costs one register.
-enum class CaptureOp : uint8_t { kInsert = 1, kColumns = 2, kKey = 3, kDelete = 4, kCandidate = 5 };
+enum class CaptureOp : uint8_t {
+  kInsert = 1,
+  kColumns = 2,
+  kKey = 3,
+  kDelete = 4,
+  kCandidate = 5,
+  kBefore = 6
+};
 constexpr int kCaptureOpBits = 3;
 constexpr int kShapeIdBits = 20;
 constexpr int64_t kShapeIdMax = (1 << kShapeIdBits) - 1;
@@ -57,6 +65,7 @@ class Capture {
     uint64_t patch_count;
     size_t candidates_size;
     size_t table_count;
+    size_t old_count;
     bool poisoned;
   };
   // What a part held that a savepoint may still return to, from before it was written to the log.
@@ -65,6 +74,7 @@ class Capture {
     Bytes body;
     std::vector<Table*> tables;
     std::vector<uint64_t> hashes;
+    OldRows old;
   };
   // A patch in the buffer, by its row.
   struct Touch {
@@ -82,6 +92,8 @@ class Capture {
   int RecordColumns(Connection* connection, Table* table, int argc, sqlite3_value** argv);
   int RecordKey(Connection* connection, Table* table, int argc, sqlite3_value** argv);
   int RecordCandidate(Connection* connection, Table* table, int argc, sqlite3_value** argv);
+  int RecordBefore(Connection* connection, Table* table, int argc, sqlite3_value** argv);
+  int NoteOld(Connection* connection, Table* table, sqlite3_value** key, bool may_go);
   bool ExtendsLastUpdate(size_t start, size_t key_end) const;
 
   int Spill(Connection* connection);
@@ -95,6 +107,8 @@ class Capture {
   int AppendFromTable(Connection* connection, Table* table, Span encoded_key,
                       const uint8_t* bitmap);
   int WritePart(Connection* connection, bool continues);
+  int WriteOld(Connection* connection);
+  Payload Patches() const;
   int Position(Connection* connection);
   int CheckStale(Connection* connection);
   void StartPart();
@@ -103,6 +117,8 @@ class Capture {
   Bytes body_;
   Bytes candidates_;
   Bytes payload_;
+  OldRows old_;
+  Bytes key_;
   std::vector<Table*> tables_;  // by shape index of the current part
   std::vector<uint64_t> hashes_;
   std::vector<Mark> marks_;
@@ -128,7 +144,7 @@ class Capture {
     int highest = -1;
   } last_update_;
 
-  Statement enlist_;
+  Statement enlist_, write_old_;
 };
 
 // Registers the virtual tables that triggers call and that follow transactions.

@@ -123,7 +123,7 @@ int Catalog::LoadTables(Connection* connection) {
   Statement query, columns;
   int rc = connection->Check(
       query.Prepare(connection->api, connection->db,
-                    "SELECT id, name, shape_id, active FROM main._mergelite_tables ORDER BY id"));
+                    "SELECT id, name, shape_id, active, old_values FROM main._mergelite_tables ORDER BY id"));
   if (rc == SQLITE_OK) {
     rc = connection->Check(
         columns.Prepare(connection->api, connection->db,
@@ -148,6 +148,7 @@ int Catalog::LoadTables(Connection* connection) {
     if (table->shape_id != query.ColumnInteger(2)) table->capture_epoch = 0;
     table->shape_id = query.ColumnInteger(2);
     table->active = query.ColumnInteger(3) != 0;
+    table->old_values = query.ColumnInteger(4) != 0;
     table->shape = ShapeById(table->shape_id);
     if (table->shape == nullptr) {
       table->active = false;

@@ -63,6 +63,7 @@ struct Table {
   std::vector<uint32_t> column_ids;  // of the shape's columns, as row clocks name them
   std::vector<ColumnName> names;
   bool active = false;
+  bool old_values = false;  // changes of its rows are noted with what they replace, see old_rows.h
   bool listed = false;  // in the file; a table whose key changed leaves its old self in memory only
 
   // Facts that a schema change may alter; see Catalog::Check.

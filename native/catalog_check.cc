@@ -36,7 +36,7 @@ int Catalog::Describe(Connection* connection, const SchemaRows& schema, Table* t
   table->FinalizeStatements();
   table->lost_triggers = info.own_triggers == 0;
   table->stale = info.kind != TableInfo::Kind::kTable || info.shape.hash != table->shape->hash ||
-                 info.own_triggers != CountTriggers(info);
+                 info.own_triggers != CountTriggers(info, table->old_values);
   table->outranked = info.outranked;
   table->signature = info.signature;
   table->integer_key = info.integer_key;

@@ -44,10 +44,33 @@ int Capture::WritePart(Connection* connection, bool continues) {
   const sqlite3_int64 rowid = api->last_insert_rowid(connection->db);
   rc = connection->log.Write(connection, first_sequence_ + parts_, timestamp_, payload_.span(),
                              written_);
+  if (rc == SQLITE_OK && old_.count() > 0) rc = WriteOld(connection);
   api->set_last_insert_rowid(connection->db, rowid);
   if (rc == SQLITE_OK && !written_) total_patches_ += patch_count_;
   payload_.ClearAndTrim(kPartBytesMax);
   return rc;
+}
+
+// Beside the part, under its number.
+int Capture::WriteOld(Connection* connection) {
+  old_.Encode(Patches(), tables_, &payload_);
+  if (payload_.empty()) return SQLITE_OK;
+  int rc = connection->Prepare(&write_old_,
+                               "INSERT OR REPLACE INTO main._mergelite_old (id, payload) VALUES "
+                               "(?1, ?2)");
+  if (rc != SQLITE_OK) return rc;
+  const Origin* self = connection->log.self();
+  write_old_.Integer(1, LogBase(self->ordinal) + static_cast<int64_t>(first_sequence_ + parts_));
+  write_old_.Bytes(2, payload_.span());
+  return connection->Check(write_old_.Run());
+}
+
+Payload Capture::Patches() const {
+  Payload payload;
+  payload.shape_hashes = hashes_;
+  payload.patch_count = patch_count_;
+  payload.patches = body_.span();
+  return payload;
 }
 
 // A schema change inside this very transaction shows as a recompiled statement, or, before there
@@ -78,18 +101,22 @@ int Capture::Spill(Connection* connection) {
   int rc = SettleTouched(connection, true);
   if (rc == SQLITE_OK) rc = WritePart(connection, true);
   if (rc != SQLITE_OK) return rc;
-  size_t needed = 0;
+  size_t needed = 0, needed_old = 0;
   for (const Mark& mark : marks_) {
-    if (mark.part == parts_ && mark.size > needed) needed = mark.size;
+    if (mark.part != parts_) continue;
+    needed = std::max(needed, mark.size);
+    needed_old = std::max(needed_old, mark.old_count);
   }
-  if (needed > 0) {
+  if (needed + needed_old > 0) {
     Retained retained;
     retained.part = parts_;
     retained.body.Append(body_.data(), needed);
     retained.tables = tables_;
     retained.hashes = hashes_;
+    retained.old = old_.Copy(needed_old);
     retained_.push_back(static_cast<Retained&&>(retained));
   }
+  old_.EndPart();
   parts_++;
   body_.Clear();
   StartPart();
@@ -151,10 +178,7 @@ int Capture::SettleTouched(Connection* connection, bool more_follows) {
 void Capture::CollectTouches(std::vector<Touch>* touches) const {
   std::vector<const Shape*> shapes;
   for (Table* table : tables_) shapes.push_back(table->shape);
-  Payload payload;
-  payload.shape_hashes = hashes_;
-  payload.patch_count = patch_count_;
-  payload.patches = body_.span();
+  const Payload payload = Patches();
   PatchReader reader(payload, shapes.data());
   Patch patch;
   while (reader.Next(&patch)) {

@@ -2,6 +2,7 @@
 
 #include "connection.h"
 #include "merge.h"
+#include "old_values.h"
 #include "replication.h"
 
 namespace mergelite {
@@ -130,10 +131,13 @@ int MoveChangesets(Connection* connection, const Former& former, uint64_t after)
                                       "UPDATE main._mergelite_log SET id = id + ?1 WHERE id > ?2 "
                                       "AND id <= ?3"));
   if (rc != SQLITE_OK) return rc;
-  move.Integer(1, LogBase(connection->log.self()->ordinal) - base - moved);
+  const int64_t by = LogBase(connection->log.self()->ordinal) - base - moved;
+  move.Integer(1, by);
   move.Integer(2, base + moved);
   move.Integer(3, base + static_cast<int64_t>(former.held));
-  return connection->Check(move.Run());
+  rc = connection->Check(move.Run());
+  if (rc != SQLITE_OK) return rc;
+  return MoveOldValues(connection, base + moved, base + static_cast<int64_t>(former.held), by);
 }
 
 // A commit that is on the disk, not only on its way there, whatever the connection asks for.

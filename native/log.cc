@@ -15,11 +15,12 @@ CREATE TABLE IF NOT EXISTS main._mergelite_origins (
   acknowledged INTEGER NOT NULL DEFAULT 0, reached INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE IF NOT EXISTS main._mergelite_log (
   id INTEGER PRIMARY KEY, timestamp INTEGER NOT NULL, payload BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS main._mergelite_old (id INTEGER PRIMARY KEY, payload BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS main._mergelite_shapes (
   id INTEGER PRIMARY KEY, hash INTEGER NOT NULL UNIQUE, descriptor BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS main._mergelite_tables (
   id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE COLLATE NOCASE, shape_id INTEGER NOT NULL,
-  active INTEGER NOT NULL);
+  active INTEGER NOT NULL, old_values INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE IF NOT EXISTS main._mergelite_columns (
   table_id INTEGER NOT NULL, name TEXT NOT NULL COLLATE NOCASE, id INTEGER NOT NULL,
   PRIMARY KEY (table_id, name)) WITHOUT ROWID;
@@ -32,9 +33,8 @@ CREATE TABLE IF NOT EXISTS main._mergelite_parked (
   peer INTEGER NOT NULL, sequence INTEGER NOT NULL, timestamp INTEGER NOT NULL,
   reason TEXT NOT NULL, detail TEXT, shape INTEGER NOT NULL, patch BLOB NOT NULL);
 CREATE INDEX IF NOT EXISTS main._mergelite_parked_key ON _mergelite_parked (table_name, key);
-CREATE TABLE IF NOT EXISTS main._mergelite_peers (
-  peer INTEGER PRIMARY KEY, vector BLOB NOT NULL, heard INTEGER NOT NULL,
-  forgotten INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE IF NOT EXISTS main._mergelite_peers (peer INTEGER PRIMARY KEY,
+  vector BLOB NOT NULL, heard INTEGER NOT NULL, forgotten INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE IF NOT EXISTS main._mergelite_refused (
   peer INTEGER NOT NULL, sequence INTEGER NOT NULL, timestamp INTEGER NOT NULL,
   reason TEXT NOT NULL, payload BLOB NOT NULL, PRIMARY KEY (peer, sequence)) WITHOUT ROWID;

@@ -4,6 +4,7 @@
 
 #include "connection.h"
 #include "fates.h"
+#include "old_values.h"
 #include "parked.h"
 #include "row_scan.h"
 #include "slice_writer.h"
@@ -265,6 +266,7 @@ int GiveUpOrigin(Connection* connection, const Fate& fate, const Deadline& deadl
     log.Integer(1, base + static_cast<int64_t>(left));
     log.Integer(2, base + static_cast<int64_t>(origin->held));
     rc = connection->Check(log.Run());
+    if (rc == SQLITE_OK) rc = DropOldValues(connection, *origin, left, origin->held);
     give_up->changesets += origin->held - left;
     for (uint64_t* mark : {&origin->held, &origin->merged, &origin->folded, &origin->absorbed,
                            &origin->trimmed, &origin->acknowledged}) {

@@ -87,19 +87,21 @@ int Refuse(Connection* connection, const char* name, const TableInfo& info) {
   return SQLITE_OK;
 }
 
-int SaveTable(Connection* connection, const TableInfo& info, int64_t shape_id, const Shape* before,
+int SaveTable(Connection* connection, const TableInfo& info, Wiring* wiring, const Shape* before,
               const Shape* known) {
   Statement statement;
   int rc = connection->Check(statement.Prepare(
       connection->api, connection->db,
-      "INSERT INTO main._mergelite_tables (name, shape_id, active) VALUES (?1, ?2, 1) ON CONFLICT "
-      "(name) DO UPDATE SET shape_id = excluded.shape_id, active = 1 RETURNING id"));
+      "INSERT INTO main._mergelite_tables (name, shape_id, active, old_values) VALUES (?1, ?2, 1, "
+      "coalesce((SELECT value FROM main._mergelite_meta WHERE key = 'old_values'), 0)) ON CONFLICT "
+      "(name) DO UPDATE SET shape_id = excluded.shape_id, active = 1 RETURNING id, old_values"));
   if (rc != SQLITE_OK) return rc;
   statement.String(1, info.name.span());
-  statement.Integer(2, shape_id);
+  statement.Integer(2, wiring->shape_id);
   rc = statement.Step();
   if (rc != SQLITE_ROW) return connection->Check(rc);
   const int64_t table_id = statement.ColumnInteger(0);
+  wiring->old_values = statement.ColumnInteger(1) != 0;
   rc = connection->Check(statement.Reset());
   if (rc != SQLITE_OK) return rc;
   return SaveColumns(connection, table_id, info.shape, before, known);
@@ -163,12 +165,10 @@ int Adopt(Connection* connection, const TableInfo& info, const Shape* before, co
     return connection->Fail("TOO_MANY_SHAPES", "this file has seen a million table shapes",
                             "Start a new file from a snapshot.");
   }
-  rc = SaveTable(connection, info, shape_id, before, known);
+  Wiring wiring{shape_id, connection->log.tag(), false};
+  rc = SaveTable(connection, info, &wiring, before, known);
   if (rc == SQLITE_OK) rc = CreateClockTable(connection, info);
-  if (rc == SQLITE_OK) {
-    rc = CreateTriggers(connection, info, shape_id, connection->log.tag());
-  }
-  return rc;
+  return rc == SQLITE_OK ? CreateTriggers(connection, info, wiring) : rc;
 }
 
 int StartReplication(Connection* connection, const char* name) {

@@ -40,8 +40,8 @@ const char* OtherRowid(const TableInfo& info) {
 
 class TriggerWriter {
  public:
-  TriggerWriter(Connection* connection, const TableInfo& info, int64_t shape_id, int64_t tag)
-      : connection_(connection), info_(info), shape_(info.shape), shape_id_(shape_id), tag_(tag) {}
+  TriggerWriter(Connection* connection, const TableInfo& info, const Wiring& wiring)
+      : connection_(connection), info_(info), shape_(info.shape), wiring_(wiring) {}
 
   int Write() {
     int rc = Insert();
@@ -56,7 +56,11 @@ class TriggerWriter {
     }
     if (rc == SQLITE_OK) rc = RowidCandidates(true);
     if (rc == SQLITE_OK) rc = RowidCandidates(false);
-    return rc;
+    if (rc != SQLITE_OK || !wiring_.old_values) return rc;
+    // The youngest, to run before anything changes.
+    rc = Before("INSERT", "before_insert", {"NEW"});
+    if (rc == SQLITE_OK) rc = Before("UPDATE", "before_update", {"OLD", "NEW"});
+    return rc == SQLITE_OK ? Before("DELETE", "before_delete", {"OLD"}) : rc;
   }
 
  private:
@@ -72,7 +76,7 @@ class TriggerWriter {
 
   Text& Literal(Text* sql, CaptureOp op) const {
     // Always positive: the tag has 40 bits.
-    return *sql << static_cast<uint64_t>(CaptureLiteral(tag_, shape_id_, op));
+    return *sql << static_cast<uint64_t>(CaptureLiteral(wiring_.tag, wiring_.shape_id, op));
   }
 
   void Keys(Text* sql, const char* row) const {
@@ -169,6 +173,19 @@ class TriggerWriter {
     return connection_->Execute(sql.c_str());
   }
 
+  // Rows are noted by their keys before they change, and read then.
+  int Before(const char* event, const char* name, std::initializer_list<const char*> rows) const {
+    Text sql = Begin(name, 0);
+    sql << " BEFORE " << event << " ON ";
+    sql.Name(info_.name.c_str()) << " BEGIN ";
+    const int rc = TableFunction(&sql, 1 + rows.size() * shape_.keys.size());
+    if (rc != SQLITE_OK) return rc;
+    Literal(&sql, CaptureOp::kBefore);
+    for (const char* row : rows) Keys(&sql, row);
+    sql << "); END";
+    return connection_->Execute(sql.c_str());
+  }
+
   // Begins a trigger that notes rows of the table, which REPLACE may be about to remove. Whether it
   // really did shows when the transaction is written.
   void NoteRows(Text* sql) const {
@@ -253,8 +270,7 @@ class TriggerWriter {
   Connection* connection_;
   const TableInfo& info_;
   const Shape& shape_;
-  int64_t shape_id_;
-  int64_t tag_;
+  const Wiring& wiring_;
 };
 
 // Drops the triggers that a query names.
@@ -276,17 +292,17 @@ int DropSelected(Connection* connection, Statement* query) {
 
 }  // namespace
 
-int CreateTriggers(Connection* connection, const TableInfo& info, int64_t shape_id, int64_t tag) {
+int CreateTriggers(Connection* connection, const TableInfo& info, const Wiring& wiring) {
   const int rc = info.own_triggers == 0 ? SQLITE_OK : DropTriggers(connection, info.name.c_str());
   if (rc != SQLITE_OK) return rc;
-  return TriggerWriter(connection, info, shape_id, tag).Write();
+  return TriggerWriter(connection, info, wiring).Write();
 }
 
-size_t CountTriggers(const TableInfo& info) {
+size_t CountTriggers(const TableInfo& info, bool old_values) {
   // Insert, delete and key; then the groups of columns; then two for each UNIQUE index, and for a
-  // rowid that is not the key.
+  // rowid that is not the key; and three for old values.
   const size_t unique = info.unique_indexes.size() + (OtherRowid(info) == nullptr ? 0 : 1);
-  return 3 + ColumnGroups(info.shape) + 2 * unique;
+  return 3 + ColumnGroups(info.shape) + 2 * unique + (old_values ? 3 : 0);
 }
 
 int DropTriggers(Connection* connection, const char* table) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "connection.h"
+#include "old_values.h"
 
 namespace mergelite {
 namespace {
@@ -111,6 +112,7 @@ class Trimmer {
     delete_.Integer(1, LogBase(origin->ordinal) + 1);
     delete_.Integer(2, LogBase(origin->ordinal) + static_cast<int64_t>(batch.last));
     rc = connection_->Check(delete_.Run());
+    if (rc == SQLITE_OK) rc = DropOldValues(connection_, *origin, 0, batch.last);
     if (rc != SQLITE_OK) return rc;
     origin->trimmed = std::max(origin->trimmed, batch.last);
     origin->dirty = true;

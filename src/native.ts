@@ -46,6 +46,11 @@ export interface Binding {
    */
   takeCompanions(handle: Handle): void;
   /**
+   * The tables whose changes are kept with what they replace from now on: those named, or with `all`
+   * (1) every table, later ones included. @throws TABLE_NOT_REPLICATED
+   */
+  keepOldValues(handle: Handle, tables: readonly string[], all: number): void;
+  /**
    * Begins the transaction of a migration's step, with all companions as ordinary, empty tables.
    * `renames` has flat triples (table, old column, new column) for tables that it makes anew.
    * @throws IN_TRANSACTION

@@ -20,6 +20,7 @@ export class LogLookup {
   readonly #db: SqliteDatabase;
   #timestampAt: Statement | undefined;
   #refusedIn: Statement | undefined;
+  #oldIn: Statement | undefined;
   readonly #isOwn = new Map<number, boolean>();
 
   constructor(db: SqliteDatabase) {
@@ -43,6 +44,19 @@ export class LogLookup {
     );
     const rows = this.#refusedIn.all(...([origin, first, last] as never[]));
     return new Set((rows as { sequence: number }[]).map(({ sequence }) => Number(sequence)));
+  }
+
+  /** A payload that undoes a changeset of this file, if its tables keep old values. */
+  oldIn(origin: number, sequence: number): Uint8Array | undefined {
+    this.#oldIn ??= this.#db.prepare(
+      `SELECT b.payload AS payload FROM _mergelite_origins AS o
+       JOIN _mergelite_old AS b ON b.id = ${base} + CAST(? AS INTEGER) WHERE o.peer = ?`,
+    );
+    const row = this.#oldIn.get(...([sequence, origin] as never[]));
+    if (row === undefined) return undefined;
+    const { buffer, byteOffset, byteLength } = (row as { payload: Uint8Array }).payload;
+    // A driver's Buffer is sliced without a copy.
+    return new Uint8Array(buffer, byteOffset, byteLength);
   }
 
   /** Whether this is or was a peer id of this file. */

@@ -21,6 +21,11 @@ export interface Patch {
   readonly key: Readonly<Record<string, SqlValue>>;
   /** The columns that were set, without the key; of an insert all, of a delete none. */
   readonly values: Readonly<Record<string, SqlValue>>;
+  /**
+   * Of a change made on this file to a table that keeps old values: the row as it was before the
+   * transaction, without its key; `null`, there was none. Absent where that is not known.
+   */
+  readonly old?: Readonly<Record<string, SqlValue>> | null;
 }
 
 const flagContinues = 1;
@@ -60,7 +65,9 @@ export class PayloadReader {
   readonly shapes: readonly Shape[];
   readonly #reader: ByteReader;
   readonly #safeIntegers: boolean;
+  readonly #body: Uint8Array;
   #left: number;
+  #row = { shape: 0, start: 0, end: 0 };
 
   /** @throws PROTOCOL_MALFORMED */
   constructor(payload: Uint8Array, { shapeOf, safeIntegers }: PayloadOptions) {
@@ -75,6 +82,7 @@ export class PayloadReader {
     this.shapes = shapes;
     this.#left = reader.count(body.byteLength, 1, "patches");
     this.#reader = reader;
+    this.#body = body;
     this.#safeIntegers = safeIntegers;
   }
 
@@ -86,9 +94,18 @@ export class PayloadReader {
     const shape = this.shapes[Math.floor(head / 4)];
     const operation = operations[head % 4];
     if (shape === undefined || operation === undefined) throw malformed("a patch of no shape");
+    const start = this.#reader.offset;
     const key = this.#record(shape.keys);
+    this.#row = { shape: Math.floor(head / 4), start, end: this.#reader.offset };
     const values = operation === "delete" ? {} : this.#record(this.#columnsSet(shape, operation));
     return { table: shape.table, operation, key, values };
+  }
+
+  /** Of the last patch: equal for two of one row, in any payload with these shapes. */
+  get row(): string {
+    const { shape, start, end } = this.#row;
+    const { buffer, byteOffset } = this.#body;
+    return `${shape} ${Buffer.from(buffer, byteOffset + start, end - start).toString("latin1")}`;
   }
 
   #columnsSet({ columns }: Shape, operation: "insert" | "update"): readonly string[] {

@@ -79,6 +79,12 @@ export class Store {
     call(() => native.replicateAll(this.#handle, tables));
   }
 
+  /** `true`: of all tables, those that come later included. */
+  keepOldValues(tables: true | readonly string[]): void {
+    const names = tables === true ? [] : tables;
+    call(() => native.keepOldValues(this.#handle, names, tables === true ? 1 : 0));
+  }
+
   takeCompanions(): void {
     call(() => native.takeCompanions(this.#handle));
   }

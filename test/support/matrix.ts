@@ -4,8 +4,10 @@
  * that capture changes nothing of what SQLite does.
  */
 import Database from "better-sqlite3";
+import { native } from "../../src/native.ts";
 import type { Kind } from "./kinds.ts";
 import { dumpQuery, dumpWith, maintainAll, openRaw, pull, type RawReplica } from "./replica.ts";
+import { Undo } from "./undo.ts";
 
 const clauses = ["", "OR ABORT ", "OR FAIL ", "OR IGNORE ", "OR REPLACE ", "OR ROLLBACK "];
 
@@ -161,10 +163,12 @@ export class Trio {
   readonly here: RawReplica;
   readonly there: RawReplica;
   readonly plain: Database.Database;
+  readonly #undo: Undo | undefined;
   readonly #changes: readonly Database.Statement[];
   readonly #dumps: readonly { table: string; queries: readonly Database.Statement[] }[];
 
-  constructor(kind: Kind) {
+  /** `oldValues`: what a transaction replaced is kept, and has to give the rows of before. */
+  constructor(kind: Kind, { oldValues = false } = {}) {
     const { pragma = "", schema, late = "", tables } = kind;
     this.here = openRaw(":memory:", `${pragma};${schema}`, tables);
     this.there = openRaw(":memory:", `${pragma};${withoutUnique(schema)}`, tables);
@@ -175,6 +179,10 @@ export class Trio {
     for (const db of all) db.exec(late);
     // In memory there is no WAL, whose commits make our triggers the youngest again.
     maintainAll(this.here);
+    if (oldValues) {
+      native.keepOldValues(this.here.handle, [], 1);
+      this.#undo = new Undo(this.here, tables);
+    }
     this.#changes = [this.here.db, this.plain].map((db) =>
       db.prepare("SELECT changes(), last_insert_rowid()").raw(),
     );
@@ -208,7 +216,11 @@ export class Trio {
       if (here !== there) return `${table}: here\n    ${here}\n  there\n    ${there}`;
     }
     const parked = this.there.db.prepare("SELECT reason, detail FROM _mergelite_parked").all();
-    return parked.length === 0 ? undefined : `parked: ${JSON.stringify(parked)}`;
+    if (parked.length > 0) return `parked: ${JSON.stringify(parked)}`;
+    const unknown = this.#undo?.unknown ?? 0;
+    const difference = this.#undo?.difference();
+    if (difference !== undefined) return difference;
+    return this.#undo?.unknown === unknown || this.#undo === undefined ? undefined : "not all told";
   }
 }
 
