@@ -16,6 +16,12 @@ export interface Logger {
 export interface AttachOptions {
   /** Tables to replicate, besides those that are replicated already. @default [] */
   readonly tables?: readonly string[];
+  /**
+   * Tables whose changes the change feed tells with the values they replaced: `true` for all, later
+   * ones included, `false` for none. Kept in the file: it holds for every process that writes it
+   * until it is given again. @default as the file has it, at first false
+   */
+  readonly oldValues?: boolean | readonly string[];
   /** Only replicas of one cluster talk to each other; at most 255 bytes. @default "" */
   readonly cluster?: string;
   /**
@@ -56,7 +62,8 @@ export interface AttachOptions {
   readonly random?: Random;
 }
 
-export type Options = Required<Omit<AttachOptions, "logger" | "backup">> & {
+export type Options = Required<Omit<AttachOptions, "logger" | "backup" | "oldValues">> & {
+  readonly oldValues: boolean | readonly string[] | undefined;
   readonly logger: Logger | undefined;
   readonly backup: BackupOptions | undefined;
 };
@@ -70,48 +77,41 @@ const ranges = {
   leaderGraceMs: { min: 0, max: 24 * 3600 * 1000 },
 } as const;
 
+const defaults: Options = {
+  tables: [],
+  oldValues: undefined,
+  cluster: "",
+  mergeSliceMs: 4,
+  driftMaxMs: 60_000,
+  heartbeatMs: linkDefaults.heartbeatMs,
+  windowBytes: linkDefaults.windowBytes,
+  trim: "age",
+  tombstones: "keep",
+  retentionMs: 25 * 3600 * 1000,
+  watchFile: true,
+  leaderGraceMs: 5 * 60 * 1000,
+  logger: undefined,
+  backup: undefined,
+  clock: systemClock,
+  random: Math.random,
+};
+
 /** @throws INVALID_OPTION */
 export function readOptions(options: AttachOptions): Options {
-  const read: Options = {
-    tables: [],
-    cluster: "",
-    mergeSliceMs: 4,
-    driftMaxMs: 60_000,
-    heartbeatMs: linkDefaults.heartbeatMs,
-    windowBytes: linkDefaults.windowBytes,
-    trim: "age",
-    tombstones: "keep",
-    retentionMs: 25 * 3600 * 1000,
-    watchFile: true,
-    leaderGraceMs: 5 * 60 * 1000,
-    logger: undefined,
-    backup: undefined,
-    clock: systemClock,
-    random: Math.random,
-    ...withoutUndefined(options),
-  };
-  const known = new Set<string>([
-    ...Object.keys(ranges),
-    "tables",
-    "cluster",
-    "trim",
-    "tombstones",
-    "watchFile",
-    "logger",
-    "backup",
-    "clock",
-    "random",
-  ]);
+  const read: Options = { ...defaults, ...withoutUndefined(options) };
   for (const name of Object.keys(options)) {
-    if (!known.has(name)) throw invalid(`unknown option ${JSON.stringify(name)}`, [...known]);
+    if (!Object.hasOwn(defaults, name)) {
+      throw invalid(`unknown option ${JSON.stringify(name)}`, Object.keys(defaults));
+    }
   }
   for (const [name, { min, max }] of Object.entries(ranges)) {
     const value = read[name as keyof typeof ranges];
     if (typeof value === "number" && value >= min && value <= max) continue;
     throw invalid(`option ${name} must be a number from ${min} to ${max}`);
   }
-  if (!Array.isArray(read.tables) || read.tables.some((name) => typeof name !== "string")) {
-    throw invalid("option tables must be an array of table names");
+  if (!isListOfNames(read.tables)) throw invalid("option tables must be an array of table names");
+  if (!["boolean", "undefined"].includes(typeof read.oldValues) && !isListOfNames(read.oldValues)) {
+    throw invalid("option oldValues must be a boolean or an array of table names");
   }
   if (typeof read.cluster !== "string" || Buffer.byteLength(read.cluster) > 255) {
     throw invalid("option cluster must be a string of at most 255 bytes");
@@ -128,6 +128,10 @@ export function readOptions(options: AttachOptions): Options {
     throw invalid("option logger must have the methods debug, info, warn and error");
   }
   return read;
+}
+
+function isListOfNames(names: unknown): boolean {
+  return Array.isArray(names) && names.every((name) => typeof name === "string");
 }
 
 function isLogger(logger: unknown): boolean {

@@ -76,6 +76,8 @@ export class ReplicaCore {
       this.store.setDriftMax(options.driftMaxMs);
       this.store.takeCompanions();
       this.store.replicate(options.tables);
+      const { oldValues } = options;
+      if (oldValues !== undefined) this.store.keepOldValues(oldValues === false ? [] : oldValues);
       warnAboutTables(db, this.store.tables());
       this.#marks = this.store.marks();
       this.#announced = heldOf(this.#marks);

@@ -202,8 +202,8 @@ export class Feed {
   /** `undefined` when nothing of it is wanted. */
   async #changesetOf(entry: LogRecord): Promise<Changeset | undefined> {
     const { origin, sequence, timestamp } = entry;
-    const reader = this.#isRefused(entry) ? undefined : this.#reader(entry);
-    const patches = reader === undefined ? [] : await this.#patchesOf(reader);
+    const reader = this.#isRefused(entry) ? undefined : this.#reader(entry.payload);
+    const patches = reader === undefined ? [] : await this.#patchesOf(entry, reader);
     const continues = reader?.continues ?? false;
     const delivered = patches.length > 0 || this.#within?.delivered === true;
     this.#advance(entry, continues ? { origin, delivered } : undefined);
@@ -228,22 +228,45 @@ export class Feed {
     return this.#owner.lookup.refusedIn(origin, { first: sequence, last: sequence }).size > 0;
   }
 
-  #reader({ payload }: LogRecord): PayloadReader {
+  #reader(payload: Uint8Array): PayloadReader {
     const { safeIntegers = false } = this.#options;
     return damage(
       () => new PayloadReader(payload, { shapeOf: (hash) => this.#shapeOf(hash), safeIntegers }),
     );
   }
 
-  async #patchesOf(reader: PayloadReader): Promise<Patch[]> {
+  async #patchesOf(entry: LogRecord, reader: PayloadReader): Promise<Patch[]> {
     const patches: Patch[] = [];
     const tables = this.#tables;
     const isWanted = ({ table }: { table: string }) => tables?.has(table.toLowerCase()) ?? true;
     if (!reader.shapes.some(isWanted)) return patches;
+    const oldByRow = await this.#oldRowsOf(entry);
+    await this.#forEach(reader, (patch) => {
+      if (!isWanted(patch)) return;
+      const old = oldByRow.get(reader.row);
+      patches.push(old === undefined ? patch : { ...patch, old });
+    });
+    return patches;
+  }
+
+  /** What rows were before a changeset of this file, `null` where there was none. */
+  async #oldRowsOf({ origin, sequence }: LogRecord): Promise<Map<string, Patch["old"]>> {
+    const oldByRow = new Map<string, Patch["old"]>();
+    const { lookup } = this.#owner;
+    const payload = lookup.isOwn(origin) ? lookup.oldIn(origin, sequence) : undefined;
+    if (payload === undefined) return oldByRow;
+    const reader = this.#reader(payload);
+    await this.#forEach(reader, ({ operation, values }) => {
+      oldByRow.set(reader.row, operation === "insert" ? values : null);
+    });
+    return oldByRow;
+  }
+
+  async #forEach(reader: PayloadReader, visit: (patch: Patch) => void): Promise<void> {
     for (let count = 1; ; count++) {
       const patch = damage(() => reader.next());
-      if (patch === undefined) return patches;
-      if (isWanted(patch)) patches.push(patch);
+      if (patch === undefined) return;
+      visit(patch);
       if (count % patchesMax === 0) await this.#pause();
     }
   }

@@ -108,6 +108,45 @@ describe("a change feed", () => {
     expect(Math.abs((rest.wallMs ?? 0) - Date.now())).toBeLessThan(60_000);
   });
 
+  it("tells what local changes replaced, of tables that keep it", async () => {
+    const file = folder.file();
+    const [first, there] = [makePeer(file, { oldValues: ["note"] }), makePeer()];
+    first.write(1, "a");
+    await first.close();
+    const { db, replica, write } = makePeer(file);
+    join({ db, replica, write, close: async () => {} }, there);
+    const feed = replica.changes();
+    db.transaction(() => {
+      write(1, "b");
+      db.exec("UPDATE note SET body = 'c', id = 2; INSERT INTO tag VALUES ('t', 1, 2)");
+    })();
+    write(2, Buffer.from("d"));
+    db.exec("DELETE FROM note");
+    await converged({ db, replica } as Peer, there);
+    there.write(3);
+    await converged({ db, replica } as Peer, there);
+    const told = await take(feed, 4);
+    const olds = told.map(({ patches }) =>
+      patches.map(({ table, operation, key, old }) => [table, operation, key.id ?? key.a, old]),
+    );
+    expect(olds).toEqual([
+      [
+        ["note", "insert", 1, { body: "a" }],
+        ["note", "delete", 1, { body: "a" }],
+        ["note", "insert", 2, null],
+        ["note", "update", 2, null],
+        ["tag", "insert", "t", undefined],
+      ],
+      [["note", "insert", 2, { body: "c" }]],
+      [["note", "delete", 2, { body: new Uint8Array(Buffer.from("d")) }]],
+      [["note", "insert", 3, undefined]],
+    ]);
+    expect(() => makePeer(":memory:", { oldValues: "note" })).toThrow(code("INVALID_OPTION"));
+    expect(() => makePeer(":memory:", { oldValues: ["none"] })).toThrow(
+      code("TABLE_NOT_REPLICATED"),
+    );
+  });
+
   it("keeps every integer exact when asked", async () => {
     const { replica, write, db } = makePeer();
     const sizes = [0, 1, -1, 127, -128, 255, 32767, -32768, 8388607, -8388608, 2 ** 31, -(2 ** 31)];
