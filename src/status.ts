@@ -1,10 +1,14 @@
 /** What an operator asks of a replica first. */
 import { lagChangesets } from "./lag.ts";
+import { readRecords } from "./log/records.ts";
 import type { OriginMarks, Store } from "./log/store.ts";
 import { wallMsOf } from "./log/timestamp.ts";
 import type { OrphanCounts } from "./orphans.ts";
 import { type FloorState, horizonOf, membersOf, waitsFor } from "./sync/floor.ts";
 import type { LinkHost } from "./sync/link-host.ts";
+
+/** Of a payload, by docs/format.md: another part of the transaction follows. */
+const continuesFlag = 1;
 
 export interface Status {
   readonly peerId: number;
@@ -29,6 +33,8 @@ export interface Status {
   /** When foreign keys were looked at last, wall time in ms; 0 if not yet. */
   readonly orphansCheckedAtMs: number;
   readonly refused: number;
+  /** Origins of whose newest transaction only the first parts are here; none of it is shown. */
+  readonly unfinished: OriginMarks[];
   readonly floor: FloorStatus;
   /** Peers that this file has linked with. `behind`: as of when it was heard last. */
   readonly peers: { peerId: number; behind: number; heardMs: number; forgotten: boolean }[];
@@ -78,6 +84,7 @@ export function statusOf(
     violations: violationsOf(parked, orphans.counts),
     orphansCheckedAtMs: orphans.checkedAtMs,
     refused,
+    unfinished: marks.filter((mark) => isUnfinished(store, mark)),
     floor,
     peers: store.peers().map(({ peerId: peer, vector, heardMs, forgotten }) => ({
       peerId: peer,
@@ -98,6 +105,12 @@ export function floorStatusOf(state: FloorState, outside: boolean): FloorStatus 
     waitsFor: round === undefined ? [] : waitsFor(state, round),
     outside,
   };
+}
+
+function isUnfinished(store: Store, { peerId: origin, held, merged }: OriginMarks): boolean {
+  if (merged === held) return false;
+  const [newest] = readRecords(store.readLog({ origin, first: held, last: held, bytesMax: 1 }));
+  return ((newest?.payload[1] ?? 0) & continuesFlag) !== 0;
 }
 
 /** Marks of CHECK are kept with what is parked; orphans are counted by looking for them. */

@@ -5,6 +5,7 @@ import { afterEach, describe, expect, it } from "vitest";
 import { attach, type Replica } from "../../src/index.ts";
 import { memoryPair } from "../../src/transport/memory.ts";
 import { temporaryFolder } from "../support/folder.ts";
+import { deliver, handleOf, teachShapes } from "../support/replica.ts";
 
 const folder = temporaryFolder();
 const cleanups: (() => unknown)[] = [];
@@ -140,6 +141,32 @@ describe("a file put back in place", () => {
     await converged(again, hub);
     expect(hub.rows()).toHaveLength(6);
     expect(again.rows()).toEqual(hub.rows());
+  });
+});
+
+describe("a large transaction of which the origin lost the rest", () => {
+  it("shows nowhere, is told of, and holds nothing up", async () => {
+    const [origin, hub, spoke] = [makePeer(), makePeer(), makePeer()];
+    origin.db.transaction(() => {
+      for (let id = 1; id <= 3; id++) origin.write(id, "y".repeat(700_000));
+    })();
+    const from = { ...origin, handle: handleOf(origin.db), peerId: origin.replica.peerId };
+    const to = { ...hub, handle: handleOf(hub.db), peerId: hub.replica.peerId };
+    teachShapes(from, to);
+    deliver(from, to, 1);
+    hub.write(10);
+    join(hub, spoke);
+    await spoke.replica.synced();
+    await converged(hub, spoke);
+    const { peerId } = origin.replica;
+    for (const { replica, rows } of [hub, spoke]) {
+      expect(replica.status().unfinished).toEqual([{ peerId, held: 1, merged: 0 }]);
+      expect(rows()).toEqual([[10, "x"]]);
+    }
+    join(origin, spoke);
+    await converged(origin, hub, spoke);
+    expect(hub.replica.status().unfinished).toEqual([]);
+    expect(hub.rows()).toHaveLength(4);
   });
 });
 
