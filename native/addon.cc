@@ -11,6 +11,7 @@
 #include "addon_state.h"
 #include "addon_values.h"
 #include "addon_verify.h"
+#include "addon_wal.h"
 #include "connection.h"
 #include "identity.h"
 #include "merge.h"
@@ -339,5 +340,6 @@ NAPI_MODULE_INIT(/* napi_env env, napi_value exports */) {
   AddSchemaFunctions(env, exports);
   AddLtxFunctions(env, exports);
   AddCopyFunctions(env, exports);
+  AddWalFunctions(env, exports);
   return exports;
 }

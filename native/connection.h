@@ -74,6 +74,10 @@ struct Connection {
   // Rung in xCommit when the log grew. Called on the connection's own thread.
   void (*bell)(void* context) = nullptr;
   void* bell_context = nullptr;
+  // While the file is shipped: told of every commit and the frames of the WAL then; checkpoints are
+  // the shipper's. Whether one has to be made before the commit returns.
+  bool (*shipping)(void* context, int frames) = nullptr;
+  void* shipping_context = nullptr;
 
   Connection();
   ~Connection();

@@ -179,8 +179,10 @@ int SchemaWatch::AfterCommit(void* context, sqlite3* db, const char* schema, int
       !connection->finalized && !connection->InTransaction() && main) {
     watch->Renew();
   }
-  const bool now =
-      main ? connection->checkpoints.AfterCommit(frames) : connection->checkpoints.wanted(frames);
+  const bool now = !main ? connection->checkpoints.wanted(frames)
+                   : connection->shipping != nullptr
+                       ? connection->shipping(connection->shipping_context, frames)
+                       : connection->checkpoints.AfterCommit(frames);
   if (now) {
     connection->api->wal_checkpoint_v2(db, schema, SQLITE_CHECKPOINT_PASSIVE, nullptr, nullptr);
   }

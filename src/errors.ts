@@ -51,6 +51,8 @@ export const replicaErrorCodes = [
   "RECORD_MALFORMED",
   "SCHEMA_STALE",
   "SHAPE_MALFORMED",
+  "SHIP_ACTIVE",
+  "SHIP_UNSUPPORTED",
   "SQLITE",
   "STATE_OUT_OF_ORDER",
   "STORAGE_DENIED",

@@ -170,6 +170,27 @@ export interface CopyResult {
   problems: string[];
 }
 
+/** Reads the WAL of one database on other threads; one operation at a time. */
+export type WalSource = object & { readonly __walSource: unique symbol };
+
+/** What an operation on a WAL gave; what it does not tell of is 0, empty or false. */
+export interface WalAnswer {
+  pageSize: number;
+  /** Eight words; the last five are a place: two salts, frame, two checksums. */
+  end: Uint32Array;
+  /** Numbers of pages, rising, and for each the frame that has it; 0: the database file. */
+  pages: Uint32Array;
+  frames: Uint32Array;
+  /** What the pages hold, where the WAL may not have it any more. */
+  data: Uint8Array;
+  commits: number;
+  /** Of the database, in pages. */
+  size: number;
+  /** What is asked for is not there any more, or frames were replaced by others. */
+  broken: boolean;
+  moved: boolean;
+}
+
 /** What one call of `repairRows` did. */
 export interface RepairResult extends ConflictChanges {
   busy: boolean;

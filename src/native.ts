@@ -22,11 +22,12 @@ import type {
   StateMergeResult,
   TrimResult,
 } from "./native-types.ts";
+import type { WalBinding } from "./native-wal.ts";
 
 export type * from "./native-types.ts";
 
 /** What the addon exports. Errors have `code` and `hint`; what gives no promise is synchronous. */
-export interface Binding {
+export interface Binding extends WalBinding {
   /** Creates the system tables when they are missing and takes or renews the peer id. */
   open(
     handle: Handle,

@@ -21,12 +21,13 @@ export {
 } from "./manifest.ts";
 export type { ShipOptions } from "./options.ts";
 export { formatPosition, type Position, parsePosition } from "./position.ts";
+export { type ShipDatabase, ship } from "./ship.ts";
+export type { Shipper } from "./shipper.ts";
 export type {
   FailedEvent,
   RebaseEvent,
   RebaseReason,
   ShippedEvent,
-  Shipper,
   ShipperEvents,
   ShipperMetrics,
-} from "./shipper.ts";
+} from "./shipper-events.ts";

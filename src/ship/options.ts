@@ -18,8 +18,10 @@ export interface ShipOptions {
   /** The WAL is written back into the database at this size, in bytes. @default 4 MiB */
   readonly checkpointBytes?: number;
   /**
-   * At this size of the WAL, in bytes, a checkpoint keeps writers out for a moment, so that it
-   * begins anew. Only a load without any pause ever comes to it. @default 64 MiB
+   * At this size of the WAL, in bytes, a commit of this connection gives up reading it, so that it
+   * can begin anew, and pages are compared later: JavaScript has not had its turn for so long. At
+   * half of it a checkpoint keeps writers out for a moment, under a load without any pause.
+   * @default 256 MiB
    */
   readonly walBytesMax?: number;
   /**
@@ -58,7 +60,7 @@ export function readShipOptions(options: ShipOptions): ShipSettings {
     pollMs: options.pollMs ?? Math.max(intervalMs, 1),
     stateDir: options.stateDir,
     checkpointBytes: options.checkpointBytes ?? 4 * mebibyte,
-    walBytesMax: options.walBytesMax ?? 64 * mebibyte,
+    walBytesMax: options.walBytesMax ?? 256 * mebibyte,
     queueBytesMax: options.queueBytesMax ?? 1024 * mebibyte,
     retryMs: options.retryMs ?? 1000,
     clock: options.clock ?? systemClock,

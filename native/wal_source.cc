@@ -1,0 +1,374 @@
+#include "wal_source.h"
+
+#include "connection.h"
+#include "mutex_guard.h"
+
+namespace mergelite {
+namespace {
+
+constexpr int kBusyMs = 1000;
+// How often the end may move while a read transaction begins, before somebody else has a try.
+constexpr int kTriesMax = 200;
+// How often the end is looked for behind a checkpoint, and what may have been committed meanwhile.
+constexpr int kMovesMax = 4;
+constexpr uint64_t kCarriedBytesMax = 8 * 1024 * 1024;
+constexpr const char* kNotWal =
+    "the database is not in WAL mode: run PRAGMA journal_mode = WAL before it is shipped";
+
+bool IsWal(const char* mode) { return strlen(mode) == 3 && memcmp(mode, "wal", 3) == 0; }
+
+}  // namespace
+
+WalSource* WalSource::New(Connection* connection) {
+  const Api* api = connection->api;
+  const char *file, *vfs;
+  if (!OpensOnOtherThreads(api, connection->db, &file, &vfs)) return nullptr;
+  auto* source = new WalSource(api, file, vfs);
+  if (source->busy_ != nullptr) return source;
+  delete source;
+  return nullptr;
+}
+
+WalSource::WalSource(const Api* api, const char* file, const char* vfs)
+    : api_(api), file_(file), vfs_(vfs), busy_(api->mutex_alloc(SQLITE_MUTEX_FAST)) {}
+
+WalSource::~WalSource() {
+  Close();
+  api_->mutex_free(busy_);
+}
+
+void WalSource::Release() {
+  if (owners_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
+}
+
+int WalSource::Open() {
+  message_.Clear();
+  abandoned_ = false;
+  int rc = held_ != nullptr ? SQLITE_OK : Connect(&held_);
+  if (rc == SQLITE_OK && next_ == nullptr) rc = Connect(&next_);
+  if (holds_) Execute(held_, "ROLLBACK");
+  holds_ = false;
+  if (rc == SQLITE_OK) rc = BeginReading(held_);
+  if (rc != SQLITE_OK) return rc;
+  holds_ = true;
+  Statement query;
+  rc = query.Prepare(api_, held_, "PRAGMA main.page_size");
+  if (rc == SQLITE_OK) rc = query.Step();
+  if (rc != SQLITE_ROW) return Fail(held_, rc);
+  page_size_ = static_cast<uint32_t>(query.ColumnInteger(0));
+  return SQLITE_OK;
+}
+
+int WalSource::Connect(sqlite3** db) {
+  const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX;
+  int rc = api_->open_v2(file_.c_str(), db, flags, vfs_.c_str());
+  if (rc != SQLITE_OK) return Fail(*db, rc);
+  api_->busy_timeout(*db, kBusyMs);
+  // Who closes last would delete the WAL, and with it the place from which shipping goes on.
+  int persist = 1;
+  api_->db_config(*db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
+  api_->file_control(*db, "main", SQLITE_FCNTL_PERSIST_WAL, &persist);
+  rc = Execute(*db, "PRAGMA wal_autocheckpoint = 0");
+  if (rc != SQLITE_OK) return rc;
+  Statement mode;
+  rc = mode.Prepare(api_, *db, "PRAGMA main.journal_mode");
+  if (rc == SQLITE_OK) rc = mode.Step();
+  if (rc != SQLITE_ROW) return Fail(*db, rc);
+  return IsWal(mode.ColumnText(0)) ? SQLITE_OK : Fail(SQLITE_MISUSE, kNotWal);
+}
+
+int WalSource::BeginReading(sqlite3* db) {
+  return Execute(db, "BEGIN; SELECT 1 FROM main.sqlite_schema LIMIT 1");
+}
+
+int WalSource::Next(bool exact, WalIndexHead* end) {
+  message_.Clear();
+  if (abandoned_ || !holds_) return Fail(SQLITE_ABORT, "the WAL had become too large");
+  if (holds_next_) return Fail(SQLITE_MISUSE, "two readers are held already");
+  for (int tries = 0; tries < kTriesMax; tries++) {
+    WalIndexHead before;
+    const bool known = ReadIndex(held_, &before);
+    const int rc = BeginReading(next_);
+    if (rc != SQLITE_OK) return rc;
+    const bool read = ReadIndex(next_, end);
+    const bool same = known && read && before.change == end->change &&
+                      before.end.salt == end->end.salt && before.end.frame == end->end.frame;
+    if (read && (!exact || same)) {
+      holds_next_ = true;
+      return SQLITE_OK;
+    }
+    Execute(next_, "ROLLBACK");
+  }
+  return Fail(SQLITE_BUSY, "commits follow each other too fast");
+}
+
+int WalSource::LetGo(bool newer) {
+  if (!holds_next_) return SQLITE_OK;
+  holds_next_ = false;
+  if (!newer) {
+    sqlite3* older = held_;
+    held_ = next_;
+    next_ = older;
+  }
+  return Execute(next_, "ROLLBACK");
+}
+
+int WalSource::Scan(const WalPlace& from, const WalIndexHead& end, uint32_t before, WalScan* scan) {
+  message_.Clear();
+  int rc = SizeOfDatabase(end, &scan->size);
+  if (rc != SQLITE_OK) return rc;
+  scan->least = before;
+  // The WAL began anew since: what it had was read before. Frames are read from its beginning then.
+  const bool goes_on = from.salt == end.end.salt && from.frame > 0;
+  const WalPlace begin = goes_on ? from : WalPlace{end.end.salt, 0, {}};
+  if (begin.frame > end.end.frame) {
+    scan->broken = true;
+    return SQLITE_OK;
+  }
+  if (begin.frame < end.end.frame) {
+    WalHead head;
+    rc = ReadHead(&head);
+    if (rc != SQLITE_OK) return rc;
+    scan->broken = !(head.salt == end.end.salt) || head.page_size != page_size_;
+    if (!scan->broken) rc = ReadFrames(head, begin, end, scan);
+    if (rc != SQLITE_OK) return rc;
+    // A WAL that begins anew under a reader of all pages has been written back whole.
+    if (scan->broken && before == 0) {
+      rc = ReadHead(&head);
+      if (rc != SQLITE_OK) return rc;
+      scan->broken = head.salt == end.end.salt;
+      scan->pages.clear();
+      scan->frames.clear();
+    }
+    if (scan->broken) return SQLITE_OK;
+  }
+  scan->KeepLast();
+  scan->AddUnwritten(page_size_);
+  return SQLITE_OK;
+}
+
+int WalSource::ReadFrames(const WalHead& head, const WalPlace& from, const WalIndexHead& end,
+                          WalScan* scan) {
+  const size_t frame_bytes = kWalFrameHeadBytes + page_size_;
+  const uint32_t at_once = static_cast<uint32_t>(256 * 1024 / frame_bytes + 1);
+  Bytes buffer;
+  sqlite3_file* file = FileOf(SQLITE_FCNTL_JOURNAL_POINTER);
+  if (file == nullptr) return Fail(SQLITE_IOERR, "the WAL is not open");
+  WalSum sum = from.frame == 0 ? head.sum : from.sum;
+  uint32_t last_commit = 0;
+  for (uint32_t done = from.frame; done < end.end.frame;) {
+    const uint32_t left = end.end.frame - done;
+    const uint32_t count = left < at_once ? left : at_once;
+    uint8_t* bytes = buffer.Reserve(count * frame_bytes);
+    const int64_t at = kWalHeadBytes + static_cast<int64_t>(done) * frame_bytes;
+    const int rc = ReadAt(file, at, bytes, count * frame_bytes);
+    if (rc != SQLITE_OK) return rc;
+    for (uint32_t i = 0; i < count; i++) {
+      WalFrameHead frame;
+      if (!ReadWalFrame({bytes + i * frame_bytes, frame_bytes}, head, &sum, &frame)) {
+        scan->broken = true;
+        return SQLITE_OK;
+      }
+      done++;
+      scan->pages.push_back(frame.page);
+      scan->frames.push_back(done);
+      if (frame.pages == 0) continue;
+      last_commit = done;
+      scan->AddCommit(frame.pages);
+    }
+  }
+  scan->broken = last_commit != end.end.frame || !(sum == end.end.sum);
+  return SQLITE_OK;
+}
+
+int WalSource::Pages(const WalSalt& salt, const uint32_t* pages, const uint32_t* frames,
+                     size_t count, bool whole, uint8_t* out) {
+  message_.Clear();
+  sqlite3_file* wal = FileOf(SQLITE_FCNTL_JOURNAL_POINTER);
+  if (wal == nullptr) return Fail(SQLITE_IOERR, "the WAL is not open");
+  bool from_wal = false;
+  for (size_t i = 0; i < count; i++) {
+    uint8_t* page = out + i * page_size_;
+    if (frames[i] == 0) {
+      const int rc = PagesOfDatabase(&pages[i], 1, page);
+      if (rc != SQLITE_OK) return rc;
+      continue;
+    }
+    from_wal = true;
+    const int64_t frame_bytes = kWalFrameHeadBytes + page_size_;
+    const int64_t at = kWalHeadBytes + (frames[i] - 1) * frame_bytes + kWalFrameHeadBytes;
+    const int rc = ReadAt(wal, at, page, page_size_);
+    if (rc != SQLITE_OK) return rc;
+  }
+  if (!from_wal) return SQLITE_OK;
+  // The header is the first thing that a WAL writes when it begins anew.
+  WalHead head;
+  const int rc = ReadHead(&head);
+  if (rc != SQLITE_OK) return rc;
+  if (head.salt == salt) return SQLITE_OK;
+  return whole ? PagesOfDatabase(pages, count, out) : Fail(SQLITE_ABORT, "the WAL began anew");
+}
+
+int WalSource::PagesOfDatabase(const uint32_t* pages, size_t count, uint8_t* out) {
+  sqlite3_file* file = FileOf(SQLITE_FCNTL_FILE_POINTER);
+  if (file == nullptr) return Fail(SQLITE_IOERR, "the database is not open");
+  for (size_t i = 0; i < count; i++) {
+    const int64_t at = static_cast<int64_t>(pages[i] - 1) * page_size_;
+    const int rc = ReadAt(file, at, out + i * page_size_, page_size_);
+    if (rc != SQLITE_OK) return rc;
+  }
+  return SQLITE_OK;
+}
+
+int WalSource::SizeOfDatabase(const WalIndexHead& end, uint32_t* pages) {
+  *pages = end.pages;
+  if (end.pages != 0) return SQLITE_OK;
+  sqlite3_file* file = FileOf(SQLITE_FCNTL_FILE_POINTER);
+  sqlite3_int64 bytes = 0;
+  const int rc = file == nullptr ? SQLITE_IOERR : file->pMethods->xFileSize(file, &bytes);
+  *pages = static_cast<uint32_t>(bytes / page_size_);
+  return rc == SQLITE_OK ? rc : Fail(rc, "the size of the database cannot be read");
+}
+
+int WalSource::Checkpoint(bool barrier, const WalPlace& captured, uint32_t before, bool* moved,
+                          Carried* carried) {
+  message_.Clear();
+  *moved = false;
+  if (!holds_ || holds_next_) return SQLITE_OK;
+  if (barrier && writer_ == nullptr) {
+    const int rc = Connect(&writer_);
+    if (rc != SQLITE_OK) return rc;
+  }
+  // Most of it beforehand, so that writers wait for the rest only.
+  int frames = 0, done = 0;
+  int rc = WriteBack(&frames, &done);
+  if (rc != SQLITE_OK) return rc;
+  const bool keeps_out =
+      barrier && api_->exec(writer_, "BEGIN IMMEDIATE", nullptr, nullptr, nullptr) == SQLITE_OK;
+  // A checkpoint comes no further than the reader that is held, so both go on in turn.
+  for (int tries = 0; rc == SQLITE_OK && !*moved && tries < kMovesMax; tries++) {
+    rc = MoveToEnd(captured, before, frames, moved, carried);
+    if (rc == SQLITE_OK && !*moved) rc = WriteBack(&frames, &done);
+  }
+  // What is carried must not be lost over what failed behind it.
+  if (carried->is_there) rc = SQLITE_OK;
+  if (keeps_out) Execute(writer_, "ROLLBACK");
+  return rc;
+}
+
+int WalSource::WriteBack(int* frames, int* done) {
+  const int rc = api_->wal_checkpoint_v2(next_, "main", SQLITE_CHECKPOINT_PASSIVE, frames, done);
+  if (rc == SQLITE_OK && *frames == *done) return SQLITE_OK;
+  *frames = -1;
+  return rc == SQLITE_OK || (rc & 0xff) == SQLITE_BUSY ? SQLITE_OK : Fail(next_, rc);
+}
+
+// `frames` of the WAL have been written back, all there were; -1 for not all.
+int WalSource::MoveToEnd(const WalPlace& captured, uint32_t before, int frames, bool* moved,
+                         Carried* carried) {
+  WalIndexHead end;
+  int rc = Next(false, &end);
+  if (rc != SQLITE_OK) return rc;
+  const bool goes_on = end.end.salt == captured.salt && end.end.frame >= captured.frame;
+  const uint64_t ahead = goes_on ? end.end.frame - captured.frame : 0;
+  const size_t frame_bytes = kWalFrameHeadBytes + page_size_;
+  if (!goes_on || ahead * frame_bytes > kCarriedBytesMax) return LetGo(true);
+  Carried found;
+  if (ahead > 0) {
+    rc = Scan(captured, end, before, &found.scan);
+    if (rc == SQLITE_OK && found.scan.broken) rc = SQLITE_ABORT;
+    const size_t count = found.scan.pages.size();
+    uint8_t* out = found.data.Reserve(count * page_size_);
+    if (rc == SQLITE_OK) {
+      rc =
+          Pages(end.end.salt, found.scan.pages.data(), found.scan.frames.data(), count, false, out);
+    }
+    if (rc != SQLITE_OK) return LetGo(true), rc;
+    found.data.Advance(count * page_size_);
+  }
+  found.end = end;
+  found.is_there = true;
+  *carried = static_cast<Carried&&>(found);
+  *moved = static_cast<int64_t>(end.end.frame) == frames;
+  return LetGo(false);
+}
+
+bool WalSource::Abandon() {
+  if (api_->mutex_try(busy_) != SQLITE_OK) return false;
+  abandoned_ = true;
+  LetGo(false);
+  if (holds_) Execute(held_, "ROLLBACK");
+  holds_ = false;
+  Leave();
+  return true;
+}
+
+void WalSource::Close() {
+  for (sqlite3** db : {&held_, &next_, &writer_}) {
+    api_->close(*db);
+    *db = nullptr;
+  }
+  holds_ = holds_next_ = false;
+}
+
+int WalSource::Execute(sqlite3* db, const char* sql) {
+  const int rc = api_->exec(db, sql, nullptr, nullptr, nullptr);
+  return rc == SQLITE_OK ? rc : Fail(db, rc);
+}
+
+bool WalSource::ReadIndex(sqlite3* db, WalIndexHead* head) {
+  sqlite3_file* file = nullptr;
+  api_->file_control(db, "main", SQLITE_FCNTL_FILE_POINTER, &file);
+  if (file == nullptr || file->pMethods == nullptr || file->pMethods->iVersion < 2) return false;
+  void volatile* region = nullptr;
+  constexpr int kRegionBytes = 32 * 1024;
+  if (file->pMethods->xShmMap(file, 0, kRegionBytes, 0, &region) != SQLITE_OK) return false;
+  if (region == nullptr) return false;
+  const auto* shared = static_cast<const volatile uint8_t*>(region);
+  for (int tries = 0; tries < kTriesMax; tries++) {
+    // A writer writes the second copy first, and this reads the first one first.
+    uint8_t copies[2][kWalIndexHeadBytes];
+    for (int copy = 0; copy < 2; copy++) {
+      for (size_t i = 0; i < kWalIndexHeadBytes; i++) {
+        copies[copy][i] = shared[static_cast<size_t>(copy) * kWalIndexHeadBytes + i];
+      }
+      file->pMethods->xShmBarrier(file);
+    }
+    const Span first{copies[0], kWalIndexHeadBytes}, second{copies[1], kWalIndexHeadBytes};
+    if (ReadWalIndexHead(first, second, head)) return true;
+  }
+  return false;
+}
+
+sqlite3_file* WalSource::FileOf(int control) {
+  sqlite3_file* file = nullptr;
+  if (held_ != nullptr) api_->file_control(held_, "main", control, &file);
+  return file == nullptr || file->pMethods == nullptr ? nullptr : file;
+}
+
+int WalSource::ReadAt(sqlite3_file* file, int64_t at, uint8_t* out, size_t size) {
+  const int rc = file->pMethods->xRead(file, out, static_cast<int>(size), at);
+  // What lies beyond the end is zeros.
+  return rc == SQLITE_OK || rc == SQLITE_IOERR_SHORT_READ ? SQLITE_OK : Fail(rc, "a read failed");
+}
+
+int WalSource::ReadHead(WalHead* head) {
+  uint8_t bytes[kWalHeadBytes];
+  sqlite3_file* file = FileOf(SQLITE_FCNTL_JOURNAL_POINTER);
+  if (file == nullptr) return Fail(SQLITE_IOERR, "the WAL is not open");
+  const int rc = ReadAt(file, 0, bytes, sizeof bytes);
+  if (rc != SQLITE_OK) return rc;
+  if (!ReadWalHead({bytes, sizeof bytes}, head)) *head = {};
+  return SQLITE_OK;
+}
+
+int WalSource::Fail(sqlite3* db, int rc) {
+  return Fail(rc, db == nullptr ? api_->errstr(rc) : api_->errmsg(db));
+}
+
+int WalSource::Fail(int rc, const char* message) {
+  if (message_.empty()) message_ << message;
+  return rc;
+}
+
+}  // namespace mergelite

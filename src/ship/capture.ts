@@ -1,0 +1,295 @@
+/** From the WAL into files: what was committed since, or what differs, or everything. */
+import type { Clock } from "../clock.ts";
+import { batchPagesOf, type LtxHeader, type PageBatch, pageChecksums } from "../ltx/index.ts";
+import { encodeLtx } from "../ltx/writer.ts";
+import type { PageChanges, PageMap } from "./page-map.ts";
+import type { RebaseReason } from "./shipper-events.ts";
+import { type QueuedFile, queuedName, type ShipState, type StateFolder } from "./state-folder.ts";
+import {
+  frameOf,
+  hasSalts,
+  saltsOf,
+  type Wal,
+  WalBroken,
+  type WalEnd,
+  type WalPages,
+  type WalPlace,
+  walHeadBytes,
+} from "./wal.ts";
+
+export interface Rebased {
+  readonly reason: RebaseReason;
+  readonly txid: number;
+  readonly pages: number;
+}
+
+export interface Captured {
+  readonly file?: QueuedFile;
+  readonly commits: number;
+  readonly rebased?: Rebased;
+  /** Of the WAL that is in use. */
+  readonly walBytes: number;
+}
+
+/** Where the WAL is read and the folder written. One call at a time. */
+export class Capture {
+  readonly #wal: Wal;
+  readonly #folder: StateFolder;
+  readonly #clock: Clock;
+  #map: PageMap;
+  #state: ShipState;
+  #isLost = false;
+
+  constructor(
+    wal: Wal,
+    folder: StateFolder,
+    clock: Clock,
+    start: { state: ShipState; map: PageMap },
+  ) {
+    this.#wal = wal;
+    this.#folder = folder;
+    this.#clock = clock;
+    this.#state = start.state;
+    this.#map = start.map;
+  }
+
+  get state(): ShipState {
+    return this.#state;
+  }
+
+  get map(): PageMap {
+    return this.#map;
+  }
+
+  /** Goes on after a restart, unless frames read before are not those in the WAL any more. */
+  async resume(): Promise<Captured | undefined> {
+    const end = await this.#wal.next(false);
+    if (end === undefined) return undefined;
+    const { place } = this.#state;
+    const isSame = frameOf(place) > 0 && hasSalts(place, end.place);
+    return await this.#held(async () => (isSame ? await this.#changesTo(end) : undefined));
+  }
+
+  /** Everything that is committed. */
+  async changes(): Promise<Captured> {
+    if (this.#isLost) return await this.rebase("wal");
+    const end = await this.#wal.next(false);
+    const captured = end && (await this.#held(() => this.#changesTo(end)));
+    return captured ?? (await this.rebase("wal"));
+  }
+
+  /** Compares all pages, and makes those that differ the next transaction. */
+  async rebase(reason: RebaseReason): Promise<Captured> {
+    let end = await this.#wal.next(true).catch(() => undefined);
+    if (end === undefined) {
+      await this.#wal.letGo("newer");
+      await this.#wal.open();
+      end = await this.#wal.next(true);
+    }
+    const at = end;
+    const rebased = at === undefined ? undefined : await this.#held(() => this.#compare(at));
+    if (at === undefined || rebased === undefined) throw new Error("the WAL changes too fast");
+    this.#isLost = false;
+    const { txid } = this.#state;
+    return { commits: 0, rebased: { reason, txid, pages: rebased }, walBytes: this.#used(at) };
+  }
+
+  /**
+   * A file of transactions `minTxid` up to now: all pages that changed since, from the database.
+   * With 1 a snapshot.
+   */
+  async pagesSince(minTxid: number): Promise<{ file: QueuedFile; captured: Captured }> {
+    const end = this.#isLost ? undefined : await this.#wal.next(true);
+    const made = end && (await this.#held(() => this.#since(minTxid, end)));
+    if (made !== undefined) return made;
+    const captured = await this.rebase("wal");
+    return { file: (await this.pagesSince(minTxid)).file, captured };
+  }
+
+  /** Bounds the WAL; see `Wal.checkpoint`. */
+  async checkpoint(barrier: boolean): Promise<{ moved: boolean; captured?: Captured }> {
+    const { moved, carried } = await this.#wal.checkpoint(
+      barrier,
+      this.#state.place,
+      this.#map.size,
+    );
+    if (carried === undefined) return { moved };
+    const { end, pages, data } = carried;
+    // Nobody else has them: unless they are kept now, all pages have to be compared.
+    this.#isLost = true;
+    const captured = await this.#keep(pages, end, batchesOf(pages, data, this.#wal.pageSize));
+    this.#isLost = false;
+    return { moved, captured };
+  }
+
+  /** Runs while two readers are held; the newer one stays if all before it has been read. */
+  async #held<T>(work: () => Promise<T | undefined>): Promise<T | undefined> {
+    let unneeded: "older" | "newer" = "newer";
+    try {
+      const result = await work();
+      if (result !== undefined) unneeded = "older";
+      return result;
+    } catch (error) {
+      if (error instanceof WalBroken) return undefined;
+      throw error;
+    } finally {
+      await this.#wal.letGo(unneeded);
+    }
+  }
+
+  async #changesTo(end: WalEnd): Promise<Captured | undefined> {
+    const found = await this.#wal.changes(this.#state.place, this.#map.size, end);
+    if (found === undefined) return undefined;
+    if (found.commits > 0) {
+      return await this.#keep(found, end, this.#wal.read(found, end.place, false));
+    }
+    await this.#moveTo(end.place);
+    return { commits: 0, walBytes: this.#used(end) };
+  }
+
+  /** Makes a file of commits; they count when the state has been replaced. */
+  async #keep(found: WalPages, end: WalEnd, batches: AsyncIterable<PageBatch>): Promise<Captured> {
+    const { place, txid, pageSize } = this.#state;
+    const timestampMs = this.#clock.now();
+    const offset = hasSalts(place, end.place) ? this.#wal.offsetOf(place) : walHeadBytes;
+    const [salt1, salt2] = saltsOf(end.place);
+    const header: LtxHeader = {
+      pageSize,
+      commit: found.size,
+      minTxid: txid + 1,
+      maxTxid: txid + found.commits,
+      timestampMs,
+      wal: { offset, size: this.#wal.offsetOf(end.place) - offset, salt1, salt2 },
+    };
+    const { file, changes } = await this.#write(header, found.numbers, batches, true);
+    const state = { txid: header.maxTxid, timestampMs, pageSize, place: end.place };
+    try {
+      await this.#folder.logChanges(changes);
+      await this.#folder.saveState(state);
+    } catch (error) {
+      // It is read from the WAL again, maybe with more behind it.
+      await this.#folder.removeFile(file.name);
+      throw error;
+    }
+    this.#state = state;
+    if (this.#folder.isLogLong(this.#map)) await this.#folder.saveMap(this.#map);
+    return { file, commits: found.commits, walBytes: this.#used(end) };
+  }
+
+  /** Writes pages into a file, and takes them into the map when they are new to it. */
+  async #write(
+    header: LtxHeader,
+    numbers: Uint32Array,
+    batches: AsyncIterable<PageBatch>,
+    isNew: boolean,
+  ): Promise<{ file: QueuedFile; changes: PageChanges }> {
+    const checksums = new BigUint64Array(numbers.length);
+    let at = 0;
+    const summing = async function* (): AsyncGenerator<PageBatch, void, undefined> {
+      for await (const batch of batches) {
+        const sums = await pageChecksums(batch, header.pageSize);
+        checksums.set(sums, at);
+        at += sums.length;
+        yield batch;
+      }
+    };
+    const { minTxid, maxTxid, timestampMs, commit } = header;
+    const changes = { txid: maxTxid, size: commit, numbers, checksums };
+    let facts: Omit<QueuedFile, "name" | "bytes"> | undefined;
+    const nameOf = () => {
+      if (facts === undefined) {
+        if (isNew) this.#map.apply(changes);
+        const { checksum } = this.#map;
+        facts = { minTxid, maxTxid, timestampMs, pages: commit, checksum };
+      }
+      return queuedName(facts);
+    };
+    const pieces = encodeLtx(header, summing());
+    const { name, bytes } = await this.#folder.writeFile(pieces, nameOf);
+    const file = { ...(facts ?? { minTxid, maxTxid, timestampMs, pages: commit, checksum: 0n }) };
+    return { file: { ...file, name, bytes }, changes };
+  }
+
+  async #compare(end: WalEnd): Promise<number | undefined> {
+    const found = await this.#wal.all(end);
+    if (found === undefined) return undefined;
+    const pageSize = this.#wal.pageSize;
+    const numbers: number[] = [];
+    const sums: bigint[] = [];
+    for await (const batch of this.#wal.read(found, end.place, true)) {
+      const checksums = await pageChecksums(batch, pageSize);
+      batch.numbers.forEach((number, i) => {
+        const checksum = checksums[i] ?? 0n;
+        if (number <= this.#map.size && this.#map.checksumOf(number) === checksum) return;
+        numbers.push(number);
+        sums.push(checksum);
+      });
+    }
+    let { txid, timestampMs } = this.#state;
+    // What was read and could not be kept counts as changed, too.
+    const isAhead = this.#map.txid > txid;
+    if (numbers.length > 0 || found.size !== this.#map.size || isAhead) {
+      txid = Math.max(txid + 1, this.#map.txid);
+      timestampMs = this.#clock.now();
+      const checksums = BigUint64Array.from(sums);
+      this.#map.apply({ txid, size: found.size, numbers: Uint32Array.from(numbers), checksums });
+      await this.#folder.saveMap(this.#map);
+    }
+    this.#state = { txid, timestampMs, pageSize, place: end.place };
+    await this.#folder.saveState(this.#state);
+    return numbers.length;
+  }
+
+  async #since(
+    minTxid: number,
+    end: WalEnd,
+  ): Promise<{ file: QueuedFile; captured: Captured } | undefined> {
+    const captured = await this.#changesTo(end);
+    if (captured === undefined) return undefined;
+    const found = await this.#wal.all(end);
+    if (found === undefined) return undefined;
+    const pages = only(found, minTxid === 1 ? found.numbers : this.#map.changedSince(minTxid - 1));
+    const { txid, timestampMs, pageSize } = this.#state;
+    const header = { pageSize, commit: found.size, minTxid, maxTxid: txid, timestampMs };
+    const batches = this.#wal.read(pages, end.place, true);
+    const { file } = await this.#write(header, pages.numbers, batches, false);
+    return { captured, file };
+  }
+
+  /** Nothing was committed, but the WAL may have begun anew. */
+  async #moveTo(place: WalPlace): Promise<void> {
+    if (this.#state.place.every((word, i) => word === place[i])) return;
+    this.#state = { ...this.#state, place };
+    await this.#folder.saveState(this.#state);
+  }
+
+  #used(end: WalEnd): number {
+    return this.#wal.offsetOf(end.place);
+  }
+}
+
+/** Those of the pages that are asked for; both are in the order of their numbers. */
+function only(
+  { numbers, frames }: Pick<WalPages, "numbers" | "frames">,
+  wanted: Uint32Array,
+): Pick<WalPages, "numbers" | "frames"> {
+  const found = new Uint32Array(wanted.length);
+  let at = 0;
+  wanted.forEach((number, i) => {
+    while ((numbers[at] ?? number) < number) at++;
+    found[i] = frames[at] ?? 0;
+  });
+  return { numbers: wanted, frames: found };
+}
+
+async function* batchesOf(
+  { numbers }: WalPages,
+  data: Uint8Array,
+  pageSize: number,
+): AsyncGenerator<PageBatch, void, undefined> {
+  const step = batchPagesOf(pageSize);
+  for (let at = 0; at < numbers.length; at += step) {
+    const some = numbers.slice(at, at + step);
+    yield { numbers: some, data: data.subarray(at * pageSize, (at + some.length) * pageSize) };
+  }
+}

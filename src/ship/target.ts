@@ -1,0 +1,176 @@
+/** The way of files into one storage: oldest first, again after failures, without gaps. */
+import { open } from "node:fs/promises";
+import { type Clock, jitter, type Random } from "../clock.ts";
+import { ltxKey, parseLtxKey, snapshotLevel } from "../ltx/index.ts";
+import { ltxLevelPrefix } from "../ltx/keys.ts";
+import type { Storage } from "../storage/storage.ts";
+import { encodeManifest, manifestKey, metadataOf } from "./manifest.ts";
+import type { QueuedFile } from "./state-folder.ts";
+
+export interface TargetHost {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly retryMs: number;
+  /** Of a storage's file: its transactions begin at `minTxid`. `undefined` when it has all. */
+  next(minTxid: number): Promise<QueuedFile | undefined>;
+  pathOf(file: QueuedFile): string;
+  pageSize(): number;
+  shipped(target: Target, file: QueuedFile): Promise<void>;
+  failed(target: Target, error: unknown, retryMs: number): void;
+  recovered(target: Target): void;
+}
+
+interface Waiter {
+  readonly txid: number;
+  readonly resolve: () => void;
+  readonly reject: (error: unknown) => void;
+}
+
+const retryMsMax = 60_000;
+const pieceBytes = 256 * 1024;
+
+export class Target {
+  readonly storage: Storage;
+  readonly #host: TargetHost;
+  readonly #closing = new AbortController();
+  /** The newest transaction that the storage has; 0 for none. */
+  txid = 0;
+  #last: QueuedFile | undefined;
+  #failures = 0;
+  #running: Promise<void> | undefined;
+  #wake: (() => void) | undefined;
+  #waiters: Waiter[] = [];
+
+  constructor(storage: Storage, host: TargetHost) {
+    this.storage = storage;
+    this.#host = host;
+  }
+
+  get style(): "plain" | "wide" {
+    return this.storage.kind === "s3" ? "wide" : "plain";
+  }
+
+  /** What the storage has already: one listing of each level. */
+  async look(): Promise<void> {
+    this.txid = 0;
+    for (let level = 0; level <= snapshotLevel; level++) {
+      const { signal } = this.#closing;
+      for await (const { key } of this.storage.list(ltxLevelPrefix(level, this.style), {
+        signal,
+      })) {
+        this.txid = Math.max(this.txid, parseLtxKey(key)?.maxTxid ?? 0);
+      }
+    }
+  }
+
+  /** Begins to upload, or does so at once where it waited after a failure. */
+  kick(): void {
+    this.#wake?.();
+    if (this.#closing.signal.aborted) return;
+    this.#running ??= this.#run().finally(() => {
+      this.#running = undefined;
+    });
+  }
+
+  /** Resolves when the storage has `txid`; rejects when an upload fails before. */
+  reach(txid: number): Promise<void> {
+    return new Promise((resolve, reject) => {
+      if (this.txid >= txid) return resolve();
+      if (this.#closing.signal.aborted) return reject(this.#closing.signal.reason);
+      this.#waiters.push({ txid, resolve, reject });
+      this.kick();
+    });
+  }
+
+  async put(file: QueuedFile, level: number): Promise<void> {
+    const { signal } = this.#closing;
+    const { minTxid, maxTxid } = file;
+    const key = ltxKey({ level, minTxid, maxTxid }, this.style);
+    const metadata = metadataOf({ ...file, txid: maxTxid }, 0);
+    const path = this.#host.pathOf(file);
+    await this.storage.put(key, () => piecesOf(path), { metadata, signal });
+    const isHead = this.#last === undefined || maxTxid >= this.#last.maxTxid;
+    if (isHead) this.#last = file;
+    if (isHead && (level === snapshotLevel || !this.storage.keepsMetadata)) await this.#describe();
+  }
+
+  /** Stops uploading; what waits rejects with `reason`. */
+  async close(reason: unknown): Promise<void> {
+    if (!this.#closing.signal.aborted && this.#last !== undefined && this.storage.keepsMetadata) {
+      await this.#describe().catch(() => {});
+    }
+    this.#closing.abort(reason);
+    this.#wake?.();
+    this.#settle(reason);
+    await this.#running;
+  }
+
+  async #run(): Promise<void> {
+    const { signal } = this.#closing;
+    while (!signal.aborted) {
+      try {
+        const file = await this.#host.next(this.txid + 1);
+        if (file === undefined) return;
+        await this.put(file, 0);
+        this.txid = file.maxTxid;
+        if (this.#failures > 0) this.#host.recovered(this);
+        this.#failures = 0;
+        await this.#host.shipped(this, file);
+        this.#settle();
+      } catch (error) {
+        if (signal.aborted) return;
+        const pauseMs = Math.min(this.#host.retryMs * 2 ** this.#failures, retryMsMax);
+        this.#failures = Math.min(this.#failures + 1, 16);
+        this.#host.failed(this, error, pauseMs);
+        this.#settle(error);
+        await this.#pause(pauseMs / 2 + jitter(pauseMs / 2, this.#host.random));
+      }
+    }
+  }
+
+  #pause(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      const cancel = this.#host.clock.setTimer(ms, resolve);
+      this.#wake = () => {
+        cancel();
+        this.#wake = undefined;
+        resolve();
+      };
+      if (this.#closing.signal.aborted) this.#wake();
+    });
+  }
+
+  /** Those who waited for what is there now; with an error the others, too. */
+  #settle(error?: unknown): void {
+    const waiters = this.#waiters;
+    this.#waiters = [];
+    for (const waiter of waiters) {
+      if (waiter.txid <= this.txid) waiter.resolve();
+      else if (error !== undefined) waiter.reject(error);
+      else this.#waiters.push(waiter);
+    }
+  }
+
+  async #describe(): Promise<void> {
+    const last = this.#last;
+    if (last === undefined) return;
+    const head = { ...last, txid: last.maxTxid };
+    const manifest = encodeManifest({ pageSize: this.#host.pageSize(), head, fence: 0 });
+    await this.storage.put(manifestKey, manifest, { signal: this.#closing.signal });
+  }
+}
+
+async function* piecesOf(path: string): AsyncGenerator<Uint8Array, void, undefined> {
+  const file = await open(path, "r");
+  try {
+    for (let at = 0; ; ) {
+      const buffer = new Uint8Array(pieceBytes);
+      const { bytesRead } = await file.read(buffer, 0, buffer.length, at);
+      if (bytesRead === 0) return;
+      at += bytesRead;
+      yield buffer.subarray(0, bytesRead);
+    }
+  } finally {
+    await file.close();
+  }
+}

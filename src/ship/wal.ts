@@ -1,0 +1,143 @@
+/** The WAL of one database, read through SQLite on other threads. */
+import { ReplicaError } from "../errors.ts";
+import { batchPagesOf, type PageBatch } from "../ltx/pages.ts";
+import { type Handle, native, type WalAnswer, type WalSource } from "../native.ts";
+
+/** A place behind a frame of the WAL: salts, frame, and the checksum there. Five words. */
+export type WalPlace = Uint32Array;
+
+export interface WalEnd {
+  readonly place: WalPlace;
+  readonly words: Uint32Array;
+}
+
+export interface WalPages {
+  readonly numbers: Uint32Array;
+  readonly frames: Uint32Array;
+  readonly commits: number;
+  /** Of the database behind it, in pages. */
+  readonly size: number;
+}
+
+export interface WalCheckpoint {
+  readonly moved: boolean;
+  readonly carried?: Carried;
+}
+
+/** Commits that were read by the way. */
+export interface Carried {
+  readonly end: WalEnd;
+  readonly pages: WalPages;
+  readonly data: Uint8Array;
+}
+
+/** Frames that were to be read have been replaced. */
+export class WalBroken extends Error {}
+
+export const walHeadBytes = 32;
+const frameHeadBytes = 24;
+
+export const saltsOf = (place: WalPlace): [number, number] => [place[0] ?? 0, place[1] ?? 0];
+export const hasSalts = (a: WalPlace, b: WalPlace): boolean => a[0] === b[0] && a[1] === b[1];
+export const frameOf = (place: WalPlace): number => place[2] ?? 0;
+
+/** One operation at a time. What reads the WAL gives `undefined` when the chain is broken. */
+export class Wal {
+  readonly #source: WalSource;
+  readonly #handle: Handle;
+  pageSize = 0;
+
+  constructor(handle: Handle) {
+    this.#handle = handle;
+    this.#source = native.walSource(handle);
+  }
+
+  /** Begins to hold a read transaction, again when it was given up. */
+  async open(): Promise<void> {
+    try {
+      this.pageSize = (await native.walOpen(this.#source)).pageSize;
+    } catch (cause) {
+      const message = cause instanceof Error ? cause.message : String(cause);
+      const isMode = message.includes("journal_mode");
+      throw new ReplicaError(isMode ? "SHIP_UNSUPPORTED" : "SQLITE", message, { cause });
+    }
+  }
+
+  /** `onCommit` is called soon after commits of the application's own connection. */
+  watch(bytesMax: number, onCommit: () => void): void {
+    const frames = Math.max(Math.floor(bytesMax / this.frameBytes), 16);
+    native.walWatch(this.#handle, this.#source, Math.min(frames, 0x7fff_ffff), onCommit);
+  }
+
+  unwatch(): void {
+    native.walUnwatch(this.#handle);
+  }
+
+  get frameBytes(): number {
+    return frameHeadBytes + this.pageSize;
+  }
+
+  /** Where frames behind `place` begin, in bytes. */
+  offsetOf(place: WalPlace): number {
+    return walHeadBytes + frameOf(place) * this.frameBytes;
+  }
+
+  async next(exact: boolean): Promise<WalEnd | undefined> {
+    const { broken, end } = await native.walNext(this.#source, exact ? 1 : 0);
+    return broken ? undefined : { place: end.slice(3), words: end };
+  }
+
+  async letGo(which: "older" | "newer"): Promise<void> {
+    await native.walLetGo(this.#source, which === "newer" ? 1 : 0);
+  }
+
+  /** What was committed behind `from`, in a database that had `before` pages then. */
+  async changes(from: WalPlace, before: number, end: WalEnd): Promise<WalPages | undefined> {
+    return pagesOf(await native.walScan(this.#source, before, from, end.words));
+  }
+
+  /** All pages as they are at `end`, which must be exact. */
+  async all(end: WalEnd): Promise<WalPages | undefined> {
+    const begin = Uint32Array.of(...saltsOf(end.place), 0, 0, 0);
+    return pagesOf(await native.walScan(this.#source, 0, begin, end.words));
+  }
+
+  /** @throws WalBroken when the WAL began anew and not all pages were asked for */
+  async *read(
+    { numbers, frames }: Pick<WalPages, "numbers" | "frames">,
+    place: WalPlace,
+    whole: boolean,
+  ): AsyncGenerator<PageBatch, void, undefined> {
+    const step = batchPagesOf(this.pageSize);
+    for (let at = 0; at < numbers.length; at += step) {
+      const some = numbers.slice(at, at + step);
+      const data = new Uint8Array(some.length * this.pageSize);
+      const there = frames.slice(at, at + step);
+      const flag = whole ? 1 : 0;
+      const answer = await native.walPages(this.#source, flag, place, some, there, data);
+      if (answer.broken) throw new WalBroken();
+      yield { numbers: some, data };
+    }
+  }
+
+  /**
+   * Writes the WAL back, and lets the next writer begin it anew (`moved`). What was committed since
+   * `place` comes with it: it may be gone from the WAL, and nobody else has it.
+   */
+  async checkpoint(barrier: boolean, place: WalPlace, before: number): Promise<WalCheckpoint> {
+    const flag = barrier ? 1 : 0;
+    const answer = await native.walCheckpoint(this.#source, flag, place, before);
+    const { moved, end, data } = answer;
+    const pages = pagesOf(answer);
+    if (pages === undefined || pages.commits === 0) return { moved };
+    return { moved, carried: { end: { place: end.slice(3), words: end }, pages, data } };
+  }
+
+  async close(): Promise<void> {
+    await native.walClose(this.#source);
+  }
+}
+
+function pagesOf({ broken, pages, frames, commits, size }: WalAnswer): WalPages | undefined {
+  return broken ? undefined : { numbers: pages, frames, commits, size };
+}
