@@ -50,6 +50,11 @@ int CopyFile::Open(const Text& file) {
   if (rc == SQLITE_OK) rc = Exec("PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 0");
   // Read once, so that the WAL is open and recovered.
   if (rc == SQLITE_OK) rc = ReadPageSize();
+  // What others write from now on is noticed. If one does right now, it is as if that was before.
+  if (rc == SQLITE_OK && Begin() == SQLITE_OK) {
+    seen_ = header_;
+    rc = Rollback();
+  }
   if (rc != SQLITE_OK) Close(true);
   return rc;
 }

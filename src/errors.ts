@@ -44,6 +44,7 @@ export const replicaErrorCodes = [
   "MIGRATION_FAILED",
   "MIGRATION_WRITES",
   "NOT_LINKED",
+  "PAGE_SIZE_CHANGED",
   "PAYLOAD_CORRUPT",
   "PEER_ID_IN_USE",
   "PEER_UNKNOWN",

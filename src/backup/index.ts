@@ -1,6 +1,13 @@
 /** `mergelite/backup`: what is done with backups after they were shipped. */
 export type { BackupFile, Chain, ChainOptions } from "../restore/chain.ts";
 export { planChain, planTail } from "../restore/chain.ts";
+export {
+  type Follower,
+  type FollowMetrics,
+  type FollowOptions,
+  follow,
+} from "../restore/follow.ts";
+export type { FollowEvents, FollowPosition } from "../restore/follow-loop.ts";
 export { listBackup } from "../restore/inventory.ts";
 export type { RestorePoint } from "../restore/plan.ts";
 export {

@@ -13,6 +13,7 @@ const loaders: Readonly<Record<string, () => Promise<Command>>> = {
   restore: async () => (await import("./restore.ts")).restore,
   backups: async () => (await import("./backups.ts")).backups,
   check: async () => (await import("./check.ts")).check,
+  follow: async () => (await import("./follow.ts")).follow,
   demo: async () => (await import("./demo.ts")).demo,
 };
 

@@ -1,9 +1,9 @@
 /** What LTX files a storage has. */
 import { ReplicaError } from "../errors.ts";
 import { decodeLtxHeader, type LtxHeader, ltxHeaderBytes } from "../ltx/header.ts";
-import { parseLtxKey } from "../ltx/keys.ts";
+import { formatTxid, ltxLevelPrefix, parseLtxKey } from "../ltx/keys.ts";
 import type { LtxReader } from "../ltx/reader.ts";
-import type { Storage, StorageCallOptions } from "../storage/storage.ts";
+import type { ListOptions, Storage, StorageCallOptions } from "../storage/storage.ts";
 import type { BackupFile } from "./chain.ts";
 
 /** A list longer than this is not one of a backup that anything prunes. */
@@ -15,10 +15,28 @@ const filesMax = 1_000_000;
  */
 export async function listBackup(
   storage: Storage,
-  { signal }: StorageCallOptions = {},
+  options: StorageCallOptions = {},
+): Promise<BackupFile[]> {
+  return await listFiles(storage, "ltx/", options);
+}
+
+/** Of level 0, those that begin with the transaction `from` or later. */
+export async function listShipped(
+  storage: Storage,
+  { from, signal }: StorageCallOptions & { readonly from: number },
+): Promise<BackupFile[]> {
+  const prefix = ltxLevelPrefix(0, storage.kind === "s3" ? "wide" : "plain");
+  return await listFiles(storage, prefix, { signal, after: prefix + formatTxid(from) });
+}
+
+async function listFiles(
+  storage: Storage,
+  prefix: string,
+  { signal, after }: ListOptions,
 ): Promise<BackupFile[]> {
   const files: BackupFile[] = [];
-  for await (const { key, bytes, modifiedMs } of storage.list("ltx/", { signal })) {
+  const options = { signal, ...(after === undefined ? {} : { after }) };
+  for await (const { key, bytes, modifiedMs } of storage.list(prefix, options)) {
     const file = parseLtxKey(key);
     if (file !== undefined) files.push({ ...file, key, bytes, modifiedMs });
     if (files.length <= filesMax) continue;

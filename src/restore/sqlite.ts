@@ -9,6 +9,8 @@ export type { CopyResult } from "../native.ts";
 export class DatabaseCopy {
   readonly #file: CopyFile;
   readonly #name: string;
+  #pageSize = 0;
+  #frames = 0;
 
   /**
    * The file must exist, and gets a write-ahead log. With better-sqlite3's SQLite: no other SQLite
@@ -17,7 +19,7 @@ export class DatabaseCopy {
    */
   static async open(file: string): Promise<DatabaseCopy> {
     const copy = new DatabaseCopy(await newCopy(), file);
-    await copy.#told(native.openCopy(copy.#file, file));
+    copy.#pageSize = (await copy.#told(native.openCopy(copy.#file, file))).pageSize;
     return copy;
   }
 
@@ -25,6 +27,15 @@ export class DatabaseCopy {
   private constructor(file: CopyFile, name: string) {
     this.#file = file;
     this.#name = name;
+  }
+
+  get pageSize(): number {
+    return this.#pageSize;
+  }
+
+  /** In the write-ahead log. */
+  get frames(): number {
+    return this.#frames;
   }
 
   /** Begins a transaction, unless the answer is `busy`. */
@@ -61,7 +72,9 @@ export class DatabaseCopy {
 
   async #told(call: Promise<CopyResult>): Promise<CopyResult> {
     try {
-      return await call;
+      const result = await call;
+      this.#frames = result.frames;
+      return result;
     } catch (cause) {
       const message = cause instanceof Error ? cause.message : String(cause);
       throw new ReplicaError("SQLITE", `${this.#name}: ${message}`, { cause });
