@@ -9,7 +9,7 @@ const attached = new WeakMap<object, Replica>();
 /**
  * Makes a database converge with its peers from here on. Synchronous: no write can slip past.
  * @throws ALREADY_ATTACHED, INVALID_OPTION, IN_TRANSACTION, TABLE_MISSING, TABLE_NO_KEY and the
- * other TABLE_… codes, FILE_DAMAGED
+ * other TABLE_… codes, EXTENSION_REFUSED, FILE_DAMAGED
  */
 export function attach(db: SqliteDatabase, options: AttachOptions = {}): Replica {
   if (attached.has(db)) {

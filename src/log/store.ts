@@ -20,7 +20,7 @@ import { call, flat, pairs, told } from "./native-call.ts";
 import type { KnownPeer, TrimPlan } from "./trim.ts";
 import type { VersionVector } from "./vector.ts";
 
-/** The part of a better-sqlite3, node:sqlite or bun:sqlite database that is needed. */
+/** The part of a better-sqlite3 or node:sqlite database that is needed. */
 export interface SqliteDatabase {
   loadExtension(path: string, entryPoint?: string): unknown;
   exec(sql: string): unknown;
@@ -53,6 +53,19 @@ interface KeyBounds {
   readonly to: Uint8Array;
 }
 
+/** @throws EXTENSION_REFUSED */
+function loadInto(db: SqliteDatabase): void {
+  try {
+    db.loadExtension(extensionPath);
+  } catch (cause) {
+    const message = cause instanceof Error ? cause.message : String(cause);
+    throw new ReplicaError("EXTENSION_REFUSED", `the extension was not loaded: ${message}`, {
+      cause,
+      hint: "Open the database with a driver whose SQLite is 3.51.3 or newer; for node:sqlite: new DatabaseSync(file, { allowExtension: true }).",
+    });
+  }
+}
+
 export class Store {
   readonly floor: FloorStore;
   readonly #handle: Handle;
@@ -61,7 +74,7 @@ export class Store {
 
   /** Loads the extension into the connection. */
   constructor(db: SqliteDatabase) {
-    db.loadExtension(extensionPath);
+    loadInto(db);
     const row = db.prepare("SELECT mergelite_handle() AS handle").get() as { handle: number };
     this.#handle = row.handle;
     this.floor = new FloorStore(row.handle);
