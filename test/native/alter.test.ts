@@ -126,7 +126,7 @@ test("a disk full at the moment of renewal loses nothing of a table made anew", 
   converge([here, there]);
   here.db.exec(
     `BEGIN; DROP TABLE t; ${schema}; ${rows} INSERT INTO t SELECT 2 * i, zeroblob(20), i FROM n; ` +
-      `PRAGMA max_page_count = ${here.db.pragma("page_count", { simple: true })}; COMMIT`,
+      `PRAGMA max_page_count = ${Number(here.db.pragma("page_count", { simple: true }))}; COMMIT`,
   );
   expect(() => maintainAll(here)).toThrow(/full/);
   here.db.pragma("max_page_count = 1000000");
