@@ -62,6 +62,8 @@ export interface Lease {
    * under a key that it could write too. `own`: it was this very `holder`, whose process ended.
    */
   readonly before: LeaseBefore;
+  /** The `fence` of the holding before; 0 for none. If it was the own one, nobody came between. */
+  readonly previousFence: number;
   /** For how long others cannot have taken it, in ms; 0 when it must be renewed first. */
   readonly leftMs: number;
   /** Aborted, with `LEASE_LOST`, when somebody else has it, or with `CLOSED` by `release`. */
@@ -98,7 +100,7 @@ export async function acquireLease(storage: Storage, options: LeaseOptions = {})
     const { steadyMs } = momentOf(settings.clock);
     const standing = standingOf(seen, { holder: settings.holder, steadyMs });
     if (standing.type === "free") {
-      const held = await take(row, seen?.number ?? 0, standing.before, settings, call);
+      const held = await take(row, seen, standing.before, settings, call);
       if (held !== undefined) return held;
       // A listing may show the one who was faster late: then it is asked for by its number.
       seen = (await lookAt(row, (seen?.number ?? 0) + 1, settings.clock, call)) ?? seen;
@@ -119,6 +121,7 @@ export function unguardedLease(): Lease {
   return {
     fence: 0,
     before: "none",
+    previousFence: 0,
     leftMs: Number.POSITIVE_INFINITY,
     signal: controller.signal,
     confirm: async () => controller.signal.throwIfAborted(),
@@ -177,13 +180,13 @@ async function lookAt(
 
 async function take(
   row: LeaseRow,
-  newest: number,
+  seen: SeenLease | undefined,
   before: LeaseBefore,
   settings: Settings,
   call: StorageCallOptions,
 ): Promise<Lease | undefined> {
   const { holder, ttlMs, label } = settings;
-  const fence = newest + 1;
+  const fence = (seen?.number ?? 0) + 1;
   const holding = randomUUID();
   const record = { holder, holding, fence, ttlMs, released: false, label };
   const from = momentOf(settings.clock);
@@ -196,12 +199,19 @@ async function take(
     return undefined;
   }
   await row.tidy(numbers, call);
-  return new HeldLease(row, { record, before, clock: settings.clock, from });
+  return new HeldLease(row, {
+    record,
+    before,
+    previousFence: seen?.record.fence ?? 0,
+    clock: settings.clock,
+    from,
+  });
 }
 
 interface Holding {
   readonly record: Omit<LeaseRecord, "nonce">;
   readonly before: LeaseBefore;
+  readonly previousFence: number;
   readonly clock: Clock;
   /** When the put that began it was sent. */
   readonly from: Moment;
@@ -209,6 +219,7 @@ interface Holding {
 
 class HeldLease implements Lease {
   readonly before: LeaseBefore;
+  readonly previousFence: number;
   readonly #row: LeaseRow;
   readonly #record: Omit<LeaseRecord, "nonce">;
   readonly #clock: Clock;
@@ -217,8 +228,9 @@ class HeldLease implements Lease {
   #from: Moment;
   #renewing: Promise<void> | undefined;
 
-  constructor(row: LeaseRow, { record, before, clock, from }: Holding) {
+  constructor(row: LeaseRow, { record, before, previousFence, clock, from }: Holding) {
     this.before = before;
+    this.previousFence = previousFence;
     this.#row = row;
     this.#record = record;
     this.#clock = clock;

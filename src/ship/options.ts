@@ -1,6 +1,7 @@
 /** Options of `ship`: their defaults, and a clear error for what is not one. */
 import { type Clock, type Random, systemClock } from "../clock.ts";
 import { ReplicaError } from "../errors.ts";
+import { leaseTtlMsMax, leaseTtlMsMin } from "./lease-rules.ts";
 
 export interface ShipOptions {
   /** Commits are gathered for so long, in ms, then shipped as one file. @default 1000 */
@@ -30,6 +31,16 @@ export interface ShipOptions {
    * @default 1 GiB
    */
   readonly queueBytesMax?: number;
+  /**
+   * How long after its last sign of life another shipper may take this one's place in a storage, in
+   * ms. One that finds the place taken waits. @default 60000
+   */
+  readonly leaseTtlMs?: number;
+  /**
+   * Ship without a lease: for storages that ignore conditional writes, where nobody else writes.
+   * @default false
+   */
+  readonly unsafeNoLease?: boolean;
   /** The first pause after a failed upload, in ms; it doubles up to a minute. @default 1000 */
   readonly retryMs?: number;
   /** For tests and simulations. @default the system's */
@@ -49,6 +60,7 @@ const ranges = {
   checkpointBytes: { min: 64 * 1024, max: 1024 * mebibyte },
   walBytesMax: { min: 64 * 1024, max: 64 * 1024 * mebibyte },
   queueBytesMax: { min: 64 * 1024, max: 1024 * 1024 * mebibyte },
+  leaseTtlMs: { min: leaseTtlMsMin, max: leaseTtlMsMax },
   retryMs: { min: 1, max: 60_000 },
 } as const;
 
@@ -62,6 +74,8 @@ export function readShipOptions(options: ShipOptions): ShipSettings {
     checkpointBytes: options.checkpointBytes ?? 4 * mebibyte,
     walBytesMax: options.walBytesMax ?? 256 * mebibyte,
     queueBytesMax: options.queueBytesMax ?? 1024 * mebibyte,
+    leaseTtlMs: options.leaseTtlMs ?? 60_000,
+    unsafeNoLease: options.unsafeNoLease ?? false,
     retryMs: options.retryMs ?? 1000,
     clock: options.clock ?? systemClock,
     random: options.random ?? Math.random,
@@ -78,7 +92,8 @@ export function readShipOptions(options: ShipOptions): ShipSettings {
   if (settings.walBytesMax < settings.checkpointBytes) {
     throw invalid("walBytesMax must not be below checkpointBytes");
   }
-  const { stateDir } = settings;
+  const { stateDir, unsafeNoLease } = settings;
+  if (typeof unsafeNoLease !== "boolean") throw invalid("unsafeNoLease must be true or false");
   if (stateDir !== undefined && (typeof stateDir !== "string" || stateDir === "")) {
     throw invalid("stateDir must be the name of a folder");
   }

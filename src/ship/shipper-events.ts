@@ -9,6 +9,8 @@ export interface ShipperEvents {
   failed: FailedEvent;
   /** The first upload that worked after those that failed. */
   recovered: { readonly storage: string };
+  /** Another shipper has the place; `label` says which. Told again when it shows signs of life. */
+  waiting: { readonly storage: string; readonly label: string; readonly leftMs: number };
 }
 
 export interface ShippedEvent {

@@ -4,7 +4,9 @@ import { ReplicaError } from "../errors.ts";
 import { Emitter, type Listener } from "../events.ts";
 import type { Storage, StorageCallOptions } from "../storage/storage.ts";
 import type { Capture, Captured } from "./capture.ts";
+import type { LeaseWait } from "./lease.ts";
 import type { ShipSettings } from "./options.ts";
+import { Place } from "./place.ts";
 import type { Position } from "./position.ts";
 import { Queue } from "./queue.ts";
 import type { ShipperEvents, ShipperMetrics } from "./shipper-events.ts";
@@ -47,7 +49,9 @@ export class Shipper {
     this.#source = source;
     this.#settings = source.settings;
     this.#queue = new Queue(source.folder);
-    this.#targets = storages.map((storage) => new Target(storage, this.#host()));
+    this.#targets = storages.map(
+      (storage) => new Target(storage, this.#placeIn(storage), this.#host()),
+    );
     this.#starting = this.#begin();
   }
 
@@ -119,7 +123,7 @@ export class Shipper {
     const starting = this.#inTurn(() => this.#start());
     starting.catch((error: unknown) => {
       if (this.#closed !== undefined) return;
-      const isFinal = error instanceof ReplicaError && error.code.startsWith("SHIP_");
+      const isFinal = error instanceof ReplicaError && /^SHIP_|UNSAFE$/.test(error.code);
       const { retryMs: first, clock } = this.#settings;
       const retryMs = isFinal ? 0 : Math.min(first * 2 ** this.#startFailures++, 60_000);
       if (isFinal) this.#failure = error;
@@ -136,8 +140,11 @@ export class Shipper {
   async #start(): Promise<Capture> {
     const { folder, wal, settings } = this.#source;
     for (const target of this.#targets) await target.look();
-    const shipped = this.#targets.map(({ txid }) => txid);
+    const shipped = this.#targets.map(({ txid, place }) => {
+      return { txid, isOurs: place.isOurs, skipped: place.skipped };
+    });
     const { capture, captured, queue } = await startCapture(folder, wal, settings.clock, shipped);
+    for (const { place } of this.#targets) await place.remember();
     this.#capture = capture;
     this.#queue.add(...queue);
     wal.watch(settings.walBytesMax, () => this.#note());
@@ -170,6 +177,10 @@ export class Shipper {
     this.#cancelStart?.();
     this.#cancelCapture?.();
     this.#cancelPoll?.();
+    for (const target of this.#targets.filter(({ place }) => place.isWaiting)) {
+      // That might take for ever.
+      await target.close(new ReplicaError("LEASE_HELD", "another shipper has the place"));
+    }
     try {
       await abortable(this.#flush(), signal);
     } finally {
@@ -267,6 +278,14 @@ export class Shipper {
     this.#events.emit("rebase", { reason: "queue", txid, pages: 0 });
   }
 
+  #placeIn(storage: Storage): Place {
+    const { clock, leaseTtlMs, unsafeNoLease } = this.#settings;
+    const onWait = (wait: LeaseWait) =>
+      this.#events.emit("waiting", { storage: storage.name, ...wait });
+    const folder = this.#source.folder.path;
+    return new Place(storage, { folder, clock, leaseTtlMs, unsafeNoLease, onWait });
+  }
+
   #host(): TargetHost {
     const { clock, random, retryMs } = this.#settings;
     const { folder } = this.#source;
@@ -281,6 +300,10 @@ export class Shipper {
       failed: ({ storage }, error, pauseMs) => {
         this.#counts.uploadFailures++;
         this.#events.emit("failed", { storage: storage.name, error, retryMs: pauseMs });
+      },
+      lost: ({ storage }, error) => {
+        this.#failure ??= error;
+        this.#events.emit("failed", { storage: storage.name, error, retryMs: 0 });
       },
       recovered: ({ storage }) => this.#events.emit("recovered", { storage: storage.name }),
     };

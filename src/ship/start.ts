@@ -5,18 +5,26 @@ import { PageMap } from "./page-map.ts";
 import type { QueuedFile, StateFolder } from "./state-folder.ts";
 import type { Wal } from "./wal.ts";
 
-/** `shipped`: the newest transactions that the storages have. */
+/** What the storages have: the newest transaction, and whether it is all from this folder. */
+export interface Shipped {
+  readonly txid: number;
+  readonly isOurs: boolean;
+  /** Transaction ids that must not be used. */
+  readonly skipped: number;
+}
+
 export async function startCapture(
   folder: StateFolder,
   wal: Wal,
   clock: Clock,
-  shipped: readonly number[],
+  shipped: readonly Shipped[],
 ): Promise<{ capture: Capture; captured: Captured; queue: readonly QueuedFile[] }> {
   const { state, map, queue } = await folder.open();
   await wal.open();
-  const newest = Math.max(0, ...shipped);
+  const newest = Math.max(0, ...shipped.map(({ txid }) => txid));
+  const areOurs = shipped.every(({ isOurs }) => isOurs);
   const isKnown = state !== undefined && state.pageSize === wal.pageSize;
-  if (isKnown && newest <= state.txid) {
+  if (isKnown && areOurs && newest <= state.txid) {
     const capture = new Capture(wal, folder, clock, { state, map });
     const isMapKnown = map.txid === state.txid;
     const captured = isMapKnown ? await capture.resume() : undefined;
@@ -24,7 +32,8 @@ export async function startCapture(
   }
   // What the storages have comes from somebody else, or this folder is older than they are.
   for (const { name } of queue) await folder.removeFile(name);
-  const txid = Math.max(newest, isKnown ? state.txid : 0);
+  const skipped = Math.max(0, ...shipped.map((each) => each.skipped));
+  const txid = Math.max(newest, isKnown ? state.txid : 0) + skipped;
   const place = new Uint32Array(5);
   const unknown = { txid, timestampMs: 0, pageSize: wal.pageSize, place };
   const capture = new Capture(wal, folder, clock, { state: unknown, map: new PageMap() });

@@ -173,7 +173,8 @@ async function readIfThere(path: string): Promise<Buffer | undefined> {
   });
 }
 
-async function replaceFile(folder: string, name: string, bytes: Uint8Array): Promise<void> {
+/** Durable when it resolves; a crash leaves the file as it was, or as it is to be. */
+export async function replaceFile(folder: string, name: string, bytes: Uint8Array): Promise<void> {
   const temporary = join(folder, `${name}.tmp`);
   const file = await fs.open(temporary, "w");
   try {

@@ -1,10 +1,12 @@
 /** The way of files into one storage: oldest first, again after failures, without gaps. */
 import { open } from "node:fs/promises";
 import { type Clock, jitter, type Random } from "../clock.ts";
+import { ReplicaError } from "../errors.ts";
 import { ltxKey, parseLtxKey, snapshotLevel } from "../ltx/index.ts";
 import { ltxLevelPrefix } from "../ltx/keys.ts";
 import type { Storage } from "../storage/storage.ts";
 import { encodeManifest, manifestKey, metadataOf } from "./manifest.ts";
+import type { Place } from "./place.ts";
 import type { QueuedFile } from "./state-folder.ts";
 
 export interface TargetHost {
@@ -18,6 +20,8 @@ export interface TargetHost {
   shipped(target: Target, file: QueuedFile): Promise<void>;
   failed(target: Target, error: unknown, retryMs: number): void;
   recovered(target: Target): void;
+  /** For good. */
+  lost(target: Target, error: ReplicaError): void;
 }
 
 interface Waiter {
@@ -31,6 +35,7 @@ const pieceBytes = 256 * 1024;
 
 export class Target {
   readonly storage: Storage;
+  readonly place: Place;
   readonly #host: TargetHost;
   readonly #closing = new AbortController();
   /** The newest transaction that the storage has; 0 for none. */
@@ -41,8 +46,9 @@ export class Target {
   #wake: (() => void) | undefined;
   #waiters: Waiter[] = [];
 
-  constructor(storage: Storage, host: TargetHost) {
+  constructor(storage: Storage, place: Place, host: TargetHost) {
     this.storage = storage;
+    this.place = place;
     this.#host = host;
   }
 
@@ -50,8 +56,9 @@ export class Target {
     return this.storage.kind === "s3" ? "wide" : "plain";
   }
 
-  /** What the storage has already: one listing of each level. */
+  /** Waits for its turn, then sees what the storage has already: one listing of each level. */
   async look(): Promise<void> {
+    await this.place.take({ signal: this.#closing.signal });
     this.txid = 0;
     for (let level = 0; level <= snapshotLevel; level++) {
       const { signal } = this.#closing;
@@ -86,9 +93,11 @@ export class Target {
     const { signal } = this.#closing;
     const { minTxid, maxTxid } = file;
     const key = ltxKey({ level, minTxid, maxTxid }, this.style);
-    const metadata = metadataOf({ ...file, txid: maxTxid }, 0);
+    const metadata = metadataOf({ ...file, txid: maxTxid }, this.place.fence);
     const path = this.#host.pathOf(file);
+    await this.place.confirm({ signal });
     await this.storage.put(key, () => piecesOf(path), { metadata, signal });
+    await this.place.confirm({ signal });
     const isHead = this.#last === undefined || maxTxid >= this.#last.maxTxid;
     if (isHead) this.#last = file;
     if (isHead && (level === snapshotLevel || !this.storage.keepsMetadata)) await this.#describe();
@@ -103,6 +112,7 @@ export class Target {
     this.#wake?.();
     this.#settle(reason);
     await this.#running;
+    await this.place.release();
   }
 
   async #run(): Promise<void> {
@@ -119,6 +129,7 @@ export class Target {
         this.#settle();
       } catch (error) {
         if (signal.aborted) return;
+        if (error instanceof ReplicaError && error.code === "LEASE_LOST") return this.#end(error);
         const pauseMs = Math.min(this.#host.retryMs * 2 ** this.#failures, retryMsMax);
         this.#failures = Math.min(this.#failures + 1, 16);
         this.#host.failed(this, error, pauseMs);
@@ -126,6 +137,13 @@ export class Target {
         await this.#pause(pauseMs / 2 + jitter(pauseMs / 2, this.#host.random));
       }
     }
+  }
+
+  /** Another shipper has the place: nothing that is put from now on would be of use. */
+  #end(error: ReplicaError): void {
+    this.#closing.abort(error);
+    this.#host.lost(this, error);
+    this.#settle(error);
   }
 
   #pause(ms: number): Promise<void> {
@@ -155,8 +173,11 @@ export class Target {
     const last = this.#last;
     if (last === undefined) return;
     const head = { ...last, txid: last.maxTxid };
-    const manifest = encodeManifest({ pageSize: this.#host.pageSize(), head, fence: 0 });
-    await this.storage.put(manifestKey, manifest, { signal: this.#closing.signal });
+    const { signal } = this.#closing;
+    const { fence } = this.place;
+    const manifest = encodeManifest({ pageSize: this.#host.pageSize(), head, fence });
+    await this.place.confirm({ signal });
+    await this.storage.put(manifestKey, manifest, { signal });
   }
 }
 

@@ -1,0 +1,149 @@
+/** A shipper's place in one storage: the lease on it, and whether anybody had it in between. */
+import { randomUUID } from "node:crypto";
+import { mkdir, readFile } from "node:fs/promises";
+import { hostname } from "node:os";
+import { join } from "node:path";
+import type { Clock } from "../clock.ts";
+import type { Storage, StorageCallOptions } from "../storage/storage.ts";
+import { acquireLease, type Lease, type LeaseWait, unguardedLease } from "./lease.ts";
+import { replaceFile } from "./state-folder.ts";
+
+export interface PlaceOptions {
+  /** The shipper's own folder. */
+  readonly folder: string;
+  readonly clock: Clock;
+  readonly leaseTtlMs: number;
+  readonly unsafeNoLease: boolean;
+  readonly onWait: (wait: LeaseWait) => void;
+}
+
+/** A shipper that lost its place may still have one file of so many transactions on its way. */
+const transactionsSkipped = 1_000_000;
+
+/** What the folder says of who shipped from it last. */
+interface Owner {
+  readonly format: 1;
+  readonly holder: string;
+  readonly host: string;
+  readonly pid: number;
+  /** By the names of storages, the lease that was held there last. */
+  readonly fences: Readonly<Record<string, number>>;
+}
+
+export class Place {
+  readonly #storage: Storage;
+  readonly #options: PlaceOptions;
+  #lease: Lease | undefined;
+  #isOurs = true;
+  #isWaiting = false;
+
+  constructor(storage: Storage, options: PlaceOptions) {
+    this.#storage = storage;
+    this.#options = options;
+  }
+
+  /** 0 without a lease. */
+  get fence(): number {
+    return this.#lease?.fence ?? 0;
+  }
+
+  /** Whether nobody else has shipped there since this folder was last used for it. */
+  get isOurs(): boolean {
+    return this.#isOurs;
+  }
+
+  get isWaiting(): boolean {
+    return this.#isWaiting;
+  }
+
+  /** Transaction ids to leave out, for somebody who has lost the place may still use them. */
+  get skipped(): number {
+    return !this.#isOurs && this.#lease?.before === "expired" ? transactionsSkipped : 0;
+  }
+
+  /** Waits until the place is to be had. @throws STORAGE_UNSAFE */
+  async take({ signal }: StorageCallOptions): Promise<void> {
+    if (this.#lease !== undefined) return;
+    const { folder, clock, leaseTtlMs: ttlMs, unsafeNoLease, onWait } = this.#options;
+    if (unsafeNoLease) {
+      this.#lease = unguardedLease();
+      return;
+    }
+    const { holder, fences } = await claimFolder(folder);
+    const wait = (held: LeaseWait) => {
+      this.#isWaiting = true;
+      onWait(held);
+    };
+    try {
+      const options = { holder, ttlMs, clock, signal, onWait: wait };
+      this.#lease = await acquireLease(this.#storage, options);
+    } finally {
+      this.#isWaiting = false;
+    }
+    const { previousFence } = this.#lease;
+    this.#isOurs = previousFence === 0 || previousFence === fences[this.#storage.name];
+  }
+
+  /** To be called once it is on disk how shipping goes on, in view of `isOurs`. */
+  async remember(): Promise<void> {
+    if (this.fence === 0) return;
+    const owner = await claimFolder(this.#options.folder);
+    const fences = { ...owner.fences, [this.#storage.name]: this.fence };
+    await writeOwner(this.#options.folder, { ...owner, fences });
+  }
+
+  /** Between what was put and saying so; and before, to put nothing in vain. @throws LEASE_LOST */
+  async confirm(options: StorageCallOptions): Promise<void> {
+    await this.#lease?.confirm(options);
+  }
+
+  async release(): Promise<void> {
+    await this.#lease?.release();
+  }
+}
+
+/**
+ * Who shipped from this folder and is dead was this very shipper: its lease is taken over at once.
+ * Of a process that may be alive that cannot be said, nor of one on another machine.
+ */
+async function claimFolder(folder: string): Promise<Owner> {
+  const before = await readOwner(folder);
+  const host = hostname();
+  const { pid } = process;
+  const isDead = before?.host === host && (before.pid === pid || !isAlive(before.pid));
+  const holder = isDead ? before.holder : randomUUID();
+  const owner: Owner = { format: 1, holder, host, pid, fences: before?.fences ?? {} };
+  await writeOwner(folder, owner);
+  return owner;
+}
+
+const ownerName = "owner.json";
+
+async function readOwner(folder: string): Promise<Owner | undefined> {
+  const text = await readFile(join(folder, ownerName), "utf8").catch(() => "");
+  try {
+    const read: unknown = JSON.parse(text);
+    if (typeof read !== "object" || read === null) return undefined;
+    const { format, holder, host, pid, fences } = read as Partial<Owner>;
+    const isOwner = format === 1 && typeof holder === "string" && typeof host === "string";
+    if (!isOwner || !Number.isSafeInteger(pid) || typeof fences !== "object") return undefined;
+    return { format, holder, host, pid: pid ?? 0, fences };
+  } catch {
+    // Not there, or somebody else's: then nothing is known.
+    return undefined;
+  }
+}
+
+async function writeOwner(folder: string, owner: Owner): Promise<void> {
+  await mkdir(folder, { recursive: true });
+  await replaceFile(folder, ownerName, Buffer.from(`${JSON.stringify(owner)}\n`));
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code !== "ESRCH";
+  }
+}

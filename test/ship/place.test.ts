@@ -1,0 +1,134 @@
+/** Shippers that want the same place: one ships, the others wait, and nothing is mixed. */
+import { join } from "node:path";
+import { describe, expect, test } from "vitest";
+import { systemClock } from "../../src/clock.ts";
+import { Place } from "../../src/ship/place.ts";
+import type { Storage } from "../../src/storage/storage.ts";
+import { churn } from "../support/backup.ts";
+import { temporaryFolder } from "../support/folder.ts";
+import { memoryStorage } from "../support/memory-storage.ts";
+import { eager, expectSame, openWal, ship, watchShipper } from "../support/ship.ts";
+
+const folder = temporaryFolder();
+const options = { ...eager, leaseTtlMs: 1000 };
+const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+const keysOf = async (storage: Storage, prefix: string) => {
+  const keys = [];
+  for await (const { key } of storage.list(prefix)) keys.push(key);
+  return keys;
+};
+
+function started(storage: Storage) {
+  const file = folder.file();
+  const db = openWal(file);
+  const shipper = ship(db, storage, options);
+  return { file, db, shipper, seen: watchShipper(shipper) };
+}
+
+describe("two shippers on one place", () => {
+  test("the second waits until the first has closed, and ships all it has", async () => {
+    const storage = memoryStorage();
+    const first = started(storage);
+    first.db.exec(churn(1));
+    await first.shipper.flush();
+    const second = started(storage);
+    second.db.exec(churn(2));
+    const labels: string[] = [];
+    second.shipper.on("waiting", ({ label }) => labels.push(label));
+    const flushed = second.shipper.flush();
+    first.db.exec(churn(3));
+    await sleep(300);
+    await first.shipper.flush();
+    await expectSame(storage, first.db, `${first.file}.copy`);
+    expect(labels.length).toBeGreaterThan(0);
+    await first.shipper.close();
+    await flushed;
+    await expectSame(storage, second.db, `${second.file}.copy`);
+    expect(second.seen.rebases.map(({ reason }) => reason)).toEqual(["storage"]);
+    expect(first.seen.failures).toEqual([]);
+    await second.shipper.close();
+    // It was another one's in between: what its folder knows of the place is not true any more.
+    const again = ship(first.db, storage, options);
+    first.db.exec(churn(4));
+    await again.flush();
+    await expectSame(storage, first.db, `${first.file}.copy`);
+    await again.close();
+  });
+
+  test("the second takes over from one that is silent, which notices before it says so", async () => {
+    const storage = memoryStorage();
+    const first = started(storage);
+    first.db.exec(churn(1));
+    const { txid } = await first.shipper.flush();
+    const second = started(storage);
+    second.db.exec(churn(2));
+    await second.shipper.flush();
+    // The first was idle for longer than its lease lasts.
+    first.db.exec(churn(3));
+    const lost = { code: "LEASE_LOST" };
+    await expect(first.shipper.flush()).rejects.toMatchObject(lost);
+    expect(first.shipper.failure).toMatchObject(lost);
+    await expect(first.shipper.flush()).rejects.toMatchObject(lost);
+    await expect(first.shipper.close()).rejects.toMatchObject(lost);
+    // A file of the first one that was still on its way does no harm.
+    const name = (txid + 1).toString(16).padStart(16, "0");
+    await storage.put(`ltx/0/${name}-${name}.ltx`, Buffer.from("late"));
+    second.db.exec(churn(4));
+    await second.shipper.flush();
+    await expectSame(storage, second.db, `${second.file}.copy`);
+    await second.shipper.close();
+  });
+
+  test("one that waits can be closed", async () => {
+    const storage = memoryStorage();
+    const first = started(storage);
+    await first.shipper.flush();
+    const second = started(storage);
+    await new Promise<void>((resolve) => second.shipper.on("waiting", () => resolve()));
+    await expect(second.shipper.close()).rejects.toMatchObject({ code: "LEASE_HELD" });
+    first.db.exec(churn(1));
+    await first.shipper.flush();
+    await first.shipper.close();
+  });
+});
+
+test("objects carry the number of the lease", async () => {
+  const storage = memoryStorage();
+  const { db, shipper } = started(storage);
+  db.exec(churn(1));
+  await shipper.flush();
+  const [key = ""] = await keysOf(storage, "ltx/");
+  expect((await storage.get(key)).metadata["mergelite-fence"]).toBe("1");
+  await shipper.close();
+});
+
+test("without a lease nothing is asked for", async () => {
+  const storage = memoryStorage();
+  const db = openWal(folder.file());
+  const shipper = ship(db, storage, { ...options, unsafeNoLease: true });
+  await shipper.flush();
+  await shipper.close();
+  expect(await keysOf(storage, "mergelite/lease/")).toEqual([]);
+});
+
+test("who comes back after a crash is known, and nobody else", async () => {
+  const storage = memoryStorage();
+  const state = join(folder.path, "state");
+  const settings = { clock: systemClock, leaseTtlMs: 60_000, unsafeNoLease: false };
+  const place = (name = state) => {
+    return new Place(storage, { ...settings, folder: name, onWait: () => {} });
+  };
+  const first = place();
+  await first.take({});
+  await first.remember();
+  expect(first).toMatchObject({ isOurs: true, skipped: 0, fence: 1 });
+  const again = place();
+  await again.take({});
+  expect(again).toMatchObject({ isOurs: true, skipped: 0, fence: 2 });
+  // It crashed before it remembered: then it is not sure.
+  const third = place();
+  await third.take({});
+  expect(third).toMatchObject({ isOurs: false, skipped: 0, fence: 3 });
+  const signal = AbortSignal.timeout(50);
+  await expect(place(`${state}-other`).take({ signal })).rejects.toThrow(/timeout/);
+});
