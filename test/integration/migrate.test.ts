@@ -178,6 +178,9 @@ test("peers at different versions sync, and agree when all are at one", async ()
   here.db.exec("UPDATE person SET full = 'written', given = 'Bee' WHERE id = 2");
   there.db.exec("UPDATE person SET first = 'Cee' WHERE id = 3");
   await exchange(here, there);
+  // Under the old name it shows at once; under the new one it waits for the step.
+  expect(rows(here)[2]).toMatchObject({ id: 3, given: "Cee" });
+  expect(rows(there)[1]).toEqual({ id: 2, first: "Bea", last: "B" });
   there.replica.migrate([first, full, renamed]);
   await exchange(here, there);
   await expect.poll(() => rows(there)).toEqual(rows(here));
@@ -191,12 +194,14 @@ test("peers at different versions sync, and agree when all are at one", async ()
   there.db.exec(
     "INSERT INTO person VALUES (4, 'Dee', 'D'); UPDATE person SET last = 'X' WHERE id = 1",
   );
-  here.db.exec("UPDATE person SET full = 'later' WHERE id = 3");
+  here.db.exec("UPDATE person SET full = 'later', given = 'Cie' WHERE id = 3");
   await exchange(here, there);
+  // A peer that was there before knows the new name, too.
+  expect(rows(there)[2]).toEqual({ id: 3, first: "Cie", last: "C" });
   there.replica.migrate([first, full, renamed]);
   await exchange(here, there);
   await expect.poll(() => rows(there)).toEqual(rows(here));
-  expect(rows(here)[2]).toEqual({ id: 3, given: "Cee", last: "C", full: "later" });
+  expect(rows(here)[2]).toEqual({ id: 3, given: "Cie", last: "C", full: "later" });
 });
 
 test("columns are added to many rows without a row written or logged", () => {
