@@ -47,7 +47,11 @@ export function chooseTables(
 ): UserTable[] {
   const known = userTables(db);
   const missing = names.find((name) => !known.some((table) => isNamed(table.name, [name])));
-  if (missing !== undefined) throw new Failure(`there is no table "${missing}"`);
+  if (missing !== undefined) {
+    const list = known.map(({ name }) => name).join(", ");
+    const hint = list === "" ? "Create it first." : `The tables of ${file} are ${list}.`;
+    throw new Failure(`there is no table "${missing}"`, { hint });
+  }
   const chosen = names.length === 0 ? known : known.filter((table) => isNamed(table.name, names));
   if (chosen.some((table) => table.problem === undefined)) return chosen;
   const [table] = chosen;
