@@ -140,7 +140,8 @@ function progressOf(
   let bytes = 0;
   return (pieceBytes) => {
     bytes += pieceBytes;
-    onProgress({ bytes, bytesTotal, percent: (100 * bytes) / bytesTotal });
+    // What is read of an encrypted object is a little less than what is kept.
+    onProgress({ bytes, bytesTotal, percent: Math.min(100, (100 * bytes) / bytesTotal) });
   };
 }
 

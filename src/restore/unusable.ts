@@ -1,5 +1,7 @@
 /** A failure that another choice of objects may avoid. It never leaves this folder. */
-import { ReplicaError } from "../errors.ts";
+import { ReplicaError, type ReplicaErrorCode } from "../errors.ts";
+
+const codes: readonly ReplicaErrorCode[] = ["LTX_CORRUPT", "STORAGE_MISSING", "ENCRYPTION_DAMAGED"];
 
 export class UnusableObject extends Error {
   override readonly name = "UnusableObject";
@@ -18,8 +20,7 @@ export async function usingObject<T>(key: string, use: () => Promise<T>): Promis
   try {
     return await use();
   } catch (error) {
-    if (!(error instanceof ReplicaError)) throw error;
-    if (error.code !== "LTX_CORRUPT" && error.code !== "STORAGE_MISSING") throw error;
+    if (!(error instanceof ReplicaError && codes.includes(error.code))) throw error;
     throw new UnusableObject(key, error);
   }
 }

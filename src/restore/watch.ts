@@ -1,6 +1,6 @@
 /** Hears of new objects in a folder, sooner than the next look would find them. */
 import { type FSWatcher, watch } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { ltxLevelPrefix } from "../ltx/keys.ts";
 import type { Storage } from "../storage/storage.ts";
@@ -11,14 +11,29 @@ import type { Storage } from "../storage/storage.ts";
  */
 export function watchBackup(storage: Storage, onChange: () => void): () => void {
   if (storage.kind !== "file") return () => {};
+  const level0 = join(fileURLToPath(storage.name), ltxLevelPrefix(0, "plain"));
+  // The folder of the level is made with its first file.
+  const folders = [level0, dirname(level0)];
   let watcher: FSWatcher | undefined;
-  try {
-    const folder = join(fileURLToPath(storage.name), ltxLevelPrefix(0, "plain"));
-    watcher = watch(folder, { persistent: false }, onChange);
-    // Without it the next look finds what there is.
-    watcher.on("error", () => watcher?.close());
-  } catch {
-    return () => {};
-  }
+  let watched = folders.length;
+  const arm = () => {
+    for (const [i, folder] of folders.slice(0, watched).entries()) {
+      try {
+        const next = watch(folder, { persistent: false }, () => {
+          if (watched > 0) arm();
+          onChange();
+        });
+        // Without it the next look finds what there is.
+        next.on("error", () => next.close());
+        watcher?.close();
+        watcher = next;
+        watched = i;
+        return;
+      } catch {
+        // It is not there yet.
+      }
+    }
+  };
+  arm();
   return () => watcher?.close();
 }

@@ -1,5 +1,5 @@
 /** Copies that follow a backup, while others read them. */
-import { readFileSync, writeFileSync } from "node:fs";
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import Database from "better-sqlite3";
 import { describe, expect, test } from "vitest";
 import { BackupKeeper } from "../../src/backup/keeper.ts";
@@ -57,9 +57,14 @@ describe("a copy", () => {
     await expect(follower.wait({ txid: 99 })).rejects.toMatchObject({ code: "CLOSED" });
   });
 
-  test("is noticed at once in a folder, however long the interval", async () => {
+  test.each(["there", "yet to be made"])("hears of news in a folder that is %s", async (how) => {
     const backup = await madeBackup(2);
     const file = folder.file();
+    if (how !== "there") {
+      await backup.join(1, 2, 9);
+      const { pathname } = new URL(backup.storage.name);
+      rmSync(`${pathname}/ltx/0`, { recursive: true });
+    }
     const follower = await follow(backup.storage, file, { intervalMs: 3_600_000 });
     for (let i = 2; i < 12; i++) {
       await backup.write(churn(i));
