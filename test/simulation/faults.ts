@@ -148,7 +148,7 @@ export function drawVersioned(chance: Chance, { peers }: FaultyWorld): Action[] 
     const write = { kind: number(), key: number(), column: number(), value: number() };
     actions.push({ do: "versioned write", peer, write });
   }
-  if (chance.chance(0.12)) {
+  if (chance.chance(0.06)) {
     const to = chance.int(firstVersion, lastVersion);
     actions.push({ do: "upgrade", peer: chance.int(0, peers + 1), to });
   }

@@ -116,7 +116,7 @@ export function makePlan(size: PlanSize): Plan {
     tickMs,
     forks: !isCalm && rare.chance(0.15),
     isSlow: rare.chance(0.1),
-    isVersioned: versions.chance(0.4) && size.without?.includes("upgrade") !== true,
+    isVersioned: versions.chance(0.25) && size.without?.includes("upgrade") !== true,
   };
   const events: Event[] = [];
   const add = (tick: number, action: Action | undefined) => {
