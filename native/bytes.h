@@ -51,6 +51,10 @@ class Bytes {
     return data_ + size_;
   }
   void Advance(size_t count) { size_ += count; }
+  // Room for `capacity` bytes in all, and no more; Reserve() doubles.
+  void ReserveAll(size_t capacity) {
+    if (capacity > capacity_) Resize(capacity);
+  }
   void Truncate(size_t size) {
     if (size < size_) size_ = size;
   }
@@ -105,7 +109,9 @@ class Bytes {
  private:
   void Grow(size_t wanted) {
     size_t capacity = capacity_ < 256 ? 256 : capacity_ * 2;
-    if (capacity < wanted) capacity = wanted;
+    Resize(capacity < wanted ? wanted : capacity);
+  }
+  void Resize(size_t capacity) {
     auto* data = static_cast<uint8_t*>(realloc(data_, capacity));
     if (data == nullptr) abort();
     data_ = data;

@@ -3,9 +3,8 @@
 #include "value.h"
 
 namespace mergelite {
-namespace {
 
-uint32_t HashOf(uint32_t table, Span identity) {
+uint64_t HashOfRow(uint32_t table, Span identity) {
   uint64_t hash = 0x9e3779b97f4a7c15u ^ (table * uint64_t{0xff51afd7ed558ccd});
   const uint8_t* at = identity.data;
   size_t left = identity.size;
@@ -18,10 +17,8 @@ uint32_t HashOf(uint32_t table, Span identity) {
   uint64_t word = 0;
   if (left > 0) memcpy(&word, at, left);
   hash = (hash ^ word ^ (uint64_t{left} << 56)) * 0x9fb21c651e98df25u;
-  return static_cast<uint32_t>(hash ^ (hash >> 32));
+  return hash ^ (hash >> 32);
 }
-
-}  // namespace
 
 void ClockCache::Clear() {
   arena_.ClearAndTrim(0);
@@ -31,9 +28,30 @@ void ClockCache::Clear() {
 }
 
 ClockCache::Header ClockCache::HeaderAt(size_t offset) const {
-  Header header;
-  memcpy(&header, arena_.data() + offset, sizeof header);
-  return header;
+  Small small;
+  memcpy(&small, arena_.data() + offset, sizeof small);
+  if ((small.flags & kLarge) == 0) {
+    return {small.hash,       small.table,      small.identity_size, small.key_size,
+            small.clock_size, small.clock_room, small.flags};
+  }
+  Large large;
+  memcpy(&large, arena_.data() + offset, sizeof large);
+  return {small.hash,       large.table,      large.identity_size, large.key_size,
+          large.clock_size, large.clock_room, small.flags};
+}
+
+void ClockCache::WriteHeader(size_t offset, const Header& header) {
+  const Small small{header.hash,
+                    static_cast<uint16_t>(header.table),
+                    header.flags,
+                    static_cast<uint8_t>(header.identity_size),
+                    static_cast<uint8_t>(header.key_size),
+                    static_cast<uint8_t>(header.clock_size),
+                    static_cast<uint8_t>(header.clock_room),
+                    0};
+  const Large large{small,           header.table,      header.identity_size,
+                    header.key_size, header.clock_size, header.clock_room};
+  memcpy(arena_.data() + offset, &large, header.size());
 }
 
 size_t ClockCache::SlotOf(uint32_t table, Span identity, uint32_t hash) const {
@@ -43,35 +61,34 @@ size_t ClockCache::SlotOf(uint32_t table, Span identity, uint32_t hash) const {
     const size_t offset = slots_[slot] - 1;
     const Header header = HeaderAt(offset);
     if (header.hash != hash || header.table != table) continue;
-    const Span found{arena_.data() + offset + sizeof(Header), header.identity_size};
+    const Span found{arena_.data() + offset + header.size(), header.identity_size};
     if (found == identity) return slot;
   }
 }
 
 Span ClockCache::Find(uint32_t table, Span identity) const {
   if (slots_.empty()) return {};
-  const size_t slot = SlotOf(table, identity, HashOf(table, identity));
+  const auto hash = static_cast<uint32_t>(HashOfRow(table, identity));
+  const size_t slot = SlotOf(table, identity, hash);
   if (slots_[slot] == 0) return {};
   const size_t offset = slots_[slot] - 1;
   const Header header = HeaderAt(offset);
-  return {arena_.data() + offset + sizeof(Header) + header.identity_size + header.key_size,
-          header.clock_size};
+  return {arena_.data() + offset + header.clock_offset(), header.clock_size};
 }
 
 void ClockCache::Put(uint32_t table, Span identity, Span key, Span clock) {
   if (count_ * 10 >= slots_.size() * 6) GrowSlots();
-  const uint32_t hash = HashOf(table, identity);
+  const auto hash = static_cast<uint32_t>(HashOfRow(table, identity));
   const size_t slot = SlotOf(table, identity, hash);
   if (slots_[slot] != 0) {
     const size_t offset = slots_[slot] - 1;
     Header header = HeaderAt(offset);
     const bool fits = clock.size <= header.clock_room;
-    header.clock_size = static_cast<uint32_t>(clock.size);
+    if (fits) header.clock_size = static_cast<uint32_t>(clock.size);
     if (!fits) header.flags |= kReplaced;
-    memcpy(arena_.data() + offset, &header, sizeof header);
+    WriteHeader(offset, header);
     if (fits) {
-      const size_t at = offset + sizeof header + header.identity_size + header.key_size;
-      memcpy(arena_.data() + at, clock.data, clock.size);
+      memcpy(arena_.data() + offset + header.clock_offset(), clock.data, clock.size);
       return;
     }
   } else {
@@ -81,14 +98,21 @@ void ClockCache::Put(uint32_t table, Span identity, Span key, Span clock) {
   if (same) key = {};
   const size_t offset = arena_.size();
   if (offset >= UINT32_MAX) abort();
-  const Header header{hash,
-                      table,
-                      static_cast<uint32_t>(identity.size),
-                      static_cast<uint32_t>(key.size),
-                      static_cast<uint32_t>(clock.size),
-                      static_cast<uint32_t>(clock.size),
-                      same ? kKeyIsIdentity : 0};
-  arena_.Append(&header, sizeof header);
+  Header header{hash,
+                table,
+                static_cast<uint32_t>(identity.size),
+                static_cast<uint32_t>(key.size),
+                static_cast<uint32_t>(clock.size),
+                static_cast<uint32_t>(clock.size),
+                same ? kKeyIsIdentity : uint8_t{0}};
+  const bool small = table <= UINT16_MAX && identity.size <= UINT8_MAX && key.size <= UINT8_MAX &&
+                     clock.size <= UINT8_MAX;
+  if (!small) header.flags |= kLarge;
+  const size_t end = offset + header.clock_offset() + clock.size;
+  // By an eighth: what is reserved counts as used, and doubling would leave half a generation free.
+  if (end > arena_.capacity()) arena_.ReserveAll(end + end / 8 + 256);
+  WriteHeader(offset, header);
+  arena_.Advance(header.size());
   arena_.Append(identity);
   arena_.Append(key);
   arena_.Append(clock);
@@ -98,9 +122,9 @@ void ClockCache::Put(uint32_t table, Span identity, Span key, Span clock) {
 size_t ClockCache::Next(size_t position, Entry* entry) const {
   while (position < arena_.size()) {
     const Header header = HeaderAt(position);
-    const uint8_t* at = arena_.data() + position + sizeof(Header);
+    const uint8_t* at = arena_.data() + position + header.size();
     // A replaced entry keeps the size of its first clock, its room.
-    position += sizeof(Header) + header.identity_size + header.key_size + header.clock_room;
+    position += header.clock_offset() + header.clock_room;
     if ((header.flags & kReplaced) != 0) continue;
     entry->table = header.table;
     entry->identity = {at, header.identity_size};

@@ -6,6 +6,9 @@
 
 namespace mergelite {
 
+// Spreads over all 64 bits.
+uint64_t HashOfRow(uint32_t table, Span identity);
+
 class ClockCache {
  public:
   struct Entry {
@@ -39,18 +42,34 @@ class ClockCache {
 
  private:
   // The arena holds a later entry for the same row.
-  static constexpr uint32_t kReplaced = 1;
+  static constexpr uint8_t kReplaced = 1;
   // The key is encoded as its identity is, like most, and not stored a second time.
-  static constexpr uint32_t kKeyIsIdentity = 2;
+  static constexpr uint8_t kKeyIsIdentity = 2;
+  // Some size does not fit into the few bytes that nearly all entries need.
+  static constexpr uint8_t kLarge = 4;
   struct Header {
-    uint32_t hash;
-    uint32_t table;
-    uint32_t identity_size;
-    uint32_t key_size;
-    uint32_t clock_size;
-    uint32_t clock_room;
-    uint32_t flags;
+    uint32_t hash = 0;
+    uint32_t table = 0;
+    uint32_t identity_size = 0;
+    uint32_t key_size = 0;
+    uint32_t clock_size = 0;
+    uint32_t clock_room = 0;
+    uint8_t flags = 0;
+
+    size_t size() const { return (flags & kLarge) == 0 ? sizeof(Small) : sizeof(Large); }
+    size_t clock_offset() const { return size() + identity_size + key_size; }
   };
+  // How a header is stored.
+  struct Small {
+    uint32_t hash;
+    uint16_t table;
+    uint8_t flags, identity_size, key_size, clock_size, clock_room, unused;
+  };
+  struct Large {
+    Small small;
+    uint32_t table, identity_size, key_size, clock_size, clock_room;
+  };
+  void WriteHeader(size_t offset, const Header& header);
   size_t SlotOf(uint32_t table, Span identity, uint32_t hash) const;
   Header HeaderAt(size_t offset) const;
   void GrowSlots();

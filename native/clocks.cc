@@ -114,6 +114,17 @@ void Clocks::EndLookUps(Connection* connection) {
   }
 }
 
+bool Clocks::MayReach(Connection* connection, const Table& table, Span identity,
+                      uint64_t timestamp) {
+  const Log& log = connection->log;
+  if (recent_loads_ != log.loads()) {
+    // Another connection may have folded what was never absorbed here.
+    recent_.Raise(log.newest_timestamp());
+    recent_loads_ = log.loads();
+  }
+  return recent_.MayReach(HashOfRow(static_cast<uint32_t>(table.id), identity), timestamp);
+}
+
 Span Clocks::JoinEncoded(const PeerIds& peers, Span a, Span b) {
   clock_.Decode(a);
   other_.Decode(b);
@@ -141,6 +152,7 @@ void Clocks::Absorb(Connection* connection, const Target& target, const Patch& p
   } else {
     clock_.SetLife(stamp, patch.operation == Operation::kInsert, peers);
   }
+  recent_.Add(HashOfRow(table_id, identity), stamp.timestamp);
   scratch_.Clear();
   clock_.Encode(&scratch_);
   active_.Put(table_id, identity, patch.encoded_key, scratch_.span());

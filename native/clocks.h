@@ -5,6 +5,7 @@
 #include "codec.h"
 #include "fold_order.h"
 #include "log.h"
+#include "recent_rows.h"
 
 namespace mergelite {
 
@@ -38,6 +39,9 @@ class Clocks {
              RowClock* clock);
   // Look-ups leave statements under way: to be ended before the transaction is.
   void EndLookUps(Connection* connection);
+  // Whether the row's clock has a stamp that is not below this one; without looking, so that it may
+  // be told of rows of which that is not true. Inside a transaction, with all changesets absorbed.
+  bool MayReach(Connection* connection, const Table& table, Span identity, uint64_t timestamp);
   // Joins one patch into the active generation. Never fails: it is memory only.
   void Absorb(Connection* connection, const Target& target, const Patch& patch, Span identity,
               const Stamp& stamp);
@@ -83,6 +87,8 @@ class Clocks {
   ClockCache active_;
   ClockCache frozen_;  // being folded
   FoldOrder fold_order_;
+  RecentRows recent_;
+  uint64_t recent_loads_ = UINT64_MAX;  // of the log, see Log::loads()
   bool doubtful_ = false;
   bool reading_ = false;  // some table's clock_read is under way
   std::vector<FrozenMark> frozen_marks_;

@@ -83,7 +83,8 @@ int MergePatches(Connection* connection, Origin* origin, const Record& record,
   rc = connection->merge->scope->BeforeWriting();
   if (rc != SQLITE_OK) return rc;
   const bool newest = record.timestamp > connection->log.newest_timestamp();
-  const Incoming incoming{origin, record.sequence, {record.timestamp, origin->ordinal}, newest};
+  const Stamp stamp{record.timestamp, origin->ordinal};
+  const Incoming incoming{origin, record.sequence, stamp, newest, true};
   PatchReader reader(changeset->payload, changeset->shapes.data());
   Patch patch;
   while (reader.Next(&patch)) {

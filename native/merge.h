@@ -111,6 +111,8 @@ struct Incoming {
   uint64_t sequence;
   Stamp stamp;
   bool newest = false;  // above every stamp this file has seen
+  // As the log brings it: all that this file has seen before was absorbed.
+  bool in_order = false;
 };
 
 // Runs `work` in a write transaction in which memory and file agree. Nothing is done, and the stats

@@ -47,12 +47,17 @@ class RowMerge {
   }
 
  private:
-  // A stamp above all others wins whatever the row's clock is: there is no need to look. Only
-  // whether the row is there has to be known, and the table itself tells. What is parked may say
-  // otherwise.
-  bool WinsUnseen() const {
-    return incoming_.newest && target_.knows_all_columns && !AnyParked(connection_) &&
-           !(table_->has_user_triggers && patch_.operation != Operation::kInsert);
+  // A stamp above all others, or above those of the row, wins whatever the row's clock is: there is
+  // no need to look. Only whether the row is there has to be known, and the table itself tells.
+  // What is parked may say otherwise.
+  bool WinsUnseen() {
+    if (!target_.knows_all_columns || AnyParked(connection_)) return false;
+    const bool insert = patch_.operation == Operation::kInsert;
+    if (table_->has_user_triggers && !insert) return false;
+    if (incoming_.newest) return true;
+    // An insert looks: it may tell of two rows that have become one.
+    return incoming_.in_order && !insert &&
+           !merge_.clocks.MayReach(connection_, *table_, Identity(), incoming_.stamp.timestamp);
   }
 
   // SQLITE_NOTFOUND when the row to be updated is not there, and nothing was done.

@@ -121,8 +121,8 @@ class TableRanges {
     AppendRangesName(&name, table_->name);
     sql << name << " (id INTEGER PRIMARY KEY, shape INTEGER, rows INTEGER, digest INTEGER";
     for (size_t i = 0; i < keys_; i++) {
-      sql << ", k" << static_cast<uint64_t>(i) << " " << info.key_types[i] << " COLLATE ";
-      sql.Name(info.collations[i].c_str());
+      sql << ", k" << static_cast<uint64_t>(i) << " ";
+      AppendKeyType(&sql, info, i);
     }
     // NULL is below every key and equal to none, so range 1 has its place in this index.
     sql << ", UNIQUE (" << names_ << "))";

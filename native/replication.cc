@@ -118,8 +118,8 @@ int CreateClockTable(Connection* connection, const TableInfo& info) {
       sql << "INTEGER PRIMARY KEY, ";
       continue;
     }
-    sql << info.key_types[i] << " COLLATE ";
-    sql.Name(info.collations[i].c_str()) << " NOT NULL, ";
+    AppendKeyType(&sql, info, i);
+    sql << " NOT NULL, ";
   }
   sql << "_mergelite_clock BLOB NOT NULL";
   if (!info.integer_key) {

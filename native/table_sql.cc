@@ -32,6 +32,14 @@ void AppendColumnValue(Text* sql, const Table& table, size_t column, uint64_t pa
   }
 }
 
+void AppendKeyType(Text* sql, const TableInfo& info, size_t key) {
+  *sql << info.key_types[key];
+  const char* collation = info.collations[key].c_str();
+  // SQLite compares texts faster where BINARY is not spelled out.
+  if (SameName(collation, "BINARY")) return;
+  (*sql << " COLLATE ").Name(collation);
+}
+
 void AppendClockName(Text* sql, const Table& table) {
   Text name("_mergelite_clock_");
   name << table.name;

@@ -12,6 +12,8 @@ void AppendKeyCondition(Text* sql, const Shape& shape);
 void AppendKeyNames(Text* sql, const Shape& shape);
 // ?3, or what a NOT NULL column takes in place of NULL where it has a default.
 void AppendColumnValue(Text* sql, const Table& table, size_t column, uint64_t parameter);
+// TEXT COLLATE "NOCASE": of a column that holds this part of the key
+void AppendKeyType(Text* sql, const TableInfo& info, size_t key);
 void AppendClockName(Text* sql, const Table& table);
 
 int PrepareExists(Connection* connection, Table* table);
