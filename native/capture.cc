@@ -231,7 +231,7 @@ int Capture::RecordDelete(Connection* connection, Table* table, int argc, sqlite
   return AppendKey(connection, *table, argv);
 }
 
-// key..., first column, then OLD and NEW of up to four columns from there.
+// key..., first column, then OLD and NEW of the columns of a group from there.
 int Capture::RecordColumns(Connection* connection, Table* table, int argc, sqlite3_value** argv) {
   const Api* api = connection->api;
   const size_t keys = table->shape->keys.size();

@@ -8,11 +8,12 @@ namespace {
 // An SQL function takes at most SQLITE_LIMIT_FUNCTION_ARG parameters, 127 in older builds.
 constexpr size_t kFunctionParametersMax = 120;
 // An update calls capture for groups of columns: few enough that unchanged ones cost little, enough
-// that a row with many changed ones does not fire a trigger a column.
-constexpr size_t kColumnsPerTrigger = 4;
+// that a row with many changed ones does not fire many triggers.
+constexpr size_t kFewColumns = 8;
+size_t ColumnsPerTrigger(const Shape& shape) { return shape.columns.size() <= kFewColumns ? 2 : 4; }
 
 size_t ColumnGroups(const Shape& shape) {
-  return (shape.columns.size() + kColumnsPerTrigger - 1) / kColumnsPerTrigger;
+  return (shape.columns.size() + ColumnsPerTrigger(shape) - 1) / ColumnsPerTrigger(shape);
 }
 
 constexpr const char* kRowidNames[] = {"rowid", "oid", "_rowid_"};
@@ -124,9 +125,10 @@ class TriggerWriter {
   }
 
   int Columns(size_t group) const {
-    const size_t first = group * kColumnsPerTrigger;
+    const size_t most = ColumnsPerTrigger(shape_);
+    const size_t first = group * most;
     const size_t left = shape_.columns.size() - first;
-    const size_t count = left < kColumnsPerTrigger ? left : kColumnsPerTrigger;
+    const size_t count = left < most ? left : most;
     Text sql = Begin("update", group + 1);
     sql << " AFTER UPDATE OF ";
     for (size_t i = 0; i < count; i++) {

@@ -201,7 +201,7 @@ describe("folding", () => {
     const file = folder.file();
     const [there, here, older] = [replica(), replica(file), replica()];
     const insert = `WITH RECURSIVE n (i) AS (SELECT ? UNION ALL SELECT i + 1 FROM n WHERE i < ?)
-      INSERT INTO note SELECT printf('%0200000d', i), 'new', i FROM n`;
+      INSERT INTO note SELECT printf('%0170000d', i), 'new', i FROM n`;
     for (const { handle } of [there, here]) native.setClock(handle, nowMs);
     native.setClock(older.handle, nowMs - 1000);
     older.db.prepare(insert).run(1, 40);
