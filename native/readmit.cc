@@ -1,10 +1,8 @@
 #include "readmit.h"
 
-#include <algorithm>
-
 #include "connection.h"
 #include "fates.h"
-#include "old_values.h"
+#include "merge_scope.h"
 #include "parked.h"
 #include "row_scan.h"
 #include "slice_writer.h"
@@ -15,17 +13,20 @@ namespace mergelite {
 namespace {
 
 constexpr int kRowsBetweenLooks = 32;  // at the time
-constexpr uint64_t kGivenUpMax = 256;  // between two looks
 
-// parked_done u8, then of the last parked patch: timestamp, id; or a table's name and a key.
+// parked_done u8, what Fates has found, then of the last parked patch: timestamp, id; or a table's
+// name and a key.
 struct Cursor {
   bool rows = false;
+  Bytes oldest;
   uint64_t timestamp = 0, id = 0;
   Bytes table, after;
 
   void Encode(Bytes* out) const {
     out->Clear();
     out->Byte(rows ? 1 : 0);
+    out->Varint(oldest.size());
+    out->Append(oldest.span());
     out->Varint(timestamp);
     out->Varint(id);
     out->Varint(table.size());
@@ -36,12 +37,52 @@ struct Cursor {
     if (bytes.size == 0) return true;
     Reader in(bytes);
     rows = in.Byte() != 0;
+    oldest.Append(in.Take(in.Varint()));
     timestamp = in.Varint();
     id = in.Varint();
     table.Append(in.Take(in.Varint()));
     after.Append(in.at(), in.left());
     return in.ok();
   }
+};
+
+// Rows come in the order of their keys, and a changeset has one timestamp: for most that is the
+// bound's, and for the others the one before's.
+class Writers {
+ public:
+  Writers(Connection* connection, uint64_t shape_hash)
+      : connection_(connection), shape_hash_(shape_hash) {}
+
+  int At(uint64_t timestamp, SliceWriter** writer) {
+    std::unique_ptr<SliceWriter>* place = &first_;
+    if (first_ != nullptr && first_->timestamp() != timestamp) place = &other_;
+    int rc = SQLITE_OK;
+    if (*place != nullptr && (*place)->timestamp() != timestamp) rc = End(place);
+    if (*place == nullptr) {
+      *place = std::make_unique<SliceWriter>(connection_, shape_hash_, timestamp);
+    }
+    *writer = place->get();
+    return rc;
+  }
+  int Write() {
+    const int rc = End(&first_);
+    return rc == SQLITE_OK ? End(&other_) : rc;
+  }
+  uint64_t patches() const { return patches_; }
+
+ private:
+  int End(std::unique_ptr<SliceWriter>* writer) {
+    if (*writer == nullptr) return SQLITE_OK;
+    const int rc = (*writer)->Write();
+    patches_ += (*writer)->patches();
+    writer->reset();
+    return rc;
+  }
+
+  Connection* connection_;
+  uint64_t shape_hash_;
+  std::unique_ptr<SliceWriter> first_, other_;
+  uint64_t patches_ = 0;
 };
 
 class Reissuer {
@@ -88,8 +129,6 @@ class Reissuer {
           "?1"));
     }
     if (rc != SQLITE_OK || !AnyParked(connection_)) return cursor->rows = true, rc;
-    // What is moved has the newest stamps, and comes last.
-    const uint64_t end = connection_->log.newest_timestamp();
     for (;;) {
       query.Integer(1, static_cast<int64_t>(cursor->timestamp));
       query.Integer(2, static_cast<int64_t>(cursor->id));
@@ -97,7 +136,6 @@ class Reissuer {
       if (rc != SQLITE_ROW) return cursor->rows = true, connection_->Check(rc);
       cursor->id = static_cast<uint64_t>(query.ColumnInteger(0));
       cursor->timestamp = static_cast<uint64_t>(query.ColumnInteger(2));
-      if (cursor->timestamp > end) return cursor->rows = true, connection_->Check(query.Reset());
       rc = ParkedOne(&query, &move);
       if (rc == SQLITE_OK) rc = connection_->Check(query.Reset());
       if (rc != SQLITE_OK) return rc;
@@ -111,10 +149,12 @@ class Reissuer {
     const Stamp stamp{static_cast<uint64_t>(query->ColumnInteger(2)),
                       origin == nullptr ? 0 : origin->ordinal};
     if (origin == nullptr || !fates_.Reissues(stamp)) return SQLITE_OK;
-    // An update of a row that is not there: it shows nowhere.
-    if (ReasonOf(query->ColumnText(5)) == Reason::kRow) return SQLITE_OK;
-    SliceWriter writer(connection_, static_cast<uint64_t>(query->ColumnInteger(3)), 0);
-    writer.Tick();
+    // An update of a row that is not there: no insert comes any more that it is newer than.
+    if (ReasonOf(query->ColumnText(5)) == Reason::kRow && fates_.IsBelow(stamp.timestamp)) {
+      return SQLITE_OK;
+    }
+    SliceWriter writer(connection_, static_cast<uint64_t>(query->ColumnInteger(3)),
+                       fates_.Restamped(stamp.timestamp));
     Reader in(query->ColumnBytes(4));
     writer.body()->Varint(PatchHead(0, static_cast<Operation>(in.Varint() & 3)));
     writer.body()->Append(in.at(), in.left());
@@ -141,10 +181,9 @@ class Reissuer {
     Statement rows;
     rc = PrepareRows(*table, after.span(), &rows);
     if (rc != SQLITE_OK) return rc;
-    SliceWriter writer(connection_, table->shape->hash, 0);
-    writer.Tick();
+    Writers writers(connection_, table->shape->hash);
     for (int looked = 1; (rc = rows.Step()) == SQLITE_ROW; looked++) {
-      rc = Row(*table, &rows, &writer);
+      rc = Row(*table, &rows, &writers);
       if (rc != SQLITE_OK) return rc;
       if (looked % kRowsBetweenLooks != 0 || !deadline_.Passed()) continue;
       cursor->after.Append(key_.span());
@@ -152,8 +191,8 @@ class Reissuer {
       rc = connection_->Check(rows.Reset());
       break;
     }
-    if (rc == SQLITE_OK) rc = writer.Write();
-    reissue_.patches += writer.patches();
+    if (rc == SQLITE_OK) rc = writers.Write();
+    reissue_.patches += writers.patches();
     // The byte 0: behind this name, and before all that begin like it.
     if (!reissue_.more) cursor->table.Byte(0);
     return connection_->Check(rc);
@@ -187,7 +226,7 @@ class Reissuer {
     return BindKeyBytes(connection_, rows, 1, after, keys);
   }
 
-  int Row(const Table& table, Statement* rows, SliceWriter* writer) {
+  int Row(const Table& table, Statement* rows, Writers* writers) {
     const size_t keys = table.shape->keys.size();
     if (!clock_.Decode(rows->ColumnBytes(0))) {
       return connection_->Fail("FILE_DAMAGED", "a row clock does not decode",
@@ -197,36 +236,69 @@ class Reissuer {
     for (size_t i = 0; i < keys; i++) AppendColumn(rows, 1 + i, &key_);
     const bool shown = rows->ColumnInteger(static_cast<int>(keys) + 1) != 0;
     if (!clock_.has_life || (clock_.alive && !shown)) return SQLITE_OK;
-    Bytes* body = writer->body();
+    // What an insert brings is older than the columns that were set after it.
+    uint64_t since = 0;
     if (fates_.Reissues(clock_.life)) {
+      since = fates_.Restamped(clock_.life.timestamp);
+      SliceWriter* writer;
+      int rc = writers->At(since, &writer);
+      if (rc != SQLITE_OK) return rc;
+      Bytes* body = writer->body();
       body->Varint(PatchHead(0, clock_.alive ? Operation::kInsert : Operation::kDelete));
       body->Append(key_.span());
       for (size_t i = 0; clock_.alive && i < table.shape->columns.size(); i++) {
         AppendColumn(rows, keys + 2 + i, body);
       }
-      return writer->Added();
+      rc = writer->Added();
+      if (rc != SQLITE_OK) return rc;
     }
-    return clock_.alive ? Columns(table, rows, writer) : SQLITE_OK;
+    return clock_.alive ? Columns(table, rows, {since, writers}) : SQLITE_OK;
   }
 
-  int Columns(const Table& table, Statement* rows, SliceWriter* writer) {
-    const size_t first = table.shape->keys.size() + 2;
-    Bytes bitmap, values;
-    memset(bitmap.Reserve(table.shape->bitmap_bytes() + 1), 0, table.shape->bitmap_bytes() + 1);
-    bitmap.Advance(table.shape->bitmap_bytes());
-    for (size_t i = 0; i < table.column_ids.size(); i++) {
-      for (const Override& entry : clock_.overrides) {
-        if (entry.column != table.column_ids[i] || !fates_.Reissues(entry.stamp)) continue;
-        bitmap.data()[i / 8] |= static_cast<uint8_t>(1u << (i % 8));
-        AppendColumn(rows, first + i, &values);
+  struct ColumnsTo {
+    uint64_t since;
+    Writers* writers;
+  };
+  // One patch for each timestamp: most often that of the bound.
+  int Columns(const Table& table, Statement* rows, ColumnsTo to) {
+    const size_t bytes = table.shape->bitmap_bytes();
+    uint64_t last = 0;
+    for (uint64_t timestamp; (timestamp = NextRestamped(last, to.since)) != 0; last = timestamp) {
+      Bytes bitmap, values;
+      memset(bitmap.Reserve(bytes + 1), 0, bytes + 1);
+      bitmap.Advance(bytes);
+      for (size_t i = 0; i < table.column_ids.size(); i++) {
+        for (const Override& entry : clock_.overrides) {
+          if (entry.column != table.column_ids[i] || !fates_.Reissues(entry.stamp)) continue;
+          if (fates_.Restamped(entry.stamp.timestamp) != timestamp) continue;
+          bitmap.data()[i / 8] |= static_cast<uint8_t>(1u << (i % 8));
+          AppendColumn(rows, table.shape->keys.size() + 2 + i, &values);
+        }
       }
+      if (values.empty()) continue;
+      SliceWriter* writer;
+      int rc = to.writers->At(timestamp, &writer);
+      if (rc != SQLITE_OK) return rc;
+      writer->body()->Varint(PatchHead(0, Operation::kUpdate));
+      writer->body()->Append(key_.span());
+      writer->body()->Append(bitmap.span());
+      writer->body()->Append(values.span());
+      rc = writer->Added();
+      if (rc != SQLITE_OK) return rc;
     }
-    if (values.empty()) return SQLITE_OK;
-    writer->body()->Varint(PatchHead(0, Operation::kUpdate));
-    writer->body()->Append(key_.span());
-    writer->body()->Append(bitmap.span());
-    writer->body()->Append(values.span());
-    return writer->Added();
+    return SQLITE_OK;
+  }
+
+  // The least timestamp above `last` at which a column of the row is written again; 0 for none.
+  uint64_t NextRestamped(uint64_t last, uint64_t since) const {
+    uint64_t least = 0;
+    for (const Override& entry : clock_.overrides) {
+      if (!fates_.Reissues(entry.stamp)) continue;
+      const uint64_t timestamp = fates_.Restamped(entry.stamp.timestamp);
+      if (timestamp <= last || timestamp <= since) continue;
+      if (least == 0 || timestamp < least) least = timestamp;
+    }
+    return least;
   }
 
   static void AppendColumn(Statement* rows, size_t column, Bytes* out) {
@@ -243,70 +315,7 @@ class Reissuer {
   Bytes key_;
 };
 
-// The newest of what is left of one origin first, so that its marks are right after each slice.
-int GiveUpOrigin(Connection* connection, const Fate& fate, const Deadline& deadline,
-                 GiveUp* give_up) {
-  Origin* origin = fate.origin;
-  Statement log, refused;
-  int rc =
-      connection->Check(log.Prepare(connection->api, connection->db,
-                                    "DELETE FROM main._mergelite_log WHERE id > ?1 AND id <= ?2"));
-  if (rc == SQLITE_OK) {
-    rc = connection->Check(
-        refused.Prepare(connection->api, connection->db,
-                        "DELETE FROM main._mergelite_refused WHERE peer = ?1 AND sequence > ?2"));
-  }
-  origin->timestamp = std::min(origin->timestamp, fate.timestamp);
-  // Its rows are in the tables all the same.
-  origin->reached = std::max(origin->reached, origin->held);
-  origin->dirty = true;
-  const int64_t base = LogBase(origin->ordinal);
-  while (rc == SQLITE_OK && origin->held > fate.known && !give_up->more) {
-    const uint64_t left = std::max(fate.known, origin->held - std::min(origin->held, kGivenUpMax));
-    log.Integer(1, base + static_cast<int64_t>(left));
-    log.Integer(2, base + static_cast<int64_t>(origin->held));
-    rc = connection->Check(log.Run());
-    if (rc == SQLITE_OK) rc = DropOldValues(connection, *origin, left, origin->held);
-    give_up->changesets += origin->held - left;
-    for (uint64_t* mark : {&origin->held, &origin->merged, &origin->folded, &origin->absorbed,
-                           &origin->trimmed, &origin->acknowledged}) {
-      *mark = std::min(*mark, left);
-    }
-    give_up->more = deadline.Passed();
-  }
-  if (rc != SQLITE_OK) return rc;
-  refused.Integer(1, static_cast<int64_t>(origin->peer));
-  refused.Integer(2, static_cast<int64_t>(origin->held));
-  return connection->Check(refused.Run());
-}
-
 }  // namespace
-
-int FindUnsent(Connection* connection, const Readmission& readmission, Unsent* unsent) {
-  Fates fates(connection, readmission);
-  int rc = connection->log.Refresh(connection);
-  if (rc == SQLITE_OK) rc = fates.Decide();
-  if (rc != SQLITE_OK) return rc;
-  unsent->others = !fates.list().empty();
-  const Origin* self = connection->log.self();
-  const uint64_t known = fates.Known(self->peer);
-  // What others were known to hold may be trimmed.
-  unsent->own = self->trimmed > known;
-  if (unsent->own || self->held <= known) return SQLITE_OK;
-  Statement query;
-  rc = connection->Check(query.Prepare(
-      connection->api, connection->db,
-      "SELECT EXISTS (SELECT 1 FROM main._mergelite_log WHERE id > ?1 AND id <= ?2 AND timestamp < "
-      "?3)"));
-  if (rc != SQLITE_OK) return rc;
-  query.Integer(1, LogBase(self->ordinal) + static_cast<int64_t>(known));
-  query.Integer(2, LogBase(self->ordinal) + static_cast<int64_t>(self->held));
-  query.Integer(3, static_cast<int64_t>(readmission.bound));
-  rc = query.Step();
-  if (rc != SQLITE_ROW) return connection->Check(rc);
-  unsent->own = query.ColumnInteger(0) != 0;
-  return connection->Check(query.Reset());
-}
 
 int ReissueRows(Connection* connection, const Readmission& readmission, double budget_ms,
                 Reissue* reissue) {
@@ -318,31 +327,12 @@ int ReissueRows(Connection* connection, const Readmission& readmission, double b
   MergeStats stats;
   const int rc = InMergeTransaction(connection, &stats, false, [&] {
     Fates fates(connection, readmission);
-    const int decided = fates.Decide();
+    const int decided = fates.Decide(&cursor.oldest);
     if (decided != SQLITE_OK || fates.list().empty()) return decided;
     return Reissuer(connection, fates, deadline, reissue).Run(&cursor);
   });
   reissue->busy = stats.busy;
   if (rc == SQLITE_OK && !stats.busy) cursor.Encode(&reissue->cursor);
-  return rc;
-}
-
-int GiveUpChangesets(Connection* connection, const Readmission& readmission, double budget_ms,
-                     GiveUp* give_up) {
-  const Deadline deadline(connection, budget_ms);
-  MergeStats stats;
-  const int rc = InMergeTransaction(connection, &stats, false, [&] {
-    bool folded;
-    int result = FoldAll(connection, deadline, &folded);
-    if (result != SQLITE_OK || !folded) return give_up->more = true, result;
-    Fates fates(connection, readmission);
-    result = fates.Decide();
-    for (size_t i = 0; result == SQLITE_OK && i < fates.list().size() && !give_up->more; i++) {
-      result = GiveUpOrigin(connection, fates.list()[i], deadline, give_up);
-    }
-    return result;
-  });
-  give_up->busy = stats.busy;
   return rc;
 }
 

@@ -1,6 +1,6 @@
 // A file that its cluster went on without, on its way back in: see docs/decisions. When it has
 // merged all that a member holds, what only this file knows is issued again as writes of its own,
-// above the member's bound, and the changesets that brought it are given up.
+// at the member's bound or just above the old stamp, and the changesets that brought it are given up.
 #pragma once
 #include "merge.h"
 

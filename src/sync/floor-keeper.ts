@@ -19,13 +19,13 @@ import {
   horizonOf,
   isElsewhere,
   isMember,
-  isSameFloor,
   joinFloor,
   membersOf,
   mergeFloor,
   newFloor,
   verdictOf,
 } from "./floor.ts";
+import { newTalk, type Talk, tellIn, told } from "./floor-talk.ts";
 import type { LinkInput } from "./link-state.ts";
 import { decodeFloorRecord, encodeFloorRecord, type Floor } from "./protocol-floor.ts";
 import { Rejoin } from "./rejoin.ts";
@@ -67,18 +67,12 @@ export interface FloorOwner {
   onError(error: ReplicaError): void;
 }
 
-/** What a linked peer has told, and was told. */
-interface Remote {
-  state: FloorState | undefined;
-  sent: FloorState | undefined;
-  sentMs: number;
+interface Remote extends Talk {
   toldOutside: boolean;
 }
 
 const periodsPerRetention = 16;
 const periodMsRange = { min: 25, max: 5_000 };
-/** The least between two messages over a link. */
-const gapMsMax = 1_000;
 /** A floor rises by at least this part of the time for which tombstones are kept. */
 const stridesPerRetention = 4;
 const settledPeriods = 2;
@@ -86,6 +80,8 @@ const peersPeriods = 12;
 /** A member that another one does not know waits so long for others to tell it. */
 const patiencePeriods = 12;
 const busyMs = 50;
+/** Transactions stamp in steps of eight. */
+const aimOffset = 7;
 const outsideText = "this peer stands outside the floor";
 
 export class FloorKeeper<Link extends FloorLink> {
@@ -154,8 +150,7 @@ export class FloorKeeper<Link extends FloorLink> {
   }
 
   onLive(link: Link): void {
-    const sentMs = Number.NEGATIVE_INFINITY;
-    this.#remotes.set(link, { state: undefined, sent: undefined, sentMs, toldOutside: false });
+    this.#remotes.set(link, { ...newTalk(), toldOutside: false });
     this.#lookIn(0);
   }
 
@@ -265,8 +260,9 @@ export class FloorKeeper<Link extends FloorLink> {
     const held = new Map(this.#owner.marks().map(({ peerId, merged }) => [peerId, merged]));
     return advanceFloor(state, {
       timestamp: this.#timestamp(),
-      // Whoever is to give way does not rise meanwhile.
-      aim: !isWanted || isOutside ? 0 : timestampOf(nowMs - Math.ceil(retentionMs)),
+      // Whoever is to give way does not rise meanwhile. No transaction has the timestamp of a floor:
+      // so what is issued again at one is older than all that was written from then on.
+      aim: !isWanted || isOutside ? 0 : timestampOf(nowMs - Math.ceil(retentionMs)) + aimOffset,
       stride:
         timestampOf(nowMs) - timestampOf(nowMs - Math.ceil(retentionMs / stridesPerRetention)),
       held,
@@ -312,17 +308,13 @@ export class FloorKeeper<Link extends FloorLink> {
   #tell(link: Link, remote: Remote): void {
     const state = this.#state;
     const nowMs = this.#options.clock.now();
-    const isNews = remote.sent !== state;
-    const isSettled = remote.state !== undefined && isSameFloor(remote.state, state);
-    if (!isNews && isSettled) return;
-    const gapMs = isNews ? Math.min(gapMsMax, this.#periodMs) : this.#periodMs;
-    const waitMs = remote.sentMs + gapMs - nowMs;
-    if (remote.sent !== undefined && waitMs > 0 && waitMs <= gapMs) {
+    const waitMs = tellIn(remote, state, { nowMs, periodMs: this.#periodMs });
+    if (waitMs === undefined) return;
+    if (waitMs > 0) {
       this.#lookIn(waitMs);
       return;
     }
-    remote.sent = state;
-    remote.sentMs = nowMs;
+    told(remote, state, nowMs);
     link.input({ type: "floor", message: { kind: "floor", state }, nowMs });
   }
 
@@ -332,11 +324,11 @@ export class FloorKeeper<Link extends FloorLink> {
     const boundMax = this.#timestamp(this.#options.driftMaxMs);
     const doors: { link: Link; there: FloorState }[] = [];
     for (const [link, { state: there }] of this.#remotes) {
-      if (there === undefined || !link.live || there.bound > boundMax) continue;
+      if (there === undefined || !link.live || there.gate > boundMax) continue;
       if (verdictOf(state, there) === "yield") doors.push({ link, there });
     }
     // The same one for everybody: otherwise two could wait for each other.
-    return doors.sort(({ there: a }, { there: b }) => b.bound - a.bound || b.self - a.self);
+    return doors.sort(({ there: a }, { there: b }) => b.gate - a.gate || b.self - a.self);
   }
 
   #goIn(): void {
@@ -350,12 +342,14 @@ export class FloorKeeper<Link extends FloorLink> {
     this.#outsideMs ??= nowMs;
     const { link, there } = door;
     const waitedMs = Math.abs(nowMs - this.#outsideMs);
-    const isElse = isElsewhere(this.#state, there) && !there.forgotten.has(this.#state.self);
-    if (isElse && waitedMs < patiencePeriods * this.#periodMs) return;
-    if (this.#rejoin?.link !== link || this.#rejoin.work.bound !== there.bound) {
+    // A fellow member may only not have heard of this one yet.
+    const isElse = isElsewhere(this.#state, there) || isMember(this.#state, there.self);
+    const isForgotten = there.forgotten.has(this.#state.self);
+    if (isElse && !isForgotten && waitedMs < patiencePeriods * this.#periodMs) return;
+    if (this.#rejoin?.link !== link || this.#rejoin.work.bound !== there.gate) {
       // From here on nothing is written below it, under whatever id.
-      if (!this.#save(this.#state, there.bound)) return;
-      this.#rejoin = { link, work: new Rejoin(this.#store.floor, there.bound) };
+      if (!this.#save(this.#state, there.gate)) return;
+      this.#rejoin = { link, work: new Rejoin(this.#store.floor, there.gate) };
       this.#owner.onMembership({ peerId: this.#state.self, member: false, reissued: 0 });
     }
     this.#step(link, this.#rejoin.work, there);
@@ -370,6 +364,7 @@ export class FloorKeeper<Link extends FloorLink> {
     if (step === "more") this.#lookIn(0);
     else if (step === "busy") this.#lookIn(busyMs);
     else if (step === "renewed") {
+      this.#outsideMs = undefined;
       this.#load();
       this.#owner.restartLinks(outsideText);
       this.#owner.onIdentity();
@@ -379,6 +374,7 @@ export class FloorKeeper<Link extends FloorLink> {
   #join(work: Rejoin, there: FloorState): void {
     if (!this.#save(joinFloor(this.#state, there))) return;
     this.#rejoin = undefined;
+    this.#outsideMs = undefined;
     const { patches: reissued, givenUp } = work;
     this.#owner.onMembership({ peerId: this.#state.self, member: true, reissued });
     if (givenUp > 0) this.#owner.restartLinks("this peer has given changesets up");

@@ -29,8 +29,10 @@ export interface FloorState {
   readonly added: ReadonlyMap<number, number>;
   /** These never come back under the same id. */
   readonly forgotten: ReadonlySet<number>;
-  /** This peer writes nothing stamped below it, and takes nothing unknown from strangers. */
+  /** This peer writes nothing stamped below it. Above 0 it takes nothing from strangers. */
   readonly bound: number;
+  /** No floor is above it, and whoever is let in here brings nothing unknown below it. */
+  readonly gate: number;
   /** Every member that took part holds everything below it. */
   readonly floor: number;
   /** The highest round of which this peer itself holds everything. */
@@ -51,7 +53,17 @@ const nothing: ReadonlyVersionVector = new Map();
 export function newFloor(self: number, since: number): FloorState {
   const added = new Map([[self, 0]]);
   const forgotten: ReadonlySet<number> = nobody;
-  return { self, since, added, forgotten, bound: 0, floor: 0, passed: 0, round: undefined };
+  return {
+    self,
+    since,
+    added,
+    forgotten,
+    bound: 0,
+    gate: 0,
+    floor: 0,
+    passed: 0,
+    round: undefined,
+  };
 }
 
 export function isMember({ added, forgotten }: FloorState, peerId: number): boolean {
@@ -91,15 +103,15 @@ export function verdictOf(here: FloorState, there: FloorState): Verdict {
   if (!isOutside && !isRemoteOutside) return "merge";
   if (isOutside && isRemoteOutside) {
     // Two clusters that do not know of each other: one of them has to give way.
-    if (here.bound !== there.bound) return here.bound < there.bound ? "yield" : "gate";
+    if (here.gate !== there.gate) return here.gate < there.gate ? "yield" : "gate";
     return here.self < there.self ? "yield" : "gate";
   }
   return isOutside ? "yield" : "gate";
 }
 
-/** Neither has promised anything. */
+/** There is no floor yet: whoever is let in takes part in the round. */
 function areFounders(here: FloorState, there: FloorState): boolean {
-  return here.bound === 0 && there.bound === 0;
+  return here.gate === 0 && there.gate === 0;
 }
 
 /**
@@ -114,7 +126,7 @@ function vouchesFor(here: FloorState, there: FloorState): boolean {
     isMember(there, there.self) &&
     isMember(there, here.self) &&
     [...here.forgotten].every((peerId) => there.forgotten.has(peerId)) &&
-    [...there.added].every(([peerId, bound]) => here.added.has(peerId) || bound >= here.bound)
+    [...there.added].every(([peerId, bound]) => here.added.has(peerId) || bound >= here.gate)
   );
 }
 
@@ -144,13 +156,14 @@ export function mergeFloor(here: FloorState, there: FloorState): FloorState {
 
 /** As a member from now on, of all that the other one knows of. */
 export function joinFloor(here: FloorState, there: FloorState): FloorState {
-  const bound = Math.max(here.bound, there.bound);
+  const gate = Math.max(here.gate, there.gate);
   return {
     self: here.self,
     since: here.since,
-    added: new Map(there.added).set(here.self, bound),
+    added: new Map(there.added).set(here.self, gate),
     forgotten: new Set(there.forgotten),
-    bound,
+    bound: Math.max(here.bound, gate),
+    gate,
     floor: there.floor,
     passed: 0,
     round: undefined,
@@ -228,7 +241,12 @@ function contribute(state: FloorState, round: FloorRound, now: FloorNow): FloorS
   const isAnnounced = members.every((peerId) => round.announced.has(peerId));
   if (!isAnnounced || !covers(now.held, round.vector)) return state;
   const passed = members.includes(self) ? plus(round.passed, self) : round.passed;
-  const next = { ...state, passed: Math.max(state.passed, timestamp), round: { ...round, passed } };
+  const next = {
+    ...state,
+    gate: Math.max(state.gate, timestamp),
+    passed: Math.max(state.passed, timestamp),
+    round: { ...round, passed },
+  };
   if (!members.every((peerId) => passed.has(peerId))) return next;
   return { ...next, floor: Math.max(state.floor, timestamp), round: undefined };
 }

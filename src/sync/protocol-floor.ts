@@ -17,8 +17,8 @@ const recordBytesMax = 4 * 1024 * 1024;
 const roundFlag = 1;
 
 export function writeFloor(writer: ByteWriter, { state }: Floor): void {
-  const { bound, floor, passed, added, forgotten, round } = state;
-  for (const timestamp of [bound, floor, passed]) writer.varint(timestamp);
+  const { bound, gate, floor, passed, added, forgotten, round } = state;
+  for (const timestamp of [bound, gate, floor, passed]) writer.varint(timestamp);
   writeCount(writer, added.size);
   for (const [peerId, since] of added) {
     writer.varint(peerId);
@@ -36,6 +36,7 @@ export function writeFloor(writer: ByteWriter, { state }: Floor): void {
 /** @throws PROTOCOL_MALFORMED */
 export function readFloor(reader: ByteReader): Floor {
   const bound = reader.varint();
+  const gate = reader.varint();
   const floor = reader.varint();
   const passed = reader.varint();
   const added = new Map<number, number>();
@@ -48,7 +49,7 @@ export function readFloor(reader: ByteReader): Floor {
   const forgotten = readPeers(reader);
   const flags = reader.u8();
   const round = (flags & roundFlag) === 0 ? undefined : readRound(reader);
-  return { kind: "floor", state: { bound, floor, passed, added, forgotten, round } };
+  return { kind: "floor", state: { bound, gate, floor, passed, added, forgotten, round } };
 }
 
 /** What the file keeps. */

@@ -28,7 +28,7 @@ export class Rejoin {
   #to: Readmission | undefined;
   #cursor: Uint8Array = new Uint8Array(0);
 
-  /** The bound of the one who lets this file in has been promised already. */
+  /** The gate of the one who lets this file in has been promised already. */
   constructor(store: RejoinStore, bound: number) {
     this.#store = store;
     this.bound = bound;
@@ -56,7 +56,7 @@ export class Rejoin {
 
   #look(link: RejoinLink, here: FloorState, there: FloorState): RejoinStep {
     const vector = new Map(link.remoteVector);
-    const to = { vector, members: membersOf(there), bound: there.bound };
+    const to = { vector, members: membersOf(there), bound: there.gate };
     const unsent = this.#store.unsent(to);
     const isElse = isElsewhere(here, there) || there.forgotten.has(here.self);
     // As nobody it has promised nothing, and can take all that the other one has.

@@ -247,6 +247,54 @@ describe("a file that was left behind", () => {
     expect(dump(here.db, "note")).toEqual(dump(back.db, "note"));
   });
 
+  it("wins against nothing that was written from the bound on", () => {
+    const { here, back, bound } = apart();
+    // Neither knows: what a third one deletes and changes, having had it from the second.
+    const third = replica();
+    converge([back, third]);
+    transferState(here, third);
+    at(third, 9001);
+    third.db.exec("DELETE FROM note WHERE id = 10; UPDATE note SET a = 'third' WHERE id = 1");
+    transferState(here, back);
+    at(back, 60_000);
+    readmit(back, here, bound);
+    const stamps = back.db.prepare(
+      "SELECT DISTINCT _patchedAt FROM note_patches WHERE _peerId = ?",
+    );
+    expect(stamps.pluck().all(back.peerId)).toEqual([bound]);
+    converge([here, back, third]);
+    for (const { db } of [here, back, third]) {
+      expect(db.prepare("SELECT id, a, b FROM note ORDER BY id").raw().all()).toEqual([
+        [1, "third", 1],
+        [5, 1, "new"],
+      ]);
+    }
+  });
+
+  it("keeps the order of what it wrote after the bound", () => {
+    const { here, back, bound } = apart();
+    at(back, 9500);
+    back.db.exec("INSERT INTO note VALUES (20, 'young', 1)");
+    at(back, 9600);
+    back.db.exec("UPDATE note SET b = 'younger' WHERE id IN (10, 20)");
+    const third = replica();
+    converge([back, third]);
+    transferState(here, third);
+    at(third, 9550);
+    third.db.exec("UPDATE note SET a = 'third' WHERE id IN (10, 20)");
+    transferState(here, back);
+    readmit(back, here, bound);
+    converge([here, back, third]);
+    for (const one of [here, back, third]) {
+      maintainAll(one);
+      const rows = one.db.prepare("SELECT id, a, b FROM note WHERE id >= 10 ORDER BY id");
+      expect(rows.raw().all()).toEqual([
+        [10, "third", "younger"],
+        [20, "third", "younger"],
+      ]);
+    }
+  });
+
   it("does it in slices, and again after a crash between any two", () => {
     const { here, back, bound } = apart();
     for (let id = 100; id < 400; id++) back.db.prepare("INSERT INTO note VALUES (?, 2, 2)").run(id);

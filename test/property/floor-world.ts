@@ -81,11 +81,15 @@ export class FloorWorld {
   }
 
   write(peer: ModelPeer): void {
-    const { self } = peer.state;
     peer.clock = Math.max(peer.clock + 1, this.wall(peer));
+    this.#log(peer, peer.clock);
+  }
+
+  #log(peer: ModelPeer, timestamp: number): void {
+    const { self } = peer.state;
     const log = this.log.get(self) ?? [];
     this.log.set(self, log);
-    log.push(peer.clock);
+    log.push(timestamp);
     peer.held.set(self, log.length);
   }
 
@@ -141,12 +145,12 @@ export class FloorWorld {
     this.#take(peer, state);
     const best = views
       .filter(([from, view]) => !from.away && verdictOf(peer.state, view) === "yield")
-      .sort(([, x], [, y]) => y.bound - x.bound || y.self - x.self)[0];
+      .sort(([, x], [, y]) => y.gate - x.gate || y.self - x.self)[0];
     peer.outside = best === undefined ? 0 : peer.outside + 1;
     // A member of the same cluster may only not have heard of it yet.
     const waits =
       best !== undefined &&
-      isElsewhere(peer.state, best[1]) &&
+      (isElsewhere(peer.state, best[1]) || isMember(peer.state, best[1].self)) &&
       !best[1].forgotten.has(peer.state.self);
     if (best !== undefined && (!waits || peer.outside > patience)) this.#goIn(peer, ...best);
   }
@@ -157,13 +161,14 @@ export class FloorWorld {
   }
 
   #goIn(peer: ModelPeer, member: ModelPeer, view: FloorState): void {
-    peer.clock = Math.max(peer.clock, view.bound);
+    peer.clock = Math.max(peer.clock, view.gate);
     const { self } = peer.state;
     const known = (origin: number) => member.held.get(origin) ?? 0;
     const isBelow = (origin: number) =>
-      (peer.held.get(origin) ?? 0) > known(origin) &&
-      (this.log.get(origin)?.[known(origin)] ?? 0) < view.bound;
-    const own = (this.log.get(self) ?? []).slice(known(self)).some((at) => at < view.bound);
+      (this.log.get(origin) ?? [])
+        .slice(known(origin), peer.held.get(origin) ?? 0)
+        .some((at) => at < view.gate);
+    const own = isBelow(self);
     const others = [...peer.held.keys()].filter((origin) => origin !== self && isBelow(origin));
     const isClosed = others.length > 0 && !admits(peer.state, view);
     if (own || isElsewhere(peer.state, view) || view.forgotten.has(self) || isClosed) {
@@ -176,14 +181,16 @@ export class FloorWorld {
         if (known(origin) === 0) peer.held.delete(origin);
         else peer.held.set(origin, known(origin));
       }
-      this.write(peer);
+      this.#log(peer, view.gate);
     }
+    peer.outside = 0;
     this.#take(peer, joinFloor(peer.state, view));
   }
 
   /** A copy, a reboot, or a way out of a cluster. */
   renew(peer: ModelPeer): void {
     peer.state = newFloor(this.#nextId++, this.now);
+    peer.outside = 0;
     for (const other of this.peers) other.views.delete(peer);
   }
 

@@ -98,6 +98,7 @@ export const messageArbitraries = {
     kind: fc.constant("floor" as const),
     state: fc.record({
       bound: count,
+      gate: count,
       floor: count,
       passed: count,
       added: fc

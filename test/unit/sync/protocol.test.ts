@@ -106,6 +106,7 @@ describe("messages", () => {
       kind: "floor",
       state: {
         bound: 300,
+        gate: 200,
         floor: 200,
         passed: 100,
         added: new Map([
@@ -122,7 +123,19 @@ describe("messages", () => {
       },
     };
     const hex = (message: Message) => Buffer.from(encodeMessage(message)).toString("hex");
-    const start = ["11", "01", "ac02", "c801", "64", "02", "0500", "06c801", "01", "07"].join("");
+    const start = [
+      "11",
+      "01",
+      "ac02",
+      "c801",
+      "c801",
+      "64",
+      "02",
+      "0500",
+      "06c801",
+      "01",
+      "07",
+    ].join("");
     expect(hex(floor)).toBe(`${start}01${["ac02", "01", "05", "01", "058001", "00"].join("")}`);
     expect(hex({ ...floor, state: { ...floor.state, round: undefined } })).toBe(`${start}00`);
   });
