@@ -70,7 +70,10 @@ function comparedBy(peer: Peer, running: Running): string | undefined {
  * What a peer has of a changeset that nobody holds any more: a transfer of state had brought some of
  * its rows, and was cut, and then the sender's file lost it. `verify` would find these rows.
  */
-export function findStray(peers: readonly Peer[]): string | undefined {
+export function findStray(
+  peers: readonly Peer[],
+  givenUp: ReadonlySet<number>,
+): string | undefined {
   const held = new Map<number, number>();
   for (const peer of peers) {
     for (const [origin, sequence] of peer.held) {
@@ -84,7 +87,9 @@ export function findStray(peers: readonly Peer[]): string | undefined {
     )
       .raw()
       .all() as [number, number][];
-    const stray = origins.find(([origin, reached]) => reached > (held.get(origin) ?? 0));
+    const stray = origins.find(
+      ([origin, reached]) => reached > (held.get(origin) ?? 0) && !givenUp.has(origin),
+    );
     if (stray !== undefined) return `peer ${peer.number} has rows of lost ${stray.join(".")}`;
   }
   return undefined;
@@ -161,11 +166,17 @@ function checkRowClocks(
   { ledger, repaired }: { ledger: Ledger; repaired: boolean },
 ): string | undefined {
   for (const { running } of all) running.db.exec(foldEverything);
+  const horizonMs = Math.max(
+    ...all.map(({ running }) => running.replica.status().floor.horizonMs ?? 0),
+  );
   const [one] = all;
   for (const table of [...tableNames, ...(one ? versionedTables(one.running.db) : [])]) {
     let expected: string | undefined;
     for (const { peer, running } of all) {
-      const clocks = rowClocks(running.db, table, (id) => ledger.ownerOf(id))
+      const clocks = rowClocks(running.db, table, {
+        nameOf: (id) => ledger.ownerOf(id),
+        horizonMs,
+      })
         .filter((clock) => !repaired || clock.includes(": alive "))
         .join("\n");
       expected ??= clocks;

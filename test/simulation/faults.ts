@@ -139,6 +139,28 @@ export function drawRareFault(chance: Chance, world: FaultyWorld): Action | unde
   }
 }
 
+/** What leaves a peer behind a floor, and what waits for it. */
+export function drawAbsence(chance: Chance, { peers: count, tickMs }: FaultyWorld): Action {
+  const peer = chance.int(0, count + 1);
+  const other = chance.int(0, count + 1);
+  const ticks = Math.ceil(chance.pick([15_000, 60_000]) / tickMs);
+  switch (chance.int(0, 7)) {
+    case 0:
+    case 1:
+      return { do: "forget", peer, other };
+    case 2:
+      return { do: "partition", peers: [peer], way: "both", ticks, flaps: 0 };
+    case 3:
+      return { do: "close", peer, ticks };
+    case 4:
+      return { do: "backup", peer };
+    case 5:
+      return { do: "restore", peer, ticks: 3 };
+    default:
+      return { do: "idle", ms: chance.pick([20_000, 60_000]) };
+  }
+}
+
 /** Writes at whatever version a peer is, and now and then another version. */
 export function drawVersioned(chance: Chance, { peers }: FaultyWorld): Action[] {
   const peer = chance.int(0, peers + 1);

@@ -45,6 +45,7 @@ export class Horizons {
       for (const [origin, sequence] of vector) {
         const held = other.held.get(origin) ?? 0;
         if (held >= sequence || this.#ledger.forked.has(origin)) continue;
+        if (this.#ledger.givenUp.has(origin)) continue;
         this.#fail(
           `peer ${peer.number} thinks that ${other.number} holds ${origin}.${sequence} of ${held}`,
         );

@@ -29,11 +29,17 @@ export class Ledger {
   readonly #timestamps = new Map<string, number>();
   /** Highest sequence of an origin that any other peer has ever held. */
   readonly elsewhere = new Map<number, number>();
+  /** Origins of which a file has given changesets up, after it had issued their rows again. */
+  readonly givenUp = new Set<number>();
   /** Read already, by peer and origin. */
   readonly #seen = new Map<Peer, Map<number, number>>();
 
-  constructor(fail: (text: string) => void) {
+  readonly #floors: boolean;
+
+  /** `floors`: changesets may be given up. */
+  constructor(fail: (text: string) => void, { floors = false } = {}) {
     this.#fail = fail;
+    this.#floors = floors;
   }
 
   get changesets(): number {
@@ -66,8 +72,16 @@ export class Ledger {
       if (origin !== peer.peerId) {
         this.elsewhere.set(origin, Math.max(this.elsewhere.get(origin) ?? 0, held));
       }
+      if (this.#floors) this.#noteGivenUp(peer, origin, held);
       this.#read(peer, origin, held);
     }
+  }
+
+  #noteGivenUp(peer: Peer, origin: number, held: number): void {
+    const seen = this.#seen.get(peer);
+    if ((seen?.get(origin) ?? 0) <= held) return;
+    seen?.set(origin, held);
+    this.givenUp.add(origin);
   }
 
   /** Rows that came instead of the log have no fingerprints that would tell two histories apart. */

@@ -9,8 +9,8 @@ import { shrink } from "./shrink.ts";
 import { type Outcome, simulate } from "./world.ts";
 
 const usage = `usage: npm run sim -- [--seed S] [--peers N] [--ticks T] [--topology NAME] [--runs N]
-       [--shrink RUNS] [--trace] [--keep]
-       npm run sim:soak -- [--seed S]
+       [--floors] [--shrink RUNS] [--trace] [--keep]
+       npm run sim:soak -- [--seed S] [--floors]
        npm run sim -- --plan FILE [--shrink RUNS] [--trace] [--keep]
        npm run sim -- --topologies
 
@@ -18,6 +18,7 @@ const usage = `usage: npm run sim -- [--seed S] [--peers N] [--ticks T] [--topol
   --peers     replicas at the beginning (default: as in CI, by the seed)
   --ticks     how long faults go on (default: as in CI, by the seed)
   --topology  ${topologies.join(", ")} (default: from the seed)
+  --floors    tombstones go
   --runs      histories, from one seed to the next (1)
   --shrink    runs a failing history may be made smaller with (400)
   --trace     print everything that happens
@@ -31,6 +32,7 @@ const settings = {
   peers: { type: "string" },
   ticks: { type: "string" },
   topology: { type: "string" },
+  floors: { type: "boolean" },
   runs: { type: "string", default: "1" },
   shrink: { type: "string", default: "400" },
   trace: { type: "boolean", default: false },
@@ -64,7 +66,9 @@ export async function main(args: readonly string[]): Promise<number> {
   });
   for (let run = 0; !stopped && (soak || run < runs); run++) {
     const seed = (first + run) % 2 ** 31;
-    const size = soak ? soakSize(seed) : { ...sizeOf(seed), ...options.size };
+    const size = soak
+      ? { ...soakSize(seed), floors: options.size.floors }
+      : { ...sizeOf(seed), ...options.size };
     if (!(await runOne(size, options))) failures += 1;
   }
   print(`${failures === 0 ? "all well" : `${failures} failed`}\n`);
@@ -104,6 +108,7 @@ function readOptions(args: readonly string[]): Settings | undefined {
     ...(values.peers === undefined ? {} : { peers: Number(peers) }),
     ...(values.ticks === undefined ? {} : { ticks: Number(ticks) }),
     ...(topology === undefined ? {} : { topology }),
+    ...(values.floors === undefined ? {} : { floors: values.floors }),
   };
   const { soak, plan, topologies: isTable, trace, keep } = values;
   return { soak, plan, topologies: isTable, trace, keep, shrinkRuns, first, runs, size };
@@ -141,9 +146,10 @@ function describe(outcome: Outcome): string {
 }
 
 /** What repeats a history. */
-export function commandOf({ seed, peers, ticks, topology }: PlanSize): string {
+export function commandOf({ seed, peers, ticks, topology, floors }: PlanSize): string {
   const name = topology === undefined ? "" : ` --topology '${topology}'`;
-  return `npm run sim -- --seed ${seed} --peers ${peers} --ticks ${ticks}${name}`;
+  const what = floors ? " --floors" : "";
+  return `npm run sim -- --seed ${seed} --peers ${peers} --ticks ${ticks}${name}${what}`;
 }
 
 async function printShrunk(plan: Plan, violation: string, runsMax: number): Promise<void> {

@@ -311,6 +311,7 @@ export class Peer {
       mergeSliceMs: this.plan.mergeSliceMs,
       trim: this.plan.trim,
       retentionMs: this.plan.retentionMs,
+      tombstones: plan.floors ? "drop" : "keep",
     });
     this.running = { db, handle, replica };
     this.#attached = walPosition(this.file);
@@ -336,6 +337,9 @@ export class Peer {
       this.lastId = peerId;
       this.#owner.onIdentity(this, former);
     });
+    replica.on("membership", ({ peerId, member, reissued }) =>
+      this.#owner.trace(`member ${number} ${peerId} ${member} ${reissued}`),
+    );
     replica.on("state", ({ rows, done }) => {
       this.#owner.trace(`state ${number} ${rows} ${done}`);
       if (!done) return;

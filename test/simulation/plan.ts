@@ -1,6 +1,7 @@
 /** A simulated history as data: everything that will happen, drawn from the seed beforehand. */
 import type { TrimPolicy } from "../../src/log/trim.ts";
 import {
+  drawAbsence,
   drawFault,
   drawPeer,
   drawRareFault,
@@ -90,6 +91,8 @@ export interface Plan {
   readonly chunkBytes: number;
   /** Where all peers go in the end, of the tables whose schema changes. */
   readonly version?: number;
+  /** Tombstones go: peers agree on floors, and who was left behind is let in again. */
+  readonly floors?: boolean;
   readonly peers: readonly PeerPlan[];
   readonly events: readonly Event[];
 }
@@ -101,21 +104,28 @@ export interface PlanSize {
   readonly topology?: Topology | undefined;
   /** Kinds of actions that are left out. */
   readonly without?: readonly string[];
+  /** Whether tombstones go. @default false */
+  readonly floors?: boolean | undefined;
 }
 
 export function makePlan(size: PlanSize): Plan {
   const chance = new Chance(size.seed);
   const shape = chance.stream("shape");
-  const tickMs = shape.pick([20, 100, 500]);
+  const floors = size.floors ?? false;
+  const drawnMs = shape.pick([20, 100, 500]);
+  // Peers agree within seconds, or not at all.
+  const tickMs = floors ? Math.max(drawnMs, 100) : drawnMs;
   const topology = shape.pick(topologies);
   const isCalm = shape.chance(0.2);
   const rare = chance.stream("rare");
+  // A file set back in place has lost its promise without knowing.
+  const forks = !isCalm && rare.chance(0.15) && !floors;
   const versions = chance.stream("versions");
   const world = {
     ...size,
     tickMs,
-    forks: !isCalm && rare.chance(0.15),
-    isSlow: rare.chance(0.1),
+    forks,
+    isSlow: rare.chance(0.1) && !floors,
     isVersioned: versions.chance(0.25) && size.without?.includes("upgrade") !== true,
   };
   const events: Event[] = [];
@@ -134,6 +144,8 @@ export function makePlan(size: PlanSize): Plan {
     if (dice.chance(0.25)) add(tick, drawFault(dice.stream("fault"), world));
     const rarely = dice.stream("rare");
     if (rarely.chance(0.08)) add(tick, drawRareFault(rarely, world));
+    const apart = dice.stream("floors");
+    if (floors && apart.chance(0.1)) add(tick, drawAbsence(apart, world));
   }
   const heartbeatMs = shape.pick([1_000, 5_000]);
   return {
@@ -147,6 +159,7 @@ export function makePlan(size: PlanSize): Plan {
     driftMaxMs: shape.pick([2_000, 60_000]),
     weather: drawWeather(shape, isCalm),
     chunkBytes: rare.pick([100, 1_000, 262_144]),
+    floors,
     ...(world.isVersioned ? { version: versions.int(firstVersion, lastVersion) } : {}),
     peers: Array.from({ length: size.peers }, (_, i) => drawPeer(chance.stream(`peer${i}`), world)),
     events,

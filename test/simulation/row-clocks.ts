@@ -2,6 +2,15 @@
 import type Database from "better-sqlite3";
 import { quoted } from "../support/replica.ts";
 
+/** Where timestamps count from, by `docs/format.md`. */
+const epochMs = Date.UTC(2025, 0, 1);
+
+export interface RowClockView {
+  nameOf(peerId: number): number;
+  /** Clocks of what died before may be gone, at some peers earlier than at others. */
+  readonly horizonMs: number;
+}
+
 /**
  * Every row clock in the file, folded before; peers as `nameOf` their ids, and columns by name.
  * Clocks may know of columns that the table had once, or not: not all peers have had them.
@@ -9,7 +18,7 @@ import { quoted } from "../support/replica.ts";
 export function rowClocks(
   db: Database.Database,
   table: string,
-  nameOf: (peerId: number) => number,
+  { nameOf, horizonMs }: RowClockView,
 ): string[] {
   const origins = db.prepare("SELECT ordinal, peer FROM _mergelite_origins").raw().all();
   const peers = new Map(
@@ -34,14 +43,19 @@ export function rowClocks(
     .prepare(`SELECT ${key}, _mergelite_clock FROM ${quoted(`_mergelite_clock_${table}`)}`)
     .raw()
     .all() as [string, Buffer][];
-  return rows.map(([name, clock]) => `${name}: ${textOf(clock, peers, columns)}`).sort();
+  const horizon = Math.max(horizonMs - epochMs, 0) * 8192;
+  return rows
+    .map(([name, clock]) => ({ name, ...readClock(clock, peers, columns) }))
+    .filter(({ isAlive, newest }) => isAlive || newest >= horizon)
+    .map(({ name, text }) => `${name}: ${text}`)
+    .sort();
 }
 
-function textOf(
+function readClock(
   clock: Buffer,
   peers: ReadonlyMap<number, number>,
   columns: ReadonlyMap<number, string>,
-): string {
+): { text: string; isAlive: boolean; newest: number } {
   const flags = clock.readUInt8(0);
   const parts: string[] = [];
   let at = 1;
@@ -55,16 +69,20 @@ function textOf(
   };
   const peer = () => peers.get(varint()) ?? "?";
   let life = 0;
+  let newest = 0;
   if ((flags & 1) !== 0) {
     life = clock.readUIntLE(1, 6) + clock.readUInt8(7) * 2 ** 48;
     at = 8;
+    newest = life;
     parts.push(`${(flags & 2) !== 0 ? "alive" : "dead"} ${life}@${peer()}`);
   }
   while (at < clock.byteLength) {
     const column = columns.get(varint());
     const timestamp = life + varint();
+    newest = Math.max(newest, timestamp);
     const name = peer();
     if (column !== undefined) parts.push(`${column} ${timestamp}@${name}`);
   }
-  return [...parts.slice(0, 1), ...parts.slice(1).sort()].join(", ");
+  const text = [...parts.slice(0, 1), ...parts.slice(1).sort()].join(", ");
+  return { text, isAlive: (flags & 3) === 3, newest };
 }

@@ -76,7 +76,7 @@ export class World implements PeerOwner {
     this.#onTrace = options.onTrace;
     this.folder = makeFolder();
     this.chance = new Chance(plan.seed);
-    this.ledger = new Ledger((text) => this.fail(text));
+    this.ledger = new Ledger((text) => this.fail(text), { floors: plan.floors ?? false });
     this.horizons = new Horizons(this.ledger, (text) => this.fail(text));
     this.network = new Network({
       time: this.time,
@@ -118,7 +118,7 @@ export class World implements PeerOwner {
 
   addPeer(plan: PeerPlan): Peer | undefined {
     if (this.peers.length >= peersMax) return undefined;
-    const peer = new Peer(this, this.peers.length, plan);
+    const peer = new Peer(this, this.peers.length, this.plan.floors ? withFloors(plan) : plan);
     this.peers.push(peer);
     return peer;
   }
@@ -141,10 +141,14 @@ export class World implements PeerOwner {
 
   /** Takes note of what everybody holds, or those whose files have changed. */
   look(changed: readonly Peer[] = this.peers): void {
+    // What is issued again is no commit of anybody's.
+    if (this.plan.floors) for (const peer of changed) this.ledger.record(peer);
     for (const peer of changed) {
       this.ledger.check(peer);
       this.ledger.noteTransferred(peer);
     }
+    // What they were about is written again, and the journal sees to it.
+    if (this.ledger.givenUp.size > 0) this.ledger.afterLoss(this.peers.map(({ held }) => held));
     this.horizons.look(this.peers, changed);
     for (const peer of changed) this.journal.look(peer);
   }
@@ -200,7 +204,9 @@ export class World implements PeerOwner {
     const wrong = checkAtomic(changed) ?? (thorough ? checkEqualVectors(this.peers) : undefined);
     this.look(changed);
     const isSuspect = this.#someLost && changed.length > 0;
-    this.#suspect(this.ledger.mixed ?? (isSuspect ? findStray(this.peers) : undefined));
+    this.#suspect(
+      this.ledger.mixed ?? (isSuspect ? findStray(this.peers, this.ledger.givenUp) : undefined),
+    );
     if (wrong !== undefined && this.suspicion === undefined) this.fail(wrong);
     this.throwViolation();
   }
@@ -241,6 +247,12 @@ export async function simulate(plan: Plan, options: RunOptions = {}): Promise<Ou
   const { hash, messages, suspicion: repaired } = world;
   const { changesets } = world.ledger;
   return { hash, violation, changesets, messages, convergedMs, repaired };
+}
+
+/** Nobody waits for a day, and all trim. A floor has to take longer than dialling again. */
+function withFloors(plan: PeerPlan): PeerPlan {
+  const retentionMs = Math.min(Math.max(plan.retentionMs, 20_000), 60_000);
+  return { ...plan, retentionMs, trim: plan.trim === "never" ? "age" : plan.trim };
 }
 
 /** What a peer with less memory would ask for. */
