@@ -1,6 +1,6 @@
 // A file that its cluster went on without, on its way back in: see docs/decisions. When it has
 // merged all that a member holds, what only this file knows is issued again as writes of its own,
-// at the member's bound or just above the old stamp, and the changesets that brought it are given up.
+// at the member's gate or just above the old stamp, and what brought it is given up.
 #pragma once
 #include "merge.h"
 
@@ -12,7 +12,7 @@ struct Readmission {
   };
   std::vector<Held> vector;       // what the member holds
   std::vector<uint64_t> members;  // whose changesets come by themselves
-  uint64_t bound = 0;             // the member takes nothing unknown stamped below it
+  uint64_t bound = 0;             // the member's gate: it takes nothing unknown stamped below
 };
 
 // Changesets that the member lacks and does not take: of this file's present peer id, and of others

@@ -260,8 +260,8 @@ export class FloorKeeper<Link extends FloorLink> {
     const held = new Map(this.#owner.marks().map(({ peerId, merged }) => [peerId, merged]));
     return advanceFloor(state, {
       timestamp: this.#timestamp(),
-      // Whoever is to give way does not rise meanwhile. No transaction has the timestamp of a floor:
-      // so what is issued again at one is older than all that was written from then on.
+      // Whoever is to give way does not rise meanwhile. No transaction takes the timestamp of a
+      // floor: what is issued again there is older than all that was written from then on.
       aim: !isWanted || isOutside ? 0 : timestampOf(nowMs - Math.ceil(retentionMs)) + aimOffset,
       stride:
         timestampOf(nowMs) - timestampOf(nowMs - Math.ceil(retentionMs / stridesPerRetention)),
