@@ -58,7 +58,14 @@ export class Queue {
     for (const { name } of done) await this.#folder.removeFile(name);
   }
 
-  /** Gives up all files; an upload that is under way fails. */
+  /** It is not there any more. */
+  drop({ name }: QueuedFile): void {
+    this.#files = this.#files.filter((file) => file.name !== name);
+    this.#catchUps = this.#catchUps.filter((file) => file.name !== name);
+    this.#bytes = this.#files.reduce((sum, { bytes }) => sum + bytes, 0);
+  }
+
+  /** Gives up all files; an upload that is under way finds its file gone, or ends well. */
   async clear(): Promise<void> {
     const files = this.#files;
     this.#files = [];

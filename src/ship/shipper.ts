@@ -128,13 +128,19 @@ export class Shipper {
       const retryMs = isFinal ? 0 : Math.min(first * 2 ** this.#startFailures++, 60_000);
       if (isFinal) this.#failure = error;
       else {
-        this.#cancelStart = clock.setTimer(retryMs, () => {
-          this.#starting = this.#begin();
-        });
+        this.#cancelStart = clock.setTimer(retryMs, () => this.#beginAgain());
       }
       this.#events.emit("failed", { error, retryMs });
     });
     return starting;
+  }
+
+  /** Now, if it waits after a failure. */
+  #beginAgain(): void {
+    if (this.#cancelStart === undefined) return;
+    this.#cancelStart();
+    this.#cancelStart = undefined;
+    this.#starting = this.#begin();
   }
 
   async #start(): Promise<Capture> {
@@ -154,6 +160,7 @@ export class Shipper {
   }
 
   async #flush(): Promise<Position> {
+    this.#beginAgain();
     await this.#captureNow();
     const { txid, timestampMs } = (await this.#starting).state;
     await Promise.all(this.#targets.map((target) => target.reach(txid)));
@@ -161,6 +168,7 @@ export class Shipper {
   }
 
   async #snapshot(): Promise<Position> {
+    this.#beginAgain();
     const capture = await this.#starting;
     const { file, captured } = await this.#inTurn(() => capture.pagesSince(1));
     try {
@@ -296,6 +304,7 @@ export class Shipper {
       pageSize: () => this.#source.wal.pageSize,
       next: (minTxid) => this.#next(minTxid),
       pathOf: ({ name }) => folder.pathOf(name),
+      gone: (file) => this.#queue.drop(file),
       shipped: (target, file) => this.#shipped(target, file),
       failed: ({ storage }, error, pauseMs) => {
         this.#counts.uploadFailures++;

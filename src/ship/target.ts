@@ -16,6 +16,8 @@ export interface TargetHost {
   /** Of a storage's file: its transactions begin at `minTxid`. `undefined` when it has all. */
   next(minTxid: number): Promise<QueuedFile | undefined>;
   pathOf(file: QueuedFile): string;
+  /** A file of the queue is not there any more: it is not to be given again. */
+  gone(file: QueuedFile): void;
   pageSize(): number;
   shipped(target: Target, file: QueuedFile): Promise<void>;
   failed(target: Target, error: unknown, retryMs: number): void;
@@ -95,8 +97,16 @@ export class Target {
     const key = ltxKey({ level, minTxid, maxTxid }, this.style);
     const metadata = metadataOf({ ...file, txid: maxTxid }, this.place.fence);
     const path = this.#host.pathOf(file);
+    let isGone = false;
+    const onGone = () => {
+      isGone = true;
+    };
     await this.place.confirm({ signal });
-    await this.storage.put(key, () => piecesOf(path), { metadata, signal });
+    try {
+      await this.storage.put(key, () => piecesOf(path, onGone), { metadata, signal });
+    } catch (error) {
+      throw isGone ? new FileGone() : error;
+    }
     await this.place.confirm({ signal });
     const isHead = this.#last === undefined || maxTxid >= this.#last.maxTxid;
     if (isHead) this.#last = file;
@@ -121,7 +131,7 @@ export class Target {
       try {
         const file = await this.#host.next(this.txid + 1);
         if (file === undefined) return;
-        await this.put(file, 0);
+        if (!(await this.#putQueued(file))) continue;
         this.txid = file.maxTxid;
         if (this.#failures > 0) this.#host.recovered(this);
         this.#failures = 0;
@@ -144,6 +154,18 @@ export class Target {
     this.#closing.abort(error);
     this.#host.lost(this, error);
     this.#settle(error);
+  }
+
+  /** False when the file was given up meanwhile. */
+  async #putQueued(file: QueuedFile): Promise<boolean> {
+    try {
+      await this.put(file, 0);
+      return true;
+    } catch (error) {
+      if (!(error instanceof FileGone)) throw error;
+      this.#host.gone(file);
+      return false;
+    }
   }
 
   #pause(ms: number): Promise<void> {
@@ -181,8 +203,16 @@ export class Target {
   }
 }
 
-async function* piecesOf(path: string): AsyncGenerator<Uint8Array, void, undefined> {
-  const file = await open(path, "r");
+class FileGone extends Error {}
+
+async function* piecesOf(
+  path: string,
+  onGone: () => void,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const file = await open(path, "r").catch((error: NodeJS.ErrnoException) => {
+    if (error.code === "ENOENT") onGone();
+    throw error;
+  });
   try {
     for (let at = 0; ; ) {
       const buffer = new Uint8Array(pieceBytes);
