@@ -10,6 +10,7 @@ const loaders: Readonly<Record<string, () => Promise<Command>>> = {
   verify: async () => (await import("./verify.ts")).verify,
   forget: async () => (await import("./forget.ts")).forget,
   detach: async () => (await import("./detach.ts")).detach,
+  ship: async () => (await import("./ship.ts")).ship,
   restore: async () => (await import("./restore.ts")).restore,
   backups: async () => (await import("./backups.ts")).backups,
   check: async () => (await import("./check.ts")).check,
