@@ -64,7 +64,7 @@ int CopyFile::ReadPageSize() {
   int rc = Keep(mode.Prepare(api_, db_, "PRAGMA main.journal_mode = WAL"));
   if (rc == SQLITE_OK) rc = Keep(mode.Step());
   if (rc == SQLITE_ROW) {
-    const bool is_wal = strcmp(mode.ColumnText(0), "wal") == 0;
+    const bool is_wal = SameName(mode.ColumnText(0), "wal");
     rc = is_wal ? Keep(mode.Reset()) : Fail("the file cannot have a write-ahead log");
   }
   if (rc == SQLITE_OK) rc = Keep(size.Prepare(api_, db_, "PRAGMA main.page_size"));
@@ -220,7 +220,7 @@ int CopyFile::Check() {
   int rc = Keep(check.Prepare(api_, db_, "PRAGMA main.integrity_check(10)"));
   if (rc != SQLITE_OK) return rc;
   while ((rc = check.Step()) == SQLITE_ROW) {
-    if (strcmp(check.ColumnText(0), "ok") != 0) problems_.push_back(Text(check.ColumnText(0)));
+    if (!SameName(check.ColumnText(0), "ok")) problems_.push_back(Text(check.ColumnText(0)));
   }
   return Keep(rc);
 }
