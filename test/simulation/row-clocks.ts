@@ -43,18 +43,24 @@ export function rowClocks(
     .prepare(`SELECT ${key}, _mergelite_clock FROM ${quoted(`_mergelite_clock_${table}`)}`)
     .raw()
     .all() as [string, Buffer][];
-  const horizon = Math.max(horizonMs - epochMs, 0) * 8192;
+  // Floors are told in whole milliseconds, and lie within one.
+  const horizon = horizonMs > epochMs ? (horizonMs - epochMs + 1) * 8192 : 0;
   return rows
-    .map(([name, clock]) => ({ name, ...readClock(clock, peers, columns) }))
+    .map(([name, clock]) => ({ name, ...readClock(clock, { peers, columns, horizon }) }))
     .filter(({ isAlive, newest }) => isAlive || newest >= horizon)
     .map(({ name, text }) => `${name}: ${text}`)
     .sort();
 }
 
+interface ReadView {
+  readonly peers: ReadonlyMap<number, number>;
+  readonly columns: ReadonlyMap<number, string>;
+  readonly horizon: number;
+}
+
 function readClock(
   clock: Buffer,
-  peers: ReadonlyMap<number, number>,
-  columns: ReadonlyMap<number, string>,
+  { peers, columns, horizon }: ReadView,
 ): { text: string; isAlive: boolean; newest: number } {
   const flags = clock.readUInt8(0);
   const parts: string[] = [];
@@ -74,7 +80,10 @@ function readClock(
     life = clock.readUIntLE(1, 6) + clock.readUInt8(7) * 2 ** 48;
     at = 8;
     newest = life;
-    parts.push(`${(flags & 2) !== 0 ? "alive" : "dead"} ${life}@${peer()}`);
+    const isAlive = (flags & 2) !== 0;
+    const name = peer();
+    // What has died before is as if it had never been, for columns that wait for the row.
+    if (isAlive || life >= horizon) parts.push(`${isAlive ? "alive" : "dead"} ${life}@${name}`);
   }
   while (at < clock.byteLength) {
     const column = columns.get(varint());

@@ -148,7 +148,7 @@ export class World implements PeerOwner {
       this.ledger.noteTransferred(peer);
     }
     // What they were about is written again, and the journal sees to it.
-    if (this.ledger.givenUp.size > 0) this.ledger.afterLoss(this.peers.map(({ held }) => held));
+    if (this.plan.floors) this.ledger.afterLoss(this.peers.map(({ held }) => held));
     this.horizons.look(this.peers, changed);
     for (const peer of changed) this.journal.look(peer);
   }
