@@ -78,6 +78,7 @@ struct Table {
   bool binary_key = true;  // equal keys are equal values
   bool clocks_empty = false;
   bool has_ranges = false;  // digests of its rows are kept, see ranges.h
+  uint64_t key_order = 0;   // see KeyOrder; 0 until it is asked for
   bool settle = false;      // withheld rows may have become fit to show
   // Of the shape's columns that are NOT NULL: the default that is written for NULL, as SQL.
   std::vector<Text> null_defaults;

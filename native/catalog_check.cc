@@ -41,6 +41,7 @@ int Catalog::Describe(Connection* connection, const SchemaRows& schema, Table* t
   table->signature = info.signature;
   table->integer_key = info.integer_key;
   table->has_user_triggers = info.has_user_triggers;
+  table->key_order = 0;
   table->has_unique_indexes = !info.unique_indexes.empty();
   table->null_defaults.clear();
   for (const Text& column : table->shape->columns) {

@@ -46,6 +46,11 @@ class Checkpoints {
   bool wanted(int frames) const { return frames_max_ > 0 && frames >= frames_max_; }
   // Of the main database. Returns whether the caller has to checkpoint before it goes on.
   bool AfterCommit(int frames);
+  // One is under way, and the WAL so large that who can wait should let it catch up: otherwise it
+  // will be a commit that does.
+  bool behind() const {
+    return job_ != nullptr && !job_->done() && last_frames_ >= kBehindFactor * frames_max_;
+  }
   // Nothing of ours holds the file open afterwards.
   void Stop();
 
@@ -55,6 +60,7 @@ class Checkpoints {
   void* launch_context = nullptr;
 
  private:
+  static constexpr int kBehindFactor = 2;
   bool Launch();
 
   Connection* connection_ = nullptr;

@@ -25,6 +25,8 @@ struct Target {
   };
   std::vector<std::unique_ptr<Write>> writes;
   size_t next_victim = 0;
+  // Of state where no row is known: many rows and their clocks at once, see FreshRows.
+  Statement fresh_rows, fresh_clocks;
 };
 
 struct MergeStats {

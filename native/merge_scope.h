@@ -48,6 +48,8 @@ class MergeScope {
   // A trigger has ended the transaction: all of it has to be done again.
   bool undone() const { return undone_; }
 
+  // No trigger fires: only ours would, and they have been turned off.
+  bool triggers_off() const { return triggers_off_; }
   // For a while within the call, where triggers must not fire or have to; then as it was.
   // Each tells whether it has changed anything.
   bool TurnTriggersOff() { return SetTriggers(false); }

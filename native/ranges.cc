@@ -40,8 +40,7 @@ class TableRanges {
       message.Name(name) << " is not replicated here";
       return connection_->Fail("TABLE_NOT_REPLICATED", message, "See `mergelite status`.");
     }
-    rc = connection_->catalog.Check(connection_, table_);
-    if (rc == SQLITE_OK) rc = KeyOrder(connection_, *table_, &answer->order);
+    rc = KeyOrder(connection_, table_, &answer->order);
     if (rc != SQLITE_OK) return rc;
     keys_ = table_->shape->keys.size();
     names_ = KeyNames(keys_);

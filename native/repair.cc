@@ -245,7 +245,7 @@ int ReadRowsOf(Connection* connection, const char* name, Span keys, size_t bytes
     if (result == SQLITE_OK) result = FoldAll(connection, deadline, &done);
     if (result != SQLITE_OK || !done) return read->more = true, result;
     StateRows rows(connection);
-    result = KeyOrder(connection, *table, &rows.chunk().order);
+    result = KeyOrder(connection, table, &rows.chunk().order);
     if (result == SQLITE_OK) result = rows.Begin(*table);
     Text sql;
     AppendClocksWithRows(&sql, *table);

@@ -50,6 +50,6 @@ int MergeChunk(Connection* connection, const StateMessage& message, double budge
                StateMerge* merge);
 
 // A number that two peers share when they sort the table's keys the same way.
-int KeyOrder(Connection* connection, const Table& table, uint64_t* order);
+int KeyOrder(Connection* connection, Table* table, uint64_t* order);
 
 }  // namespace mergelite

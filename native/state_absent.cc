@@ -32,22 +32,15 @@ int AbsentRows::Open(Span position) {
   if (rc != SQLITE_OK || target->table == nullptr) return rc;
   Table* table = target->table;
   uint64_t order = 0;
-  rc = KeyOrder(connection_, *table, &order);
+  rc = KeyOrder(connection_, table, &order);
   if (rc != SQLITE_OK || !SameKeys(*table->shape, *shape) || order != chunk_.order) return rc;
   rc = ResolveTarget(connection_, table->shape, &target_);
   bool any = false;
   if (rc == SQLITE_OK) rc = LookForOwn(position, &any);
   if (rc != SQLITE_OK || any) return rc;
-  // Nothing is known here of any of these rows: they are written without a look, and none is in
-  // excess.
   fresh_ = table;
-  fresh_->clocks_empty = true;
   target_ = nullptr;
   return SQLITE_OK;
-}
-
-void AbsentRows::Close() {
-  if (fresh_ != nullptr) fresh_->clocks_empty = false;
 }
 
 bool AbsentRows::LastKey(Span* key) const {

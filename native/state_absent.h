@@ -14,8 +14,8 @@ class AbsentRows {
   void KeepAll() { keeps_all_ = true; }
   // `position`: the key behind which the rows to be merged begin.
   int Open(Span position);
-  // Takes back what Open() told the clocks.
-  void Close();
+  // The table, if nothing is known here of any of these rows: none is in excess then.
+  Table* fresh() const { return fresh_; }
   void ForgetMentioned();
   void Mention(const Shape& shape, const Value* key, bool unborn);
   // Deletes what is not mentioned behind `position`, up to `last` or to the end of the table.
@@ -44,7 +44,7 @@ class AbsentRows {
   std::vector<Mentioned> mentioned_;
   bool sorted_ = false;
   bool keeps_all_ = false;
-  Table* fresh_ = nullptr;  // holds no clock where this chunk's rows go
+  Table* fresh_ = nullptr;
   Bytes names_, identity_;
   RowClock clock_;
 };

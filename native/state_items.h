@@ -26,10 +26,10 @@ class StateItems {
   // Patches parked from now on may have been parked before.
   int NoteParked();
   int DropRepeated();
+  int OriginOf(uint64_t peer, Origin** origin);
 
  private:
   int Malformed();
-  int OriginOf(uint64_t peer, Origin** origin);
 
   Connection* connection_;
   const StateChunk& chunk_;

@@ -3,6 +3,7 @@
 #include "merge_scope.h"
 #include "state.h"
 #include "state_absent.h"
+#include "state_fresh.h"
 #include "state_items.h"
 #include "state_progress.h"
 #include "trim.h"
@@ -10,7 +11,9 @@
 namespace mergelite {
 namespace {
 
-constexpr int kBatchRows = 128;
+constexpr uint64_t kBatchRows = 128;
+// Where no row is known they are merged faster.
+constexpr uint64_t kFreshRows = 512;
 
 class ChunkMerger {
  public:
@@ -20,6 +23,7 @@ class ChunkMerger {
         chunk_(chunk),
         deadline_(deadline),
         items_(*items),
+        fresh_(connection, chunk, items),
         merge_(*merge) {}
 
   int Run(const StateMessage& message) {
@@ -38,11 +42,12 @@ class ChunkMerger {
     if (message.keep_absent) absent.KeepAll();
     rc = absent.Open(position_.span());
     if (rc == SQLITE_OK) rc = items_.NoteParked();
+    if (rc == SQLITE_OK) rc = OpenFresh(absent.fresh());
     bool done = false;
     if (rc == SQLITE_OK) rc = MergeItems(message.offset, &absent, &done);
     if (rc == SQLITE_OK) rc = items_.DropRepeated();
     if (rc == SQLITE_OK) rc = FoldNow(connection_);
-    absent.Close();
+    if (absent.fresh() != nullptr) absent.fresh()->clocks_empty = false;
     if (rc != SQLITE_OK) return rc;
     return Save(message.next, done);
   }
@@ -74,17 +79,24 @@ class ChunkMerger {
                              "The transfer goes on from where it stands.");
   }
 
+  // Where no row is known they are written many at a time or, where triggers fire, without a look
+  // at their clocks.
+  int OpenFresh(Table* table) {
+    if (table == nullptr) return SQLITE_OK;
+    const int rc = fresh_.Open(table, &fits_fresh_);
+    table->clocks_empty = rc == SQLITE_OK && !fits_fresh_;
+    return rc;
+  }
+
   int MergeItems(size_t offset, AbsentRows* absent, bool* done) {
     Reader in(chunk_.items.data + offset, chunk_.items.end());
     merge_.stats.consumed = offset;
     while (!in.AtEnd()) {
       absent->ForgetMentioned();
       bool more = true;
-      for (int i = 0; i < kBatchRows && !in.AtEnd(); i++) {
-        const int rc = MergeRow(&in, absent);
-        if (rc != SQLITE_OK) return rc;
-      }
-      int rc = absent->Drop(&position_, key_, &more);
+      int rc =
+          fits_fresh_ ? fresh_.Merge(&in, kFreshRows, &merge_.rows, &key_) : MergeRows(&in, absent);
+      if (rc == SQLITE_OK) rc = absent->Drop(&position_, key_, &more);
       if (rc != SQLITE_OK || more) return merge_.stats.more = true, rc;
       position_.Clear();
       position_.Append(key_);
@@ -99,6 +111,14 @@ class ChunkMerger {
     }
     *done = true;
     return SQLITE_OK;
+  }
+
+  int MergeRows(Reader* in, AbsentRows* absent) {
+    int rc = SQLITE_OK;
+    for (uint64_t i = 0; rc == SQLITE_OK && i < kBatchRows && !in->AtEnd(); i++) {
+      rc = MergeRow(in, absent);
+    }
+    return rc;
   }
 
   int MergeRow(Reader* in, AbsentRows* absent) {
@@ -148,6 +168,8 @@ class ChunkMerger {
   const StateChunk& chunk_;
   const Deadline& deadline_;
   StateItems& items_;
+  FreshRows fresh_;
+  bool fits_fresh_ = false;
   StateMerge& merge_;
   StateProgress progress_;
   Bytes position_;  // the key up to which everything is merged
@@ -168,7 +190,9 @@ int MergeChunk(Connection* connection, const StateMessage& message, double budge
     return connection->Fail("PAYLOAD_CORRUPT", "a chunk of state does not decode",
                             "The message was damaged on its way or its sender is.");
   }
-  if (connection->InTransaction()) return stats.busy = true, SQLITE_OK;
+  if (connection->InTransaction() || connection->checkpoints.behind()) {
+    return stats.busy = true, SQLITE_OK;
+  }
   int rc = connection->catalog.Refresh(connection);
   if (rc != SQLITE_OK || !connection->catalog.present()) return rc;
   StateItems items(connection, chunk);
@@ -181,9 +205,7 @@ int MergeChunk(Connection* connection, const StateMessage& message, double budge
     stats.resume_at_ms = items.TooFarAhead();
     if (stats.resume_at_ms > 0) return SQLITE_OK;
   }
-  rc = InMergeTransaction(connection, &stats, true, [&] {
-    return merger.Run(message);
-  });
+  rc = InMergeTransaction(connection, &stats, true, [&] { return merger.Run(message); });
   if (stats.undone) merge->rows = 0, merge->complete = false;
   return rc;
 }

@@ -83,8 +83,7 @@ class ChunkReader {
   }
 
   int ReadRows(Table* table, const StateCursor& from) {
-    int rc = connection_->catalog.Check(connection_, table);
-    if (rc == SQLITE_OK) rc = KeyOrder(connection_, *table, &rows_.chunk().order);
+    int rc = KeyOrder(connection_, table, &rows_.chunk().order);
     if (rc == SQLITE_OK) rc = rows_.Begin(*table);
     if (rc != SQLITE_OK) return rc;
     const bool continues =
@@ -144,9 +143,12 @@ class ChunkReader {
 
 }  // namespace
 
-int KeyOrder(Connection* connection, const Table& table, uint64_t* order) {
+int KeyOrder(Connection* connection, Table* table, uint64_t* order) {
+  int rc = connection->catalog.Check(connection, table);
+  *order = table->key_order;
+  if (rc != SQLITE_OK || *order != 0) return rc;
   TableInfo info;
-  int rc = DescribeTable(connection, table.name.c_str(), &info);
+  rc = DescribeTable(connection, table->name.c_str(), &info);
   Statement query;
   if (rc == SQLITE_OK) {
     rc = connection->Check(query.Prepare(connection->api, connection->db, "PRAGMA main.encoding"));
@@ -159,7 +161,7 @@ int KeyOrder(Connection* connection, const Table& table, uint64_t* order) {
     text << " " << info.key_types[i] << " " << static_cast<uint64_t>(info.shape.keys[i].collation);
   }
   if (info.integer_key) text << " rowid";
-  *order = Hash64(text.span());
+  *order = table->key_order = Hash64(text.span());
   return SQLITE_OK;
 }
 

@@ -117,6 +117,8 @@ int ResolveTarget(Connection* connection, const Shape* shape, Target** out) {
   if (target->schema_version == catalog.schema_version()) return SQLITE_OK;
   target->schema_version = -1;
   target->writes.clear();
+  target->fresh_rows.Finalize();
+  target->fresh_clocks.Finalize();
   target->columns.assign(shape->columns.size(), -1);
   target->knows_all_columns = true;
   target->table = nullptr;

@@ -65,6 +65,11 @@ async function build(file, bytes, keepLog) {
   return rows;
 }
 
+const cpuSeconds = (since) => {
+  const { user, system } = process.cpuUsage(since);
+  return (user + system) / 1e6;
+};
+
 function timed(work) {
   const startedMs = performance.now();
   work();
@@ -74,12 +79,13 @@ function timed(work) {
 function insertPlainly(file, rows) {
   const db = open(file);
   db.exec(schema);
+  const before = process.cpuUsage();
   const seconds = timed(() => {
     for (let id = 1; id < rows; id += rowsAtOnce) insertRows(db, id);
     db.pragma("wal_checkpoint(TRUNCATE)");
   });
   db.close();
-  return seconds;
+  return { seconds, cpu: cpuSeconds(before) };
 }
 
 /** Writes and reads every 10 ms, and measures by how much the event loop is late. */
@@ -89,6 +95,7 @@ function keepBusy(db, name) {
   );
   const read = db.prepare("SELECT count(*) FROM (SELECT id FROM item ORDER BY id DESC LIMIT 100)");
   const seen = { pauseMs: 0, writes: 0 };
+  const before = process.cpuUsage();
   let lastMs = performance.now();
   const work = setInterval(() => {
     beat.run(name);
@@ -103,7 +110,7 @@ function keepBusy(db, name) {
   return () => {
     clearInterval(work);
     clearInterval(watch);
-    return { ...seen, peakMB: process.resourceUsage().maxRSS / 1024 };
+    return { ...seen, cpu: cpuSeconds(before), peakMB: process.resourceUsage().maxRSS / 1024 };
   };
 }
 
@@ -167,19 +174,20 @@ function fingerprint(file) {
   return found.join(" ");
 }
 
-function reportOf({ rows, fileBytes, keepLog, copySeconds, insertSeconds, got, served }) {
+function reportOf({ rows, fileBytes, keepLog, copySeconds, inserted, got, served }) {
   const { seconds } = got;
   const rate = `${(fileBytes / 2 ** 20 / seconds).toFixed(1)} MiB/s`;
   const rowRate = `${Math.round(rows / seconds).toLocaleString("en")} rows/s`;
   const against = (baseline) =>
     `${baseline.toFixed(1)} s (ratio ${(seconds / baseline).toFixed(2)})`;
-  const both = (name, unit) =>
-    `sender ${served[name].toFixed(0)}${unit}, receiver ${got[name].toFixed(0)}${unit}`;
+  const both = (name, unit, digits = 0) =>
+    `sender ${served[name].toFixed(digits)}${unit}, receiver ${got[name].toFixed(digits)}${unit}`;
   return [
     `${megabytes(fileBytes)} MiB, ${rows.toLocaleString("en")} rows, by ${keepLog ? "log" : "state"}`,
     `first sync        ${seconds.toFixed(1)} s, ${rate}, ${rowRate}`,
     `cp of the file    ${against(copySeconds)}`,
-    `plain inserts     ${against(insertSeconds)}`,
+    `plain inserts     ${against(inserted.seconds)}`,
+    `CPU               plain inserts ${inserted.cpu.toFixed(1)} s, ${both("cpu", " s", 1)}`,
     `longest pause     ${both("pauseMs", " ms")}`,
     `peak memory       ${both("peakMB", " MiB")}`,
     `writes meanwhile  ${both("writes", "")}`,
@@ -193,7 +201,7 @@ async function main(folder, bytes, keepLog) {
   const rows = await build(from, bytes, keepLog);
   const fileBytes = statSync(from).size;
   const copySeconds = timed(() => spawnSync("cp", [from, join(folder, "copy.db")]));
-  const insertSeconds = insertPlainly(join(folder, "plain.db"), rows);
+  const inserted = insertPlainly(join(folder, "plain.db"), rows);
   const server = start("serve", from);
   const { url, token } = await server.next();
   const receiver = start("receive", to, url, token);
@@ -205,9 +213,7 @@ async function main(folder, bytes, keepLog) {
     await once(child, "exit");
   }
   if (fingerprint(from) !== fingerprint(to)) throw new Error("the rows differ");
-  process.stdout.write(
-    reportOf({ rows, fileBytes, keepLog, copySeconds, insertSeconds, got, served }),
-  );
+  process.stdout.write(reportOf({ rows, fileBytes, keepLog, copySeconds, inserted, got, served }));
 }
 
 const { values, positionals } = parseArgs({

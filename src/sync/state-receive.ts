@@ -1,6 +1,6 @@
 /**
  * The receiving side of state transfers: one at a time, a chunk being merged in slices while the
- * next one is on its way. How far it has come is in the file, so any peer can go on with it.
+ * next ones are on their way. How far it has come is in the file, so any peer can go on with it.
  */
 import type { Clock } from "../clock.ts";
 import { ReplicaError } from "../errors.ts";
@@ -40,6 +40,8 @@ export interface StateReceiverOptions<Link extends StateLink> {
 }
 
 const chunkBytes = 256 * 1024;
+/** Received and not merged. A sender that is slow to answer now and then holds nothing up. */
+const chunksHeldMax = 4;
 /** A request or its answer was lost. */
 const answerMs = 10_000;
 const busyRetryMs = { min: 1, max: 50 };
@@ -60,9 +62,8 @@ interface Transfer<Link> {
   bytes: number;
   requestId: number;
   cursor: Uint8Array;
-  merging: boolean;
-  /** The chunk that came while the one before it was being merged. */
-  ahead: StateChunkMessage | undefined;
+  /** Received and not merged; the first is being merged. */
+  readonly chunks: StateChunkMessage[];
   cancelAnswer: (() => void) | undefined;
   cancelSlice: (() => void) | undefined;
 }
@@ -103,8 +104,7 @@ export class StateReceiver<Link extends StateLink> {
         bytes: 0,
         requestId: 0,
         cursor,
-        merging: false,
-        ahead: undefined,
+        chunks: [],
         cancelAnswer: undefined,
         cancelSlice: undefined,
       };
@@ -120,11 +120,9 @@ export class StateReceiver<Link extends StateLink> {
     transfer.cancelAnswer?.();
     transfer.requestId = 0;
     transfer.cursor = message.next;
-    if (transfer.merging) {
-      transfer.ahead = message;
-      return;
-    }
-    this.#take(transfer, message);
+    transfer.chunks.push(message);
+    this.#requestMore(transfer);
+    if (transfer.chunks.length === 1) this.#mergeNext(transfer);
   }
 
   onEnded(link: Link): void {
@@ -145,10 +143,19 @@ export class StateReceiver<Link extends StateLink> {
     transfer.cancelAnswer = this.#options.clock.setTimer(answerMs, () => this.#request(transfer));
   }
 
-  #take(transfer: Transfer<Link>, message: StateChunkMessage): void {
-    transfer.merging = true;
-    if (!message.ends) this.#request(transfer);
-    this.#merge(transfer, message, { offset: 0, again: false, waitMs: busyRetryMs.min });
+  #requestMore(transfer: Transfer<Link>): void {
+    const { chunks, requestId } = transfer;
+    if (requestId !== 0 || chunks.length >= chunksHeldMax || chunks.at(-1)?.ends === true) return;
+    this.#request(transfer);
+  }
+
+  /** In a turn of its own, for others to have theirs. */
+  #mergeNext(transfer: Transfer<Link>): void {
+    this.#options.clock.nextTurn(() => {
+      const [message] = transfer.chunks;
+      if (message === undefined) return;
+      this.#merge(transfer, message, { offset: 0, again: false, waitMs: busyRetryMs.min });
+    });
   }
 
   #merge(
@@ -162,7 +169,9 @@ export class StateReceiver<Link extends StateLink> {
       const keepAbsent = !this.#options.dropsTombstones(transfer.link);
       const result = this.#target.mergeState(message, { offset, again, keepAbsent }, sliceMs);
       const goOn = (afterMs: number, next: Slice) => {
-        transfer.cancelSlice = clock.setTimer(afterMs, () => this.#merge(transfer, message, next));
+        const merge = () => this.#merge(transfer, message, next);
+        if (afterMs === 0) clock.nextTurn(merge);
+        else transfer.cancelSlice = clock.setTimer(afterMs, merge);
       };
       if (result.busy) {
         goOn(waitMs, { offset, again, waitMs: Math.min(waitMs * 2, busyRetryMs.max) });
@@ -187,13 +196,13 @@ export class StateReceiver<Link extends StateLink> {
     message: StateChunkMessage,
     { complete }: StateMergeResult,
   ): void {
-    transfer.merging = false;
+    transfer.chunks.shift();
     transfer.bytes += message.chunk.byteLength;
     if (complete) this.#stop();
     this.#report(transfer, { table: message.table, done: complete });
-    const { ahead } = transfer;
-    transfer.ahead = undefined;
-    if (ahead !== undefined && this.#transfer === transfer) this.#take(transfer, ahead);
+    if (this.#transfer !== transfer) return;
+    this.#requestMore(transfer);
+    if (transfer.chunks.length > 0) this.#mergeNext(transfer);
   }
 
   #report(transfer: Transfer<Link>, { table, done }: { table: string; done: boolean }): void {

@@ -39,7 +39,9 @@ export class StateSender<Link extends StateLink> {
   readonly #source: StateSource;
   readonly #options: StateSenderOptions<Link>;
   readonly #offers = new Map<Link, { cancel: () => void }>();
-  readonly #requests = new Map<Link, { request: StateRequest; cancel?: () => void }>();
+  /** Who asked for a chunk, in the order in which they are served. */
+  readonly #requests = new Map<Link, StateRequest>();
+  #serving = false;
   #horizon: ReadonlyVersionVector = new Map();
   #horizonAtMs = Number.NEGATIVE_INFINITY;
 
@@ -62,15 +64,13 @@ export class StateSender<Link extends StateLink> {
   }
 
   onRequest(link: Link, request: StateRequest): void {
-    this.#requests.get(link)?.cancel?.();
-    this.#requests.set(link, { request });
-    this.#serve(link, request, busyRetryMs.min);
+    this.#requests.set(link, request);
+    if (!this.#serving) this.#serveLater(0);
   }
 
   onEnded(link: Link): void {
     this.#offers.get(link)?.cancel();
     this.#offers.delete(link);
-    this.#requests.get(link)?.cancel?.();
     this.#requests.delete(link);
   }
 
@@ -98,21 +98,40 @@ export class StateSender<Link extends StateLink> {
     this.#offers.set(link, { cancel });
   }
 
-  #serve(link: Link, request: StateRequest, waitMs: number): void {
-    this.#guard(() => {
-      const { cursor, bytesMax, requestId } = request;
-      const read = this.#source.readState(cursor, bytesMax, this.#options.sliceMs);
-      if (read.busy || read.more) {
-        // Folding goes on at once; a writer is given time.
-        const next = () => this.#serve(link, request, Math.min(waitMs * 2, busyRetryMs.max));
-        const cancel = this.#options.clock.setTimer(read.busy ? waitMs : 0, next);
-        this.#requests.set(link, { request, cancel });
-        return;
-      }
+  /** One chunk a turn, however many ask. */
+  #serveLater(waitMs: number): void {
+    this.#serving = this.#requests.size > 0;
+    if (!this.#serving) return;
+    const serve = () => this.#serveNext(waitMs);
+    if (waitMs === 0) this.#options.clock.nextTurn(serve);
+    else this.#options.clock.setTimer(waitMs, serve);
+  }
+
+  #serveNext(waitMs: number): void {
+    let nextMs = 0;
+    const [first] = this.#requests;
+    if (first !== undefined) {
+      const [link, request] = first;
       this.#requests.delete(link);
+      this.#guard(() => {
+        const read = this.#read(link, request);
+        if (!read.busy && !read.more) return;
+        // Folding goes on at once; a writer is given time.
+        if (!this.#requests.has(link)) this.#requests.set(link, request);
+        if (read.busy) nextMs = Math.min(Math.max(waitMs * 2, busyRetryMs.min), busyRetryMs.max);
+      });
+    }
+    this.#serveLater(nextMs);
+  }
+
+  #read(link: Link, request: StateRequest): StateChunk {
+    const { cursor, bytesMax, requestId } = request;
+    const read = this.#source.readState(cursor, bytesMax, this.#options.sliceMs);
+    if (!read.busy && !read.more) {
       const { ends, table, next, chunk } = read;
       this.#options.send(link, { kind: "stateChunk", requestId, ends, table, next, chunk });
-    });
+    }
+    return read;
   }
 
   #guard(work: () => void): void {
