@@ -1,8 +1,10 @@
-// `npm run first-sync -- --bytes 1GB [--log]`: builds a database of that size and serves it from one
+// `npm run first-sync -- --bytes 1GB [--log] [--rewrites 3]`: builds a database of that size and serves it from one
 // process; an empty peer in another gets it over TCP, while a writer and a reader go on in both.
-// Reports the time against `cp` of the file and against plain inserts of the same rows, the longest
-// pause of both event loops and the peak memory of both. The log is trimmed first, so that the rows
-// travel as state; with --log they are replayed from it. Fails unless both hold the same rows.
+// Reports the time against `cp` of the file and against plain inserts of the same rows, the CPU that
+// each took, the longest pause of both event loops, how much of a pause was work (on a machine that
+// has other things to do, the rest is waiting for it), and the peak memory of both. The log is
+// trimmed first, so that the rows travel as state; with --log they are replayed from it. Each row is
+// updated --rewrites times before. Fails unless both hold the same rows.
 import { fork, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync, statSync } from "node:fs";
@@ -45,7 +47,7 @@ function insertRows(db, first) {
 }
 
 /** Fills a file up to about `bytes`, rows, row clocks and what is kept of the log. */
-async function build(file, bytes, keepLog) {
+async function build(file, { bytes, keepLog, rewrites }) {
   const db = open(file);
   db.exec(schema);
   const replica = attach(db, { tables: ["item", "beat"], trim: "never" });
@@ -59,6 +61,11 @@ async function build(file, bytes, keepLog) {
     const { MAX_SAFE_INTEGER: all } = Number;
     while (native.trim(handle, all, none, none, 1, 1000).more);
   }
+  const rewrite = db.prepare("UPDATE item SET n = n + 1 WHERE id BETWEEN ? AND ?");
+  for (let i = 0; i < rewrites; i++) {
+    for (let id = 1; id < rows; id += rowsAtOnce) rewrite.run(id, id + rowsAtOnce - 1);
+  }
+  while (!keepLog && native.trim(handle, Number.MAX_SAFE_INTEGER, none, none, 1, 1000).more);
   await replica.close();
   db.pragma("wal_checkpoint(TRUNCATE)");
   db.close();
@@ -94,9 +101,10 @@ function keepBusy(db, name) {
     "INSERT INTO beat VALUES (?, 1) ON CONFLICT (id) DO UPDATE SET n = n + 1",
   );
   const read = db.prepare("SELECT count(*) FROM (SELECT id FROM item ORDER BY id DESC LIMIT 100)");
-  const seen = { pauseMs: 0, writes: 0 };
+  const seen = { pauseMs: 0, workMs: 0, writes: 0 };
   const before = process.cpuUsage();
   let lastMs = performance.now();
+  let lastCpu = process.cpuUsage();
   const work = setInterval(() => {
     beat.run(name);
     read.get();
@@ -106,6 +114,8 @@ function keepBusy(db, name) {
     const nowMs = performance.now();
     seen.pauseMs = Math.max(seen.pauseMs, nowMs - lastMs - 1);
     lastMs = nowMs;
+    seen.workMs = Math.max(seen.workMs, cpuSeconds(lastCpu) * 1000);
+    lastCpu = process.cpuUsage();
   }, 1);
   return () => {
     clearInterval(work);
@@ -189,6 +199,7 @@ function reportOf({ rows, fileBytes, keepLog, copySeconds, inserted, got, served
     `plain inserts     ${against(inserted.seconds)}`,
     `CPU               plain inserts ${inserted.cpu.toFixed(1)} s, ${both("cpu", " s", 1)}`,
     `longest pause     ${both("pauseMs", " ms")}`,
+    `  of it CPU        ${both("workMs", " ms")}`,
     `peak memory       ${both("peakMB", " MiB")}`,
     `writes meanwhile  ${both("writes", "")}`,
     `progress events   ${got.events}`,
@@ -196,9 +207,9 @@ function reportOf({ rows, fileBytes, keepLog, copySeconds, inserted, got, served
   ].join("\n");
 }
 
-async function main(folder, bytes, keepLog) {
+async function main(folder, { bytes, keepLog, rewrites }) {
   const [from, to] = [join(folder, "from.db"), join(folder, "to.db")];
-  const rows = await build(from, bytes, keepLog);
+  const rows = await build(from, { bytes, keepLog, rewrites });
   const fileBytes = statSync(from).size;
   const copySeconds = timed(() => spawnSync("cp", [from, join(folder, "copy.db")]));
   const inserted = insertPlainly(join(folder, "plain.db"), rows);
@@ -218,7 +229,11 @@ async function main(folder, bytes, keepLog) {
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { bytes: { type: "string", default: "1GB" }, log: { type: "boolean", default: false } },
+  options: {
+    bytes: { type: "string", default: "1GB" },
+    log: { type: "boolean", default: false },
+    rewrites: { type: "string", default: "0" },
+  },
 });
 const [role, file, url, token] = positionals;
 if (role === "serve") await serve(file);
@@ -226,7 +241,8 @@ else if (role === "receive") await receive(file, url, token);
 else {
   const folder = mkdtempSync(join(tmpdir(), "mergelite-first-sync-"));
   try {
-    await main(folder, readBytes(values.bytes), values.log);
+    const rewrites = Number(values.rewrites);
+    await main(folder, { bytes: readBytes(values.bytes), keepLog: values.log, rewrites });
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
