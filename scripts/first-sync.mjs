@@ -1,10 +1,11 @@
-// `npm run first-sync -- --bytes 1GB [--log] [--rewrites 3]`: builds a database of that size and serves it from one
-// process; an empty peer in another gets it over TCP, while a writer and a reader go on in both.
-// Reports the time against `cp` of the file and against plain inserts of the same rows, the CPU that
-// each took, the longest pause of both event loops, how much of a pause was work (on a machine that
-// has other things to do, the rest is waiting for it), and the peak memory of both. The log is
-// trimmed first, so that the rows travel as state; with --log they are replayed from it. Each row is
-// updated --rewrites times before. Fails unless both hold the same rows.
+// `npm run first-sync -- --bytes 1GB [--log] [--rewrites 3]`: builds a database of that size and
+// serves it from one process; an empty peer in another gets it over TCP, while a writer and a
+// reader go on in both. Reports the time against `cp` of the file and against plain inserts of
+// the same rows, the CPU that each took, the longest pause of both event loops, how much of a
+// pause was work (on a machine that has other things to do, the rest is waiting for it), and the
+// peak memory of both. The log is trimmed first, so that the rows travel as state; with --log
+// they are replayed from it. Before, each row is updated --rewrites times. Fails unless both hold
+// the same rows.
 import { fork, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync, statSync } from "node:fs";
