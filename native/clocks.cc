@@ -125,6 +125,10 @@ bool Clocks::MayReach(Connection* connection, const Table& table, Span identity,
   return recent_.MayReach(HashOfRow(static_cast<uint32_t>(table.id), identity), timestamp);
 }
 
+void Clocks::WrittenPast(Connection* connection) {
+  recent_.Raise(connection->log.newest_timestamp());
+}
+
 Span Clocks::JoinEncoded(const PeerIds& peers, Span a, Span b) {
   clock_.Decode(a);
   other_.Decode(b);

@@ -45,6 +45,9 @@ class Clocks {
   // Joins one patch into the active generation. Never fails: it is memory only.
   void Absorb(Connection* connection, const Target& target, const Patch& patch, Span identity,
               const Stamp& stamp);
+  // Clock tables were written past Absorb(): no row is known any longer to be without a stamp that
+  // the file has seen.
+  void WrittenPast(Connection* connection);
   // Reads changesets from the log that are merged but not in memory yet, as those this connection's
   // own users wrote.
   int AbsorbTail(Connection* connection, const Deadline& deadline, bool* done);

@@ -248,6 +248,7 @@ int FreshRows::StampOf(const StateItem& item, Stamp* stamp) {
 int FreshRows::WriteClocks() {
   // A table that is being read would have its cursors moved out of the way for each row.
   connection_->merge->clocks.EndLookUps(connection_);
+  connection_->merge->clocks.WrittenPast(connection_);
   if (target_->table->has_ranges) {
     ClockFeed keys(*this, 0);
     const int rc = TouchRanges(connection_, target_->table, &keys);

@@ -11,6 +11,7 @@ import {
   pull,
   type RawReplica,
 } from "../support/replica.ts";
+import { transferState } from "../support/state.ts";
 
 const folder = temporaryFolder();
 const open: Database.Database[] = [];
@@ -24,6 +25,15 @@ const rows = 8;
 function replica(file = ":memory:"): RawReplica {
   const made = openRaw(file, "CREATE TABLE note (id INTEGER PRIMARY KEY, a, b)", ["note"]);
   open.push(made.db);
+  return made;
+}
+
+/** One that has a second table, too. */
+function aside(ms: number, file?: string): RawReplica {
+  const made = replica(file);
+  made.db.exec("CREATE TABLE aside (id INTEGER PRIMARY KEY, n)");
+  native.replicate(made.handle, "aside");
+  native.setClock(made.handle, nowMs + ms);
   return made;
 }
 
@@ -53,8 +63,8 @@ const merged = [
   { id: 8, a: "first", b: 0 },
 ];
 
-function notes({ db }: RawReplica): unknown[] {
-  return db.prepare("SELECT * FROM note ORDER BY id").all();
+function notes({ db }: RawReplica): { id: number }[] {
+  return db.prepare("SELECT * FROM note ORDER BY id").all() as { id: number }[];
 }
 
 /** Everything into the clock tables, and nothing left in the log to learn it from. */
@@ -91,5 +101,28 @@ describe("rows that nobody has touched lately", () => {
     foldAndTrim(beside);
     pull(early, here);
     expect(notes(here)).toEqual(merged);
+  });
+
+  it("are not taken for it when state has brought them, many at a time", () => {
+    const { here, middle, early } = threePeers();
+    native.setClock(here.handle, nowMs - 20_000);
+    const long = here.db.prepare("INSERT INTO note VALUES (?, 'long', zeroblob(200))");
+    here.db.transaction(() => {
+      for (let id = 100; id < 600; id++) long.run(id);
+    })();
+    pull(middle, here);
+    foldAndTrim(here);
+    // What makes a replica look at row clocks, and know of them from there on.
+    const [late, soon, later] = [aside(4000, folder.file()), aside(-9000), aside(-8000)];
+    for (const { db } of [soon, later]) {
+      db.exec("INSERT INTO aside VALUES (1, 1)");
+      db.exec("UPDATE aside SET n = n + 1");
+    }
+    pull(later, late);
+    pull(soon, late);
+    transferState(here, late, { bytesMax: 50_000, chunksMax: 1 });
+    pull(early, late);
+    transferState(here, late);
+    expect(notes(late).filter((row) => row.id < 100)).toEqual(merged);
   });
 });
