@@ -159,9 +159,10 @@ describe("a large transaction of which the origin lost the rest", () => {
     await spoke.replica.synced();
     await converged(hub, spoke);
     const { peerId } = origin.replica;
-    for (const { replica, rows } of [hub, spoke]) {
+    for (const peer of [hub, spoke]) {
+      const { replica } = peer;
       expect(replica.status().unfinished).toEqual([{ peerId, held: 1, merged: 0 }]);
-      expect(rows()).toEqual([[10, "x"]]);
+      expect(peer.rows()).toEqual([[10, "x"]]);
     }
     join(origin, spoke);
     await converged(origin, hub, spoke);

@@ -105,9 +105,12 @@ export function edit(file: string, sql: string): void {
   db.close();
 }
 
-/** A state transfer into the file has begun, and not ended. */
+/** A state transfer into the file has not ended, or what was written meanwhile is not all here yet. */
 export function isTransferUnderWay(db: Database.Database): boolean {
-  return prepared(db, "SELECT 1 FROM _mergelite_meta WHERE key = 'state'").get() !== undefined;
+  const query =
+    "SELECT 1 FROM _mergelite_meta WHERE key = 'state' UNION ALL " +
+    "SELECT 1 FROM _mergelite_origins WHERE reached > merged";
+  return prepared(db, query).get() !== undefined;
 }
 
 /** What a file nobody has open holds. */

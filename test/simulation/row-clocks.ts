@@ -12,17 +12,13 @@ export interface RowClockView {
 }
 
 /**
- * Every row clock in the file, folded before; peers as `nameOf` their ids, and columns by name.
+ * Every row clock in the file, folded before; peers as `view` names their ids, and columns by name.
  * Clocks may know of columns that the table had once, or not: not all peers have had them.
  */
-export function rowClocks(
-  db: Database.Database,
-  table: string,
-  { nameOf, horizonMs }: RowClockView,
-): string[] {
+export function rowClocks(db: Database.Database, table: string, view: RowClockView): string[] {
   const origins = db.prepare("SELECT ordinal, peer FROM _mergelite_origins").raw().all();
   const peers = new Map(
-    (origins as [number, number][]).map(([ordinal, peer]) => [ordinal, nameOf(peer)]),
+    (origins as [number, number][]).map(([ordinal, peer]) => [ordinal, view.nameOf(peer)]),
   );
   const columns = new Map(
     db
@@ -44,7 +40,7 @@ export function rowClocks(
     .raw()
     .all() as [string, Buffer][];
   // Floors are told in whole milliseconds, and lie within one.
-  const horizon = horizonMs > epochMs ? (horizonMs - epochMs + 1) * 8192 : 0;
+  const horizon = view.horizonMs > epochMs ? (view.horizonMs - epochMs + 1) * 8192 : 0;
   return rows
     .map(([name, clock]) => ({ name, ...readClock(clock, { peers, columns, horizon }) }))
     .filter(({ isAlive, newest }) => isAlive || newest >= horizon)

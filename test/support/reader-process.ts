@@ -82,8 +82,11 @@ export class ReaderProcess {
 
   async stop(): Promise<Found> {
     const told = once(this.#child, "message");
+    const ended = once(this.#child, "exit");
     this.#child.send("stop");
     const [found] = (await told) as [Found];
+    // Whoever closes the file next is to be the last one.
+    await ended;
     return found;
   }
 }

@@ -34,9 +34,13 @@ export function describeStorage(name: string, suite: StorageSuite): void {
       storage = await suite.open(prefix);
     });
     afterAll(async () => {
-      for await (const { key } of storage.list("")) await storage.delete(key);
+      const keys: string[] = [];
+      for await (const { key } of storage.list("")) keys.push(key);
+      while (keys.length > 0) {
+        await Promise.all(keys.splice(0, 32).map((key) => storage.delete(key)));
+      }
       await storage.close();
-    });
+    }, 180_000);
 
     test("gives back what was put, and overwrites", async () => {
       for (const size of [0, 1, 1000, 300_000]) {
