@@ -27,6 +27,7 @@ function openReplica() {
 async function mainThread() {
   const { port1, port2 } = new MessageChannel();
   const worker = new Worker(new URL(import.meta.url), { workerData: port2, transferList: [port2] });
+  const ended = new Promise((resolve) => worker.once("exit", resolve));
   const { db, replica } = openReplica();
   replica.connect(overPort(port1));
 
@@ -42,7 +43,7 @@ async function mainThread() {
   console.log("main:", JSON.stringify(db.prepare("SELECT * FROM reading ORDER BY id").all()));
   await replica.close();
   db.close();
-  await new Promise((resolve) => worker.once("exit", resolve));
+  await ended; // it may have been the first
 }
 
 async function workerThread() {
