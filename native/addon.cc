@@ -38,9 +38,8 @@ napi_value Close(napi_env env, napi_callback_info info) {
   Connection* connection = FindConnection(static_cast<int>(call.Integer(0)));
   if (connection == nullptr) return Undefined(env);
   TakeDownBell(connection);
-  connection->calls++;
+  call.Enter(connection);
   if (!connection->finalized) CloseFile(connection);
-  connection->calls--;
   return Undefined(env);
 }
 

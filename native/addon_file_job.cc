@@ -1,33 +1,41 @@
 #include "addon_file_job.h"
 
-#include "addon_values.h"
+#include "addon_task.h"
 #include "connection.h"
 #include "file_job.h"
 
 namespace mergelite {
 namespace {
 
-struct Work {
-  FileJob* job;
-  napi_async_work work = nullptr;
-  napi_deferred deferred = nullptr;
-};
-
-// A worker that is terminated waits for its works: they must not take long then.
+// A worker that is terminated waits for its tasks: they must not take long then.
 void StopJob(void* data) { static_cast<FileJob*>(data)->Stop(); }
 
-void RunWork(napi_env, void* data) { static_cast<Work*>(data)->job->Run(); }
+class JobTask : public Task<JobTask> {
+ public:
+  JobTask(napi_env env, FileJob* job) : env_(env), job_(job) {
+    job->Retain();
+    napi_add_env_cleanup_hook(env, StopJob, job);
+  }
+  ~JobTask() {
+    napi_remove_env_cleanup_hook(env_, StopJob, job_);
+    job_->Release();
+  }
 
-napi_value Failure(napi_env env, const FileJob& job) {
-  napi_value error = nullptr;
-  const char* message = job.message().empty() ? "the copy was stopped" : job.message().c_str();
-  napi_create_error(env, String(env, "SQLITE"), String(env, message), &error);
-  return error;
-}
+  void Run() { job_->Run(); }
+  const char* failure() const {
+    if (job_->rc() == SQLITE_OK) return nullptr;
+    return job_->message().empty() ? "the copy was stopped" : job_->message().c_str();
+  }
+  napi_value Answer(napi_env env) const;
 
-napi_value ReadingsOf(napi_env env, const FileJob& job) {
+ private:
+  napi_env env_;
+  FileJob* job_;
+};
+
+napi_value JobTask::Answer(napi_env env) const {
   napi_value list = Array(env);
-  for (const auto& reading : job.readings()) {
+  for (const auto& reading : job_->readings()) {
     Object entry(env);
     entry.Set("kind", String(env, reading.kind.span()));
     entry.Set("name", String(env, reading.name.span()));
@@ -36,22 +44,6 @@ napi_value ReadingsOf(napi_env env, const FileJob& job) {
   }
   return list;
 }
-
-void EndWork(napi_env env, napi_status, void* data) {
-  auto* work = static_cast<Work*>(data);
-  const FileJob& job = *work->job;
-  if (job.rc() == SQLITE_OK) {
-    napi_resolve_deferred(env, work->deferred, ReadingsOf(env, job));
-  } else {
-    napi_reject_deferred(env, work->deferred, Failure(env, job));
-  }
-  napi_delete_async_work(env, work->work);
-  napi_remove_env_cleanup_hook(env, StopJob, work->job);
-  work->job->Release();
-  delete work;
-}
-
-void ReleaseJob(napi_env, void* data, void*) { static_cast<FileJob*>(data)->Release(); }
 
 FileJob* NewJob(Call* call) {
   Connection* connection = call->Find();
@@ -66,23 +58,9 @@ FileJob* NewJob(Call* call) {
 
 // [the job, a promise of what it reads]
 napi_value Launch(napi_env env, FileJob* job) {
-  auto* work = new Work{job};
-  napi_value promise = nullptr, external = nullptr;
-  const bool is_queued = napi_create_promise(env, &work->deferred, &promise) == napi_ok &&
-                         napi_create_async_work(env, nullptr, String(env, "mergelite"), RunWork,
-                                                EndWork, work, &work->work) == napi_ok &&
-                         napi_add_env_cleanup_hook(env, StopJob, job) == napi_ok &&
-                         napi_queue_async_work(env, work->work) == napi_ok;
-  if (!is_queued) {
-    napi_remove_env_cleanup_hook(env, StopJob, job);
-    if (work->work != nullptr) napi_delete_async_work(env, work->work);
-    job->Release();
-    delete work;
-    Throw(env, "SQLITE", "no thread could be had", "");
-    return nullptr;
-  }
-  job->Retain();
-  if (napi_create_external(env, job, ReleaseJob, nullptr, &external) != napi_ok) job->Release();
+  napi_value promise = JobTask::Start(env, new JobTask(env, job));
+  napi_value external = External(env, job);
+  if (promise == nullptr) return nullptr;
   napi_value pair = Array(env);
   Push(env, pair, external);
   Push(env, pair, promise);
@@ -103,14 +81,8 @@ napi_value Measure(napi_env env, napi_callback_info info) {
   return job == nullptr ? nullptr : Launch(env, job);
 }
 
-FileJob* JobOf(const Call& call) {
-  void* job = nullptr;
-  napi_get_value_external(call.env, call.at(0), &job);
-  return static_cast<FileJob*>(job);
-}
-
 napi_value Progress(napi_env env, napi_callback_info info) {
-  const FileJob* job = JobOf(Call(env, info));
+  const FileJob* job = ExternalOf<FileJob>(Call(env, info), 0);
   if (job == nullptr) return nullptr;
   return Object(env)
       .Set("done", static_cast<uint64_t>(job->pages_done()))
@@ -118,7 +90,7 @@ napi_value Progress(napi_env env, napi_callback_info info) {
 }
 
 napi_value Stop(napi_env env, napi_callback_info info) {
-  FileJob* job = JobOf(Call(env, info));
+  FileJob* job = ExternalOf<FileJob>(Call(env, info), 0);
   if (job != nullptr) job->Stop();
   return nullptr;
 }

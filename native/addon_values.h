@@ -23,6 +23,11 @@ inline napi_value Number(napi_env env, double number) {
 inline napi_value Number(napi_env env, uint64_t number) {
   return Number(env, static_cast<double>(number));
 }
+inline napi_value BigInt(napi_env env, uint64_t number) {
+  napi_value value = nullptr;
+  napi_create_bigint_uint64(env, number, &value);
+  return value;
+}
 inline napi_value Boolean(napi_env env, bool flag) {
   napi_value value = nullptr;
   napi_get_boolean(env, flag, &value);
@@ -48,23 +53,38 @@ inline void Push(napi_env env, napi_value array, napi_value value) {
   napi_get_array_length(env, array, &length);
   napi_set_element(env, array, length, value);
 }
-inline napi_value Buffer(napi_env env, Span bytes) {
+template <class Element>
+constexpr napi_typedarray_type kArrayOf = napi_uint8_array;
+template <>
+constexpr napi_typedarray_type kArrayOf<uint32_t> = napi_uint32_array;
+template <>
+constexpr napi_typedarray_type kArrayOf<uint64_t> = napi_biguint64_array;
+template <>
+constexpr napi_typedarray_type kArrayOf<double> = napi_float64_array;
+
+// A typed array of JavaScript's own, with a copy of them.
+template <class Element>
+napi_value TypedArray(napi_env env, const Element* elements, size_t count) {
   void* data = nullptr;
   napi_value buffer = nullptr, array = nullptr;
-  if (napi_create_arraybuffer(env, bytes.size, &data, &buffer) != napi_ok) return Undefined(env);
-  if (bytes.size > 0) memcpy(data, bytes.data, bytes.size);
-  napi_create_typedarray(env, napi_uint8_array, bytes.size, buffer, 0, &array);
+  const size_t size = count * sizeof(Element);
+  if (napi_create_arraybuffer(env, size, &data, &buffer) != napi_ok) return nullptr;
+  if (size > 0) memcpy(data, elements, size);
+  napi_create_typedarray(env, kArrayOf<Element>, count, buffer, 0, &array);
   return array;
+}
+inline napi_value Buffer(napi_env env, Span bytes) {
+  return TypedArray(env, bytes.data, bytes.size);
 }
 inline napi_value Numbers(napi_env env, const std::vector<double>& numbers) {
-  void* data = nullptr;
-  napi_value buffer = nullptr, array = nullptr;
-  const size_t size = numbers.size() * sizeof(double);
-  if (napi_create_arraybuffer(env, size, &data, &buffer) != napi_ok) return nullptr;
-  if (size > 0) memcpy(data, numbers.data(), size);
-  napi_create_typedarray(env, napi_float64_array, numbers.size(), buffer, 0, &array);
-  return array;
+  return TypedArray(env, numbers.data(), numbers.size());
 }
+// Memory that belongs to JavaScript.
+template <class Element>
+struct Elements {
+  Element* data = nullptr;
+  size_t count = 0;
+};
 // 0 for what is no whole number of ours.
 inline uint64_t Whole(double number) {
   return number > 0 && number < 9007199254740992.0 ? static_cast<uint64_t>(number) : 0;
@@ -155,9 +175,13 @@ class Call {
       return nullptr;
     }
     connection->error.Clear();
+    Enter(connection);
+    return connection;
+  }
+  // The connection knows that it is called, until this ends.
+  void Enter(Connection* connection) {
     if (found_ == nullptr) connection->calls++;
     found_ = connection;
-    return connection;
   }
   double Real(size_t index) {
     double value = 0;
@@ -197,6 +221,18 @@ class Call {
     }
     if (type == napi_biguint64_array || type == napi_float64_array) length *= 8;
     return {static_cast<const uint8_t*>(data), length};
+  }
+  // Of a typed array of just that kind; none for anything else.
+  template <class Element>
+  Elements<Element> Typed(size_t index) {
+    void* data = nullptr;
+    size_t count = 0;
+    napi_typedarray_type type = napi_int8_array;
+    const bool is_it = napi_get_typedarray_info(env, argv_[index], &type, &count, &data, nullptr,
+                                                nullptr) == napi_ok &&
+                       type == kArrayOf<Element>;
+    if (!is_it) return {};
+    return {static_cast<Element*>(data), count};
   }
   napi_value at(size_t index) const { return argv_[index]; }
 

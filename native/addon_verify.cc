@@ -8,12 +8,6 @@
 namespace mergelite {
 namespace {
 
-napi_value BigInt(napi_env env, uint64_t number) {
-  napi_value value = nullptr;
-  napi_create_bigint_uint64(env, number, &value);
-  return value;
-}
-
 napi_value Ranges(napi_env env, napi_callback_info info) {
   Call call(env, info);
   Connection* connection = call.Find();

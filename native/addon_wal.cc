@@ -1,82 +1,10 @@
 #include "addon_wal.h"
 
-#include "addon_values.h"
+#include "addon_task.h"
 #include "wal_source.h"
 
 namespace mergelite {
 namespace {
-
-// One operation. Typed arrays belong to JavaScript, and are held until it has been answered.
-struct Task {
-  enum class Kind { kOpen, kNext, kLetGo, kScan, kPages, kCheckpoint, kClose };
-  Kind kind = Kind::kOpen;
-  WalSource* source = nullptr;
-  bool flag = false;
-  WalPlace place;
-  WalIndexHead end;
-  uint32_t before = 0;
-  const uint32_t *pages = nullptr, *frames = nullptr;
-  size_t count = 0;
-  uint8_t* out = nullptr;
-
-  int rc = SQLITE_OK;
-  bool moved = false;
-  WalScan scan;
-  Bytes data;
-
-  napi_async_work work = nullptr;
-  napi_deferred deferred = nullptr;
-  napi_ref held[3] = {};
-};
-
-int Checkpoint(Task* task) {
-  WalSource::Carried carried;
-  const int rc =
-      task->source->Checkpoint(task->flag, task->place, task->before, &task->moved, &carried);
-  if (!carried.is_there) return rc;
-  task->end = carried.end;
-  task->scan = static_cast<WalScan&&>(carried.scan);
-  task->data = static_cast<Bytes&&>(carried.data);
-  return rc;
-}
-
-int Operate(Task* task) {
-  WalSource* source = task->source;
-  switch (task->kind) {
-    case Task::Kind::kOpen:
-      return source->Open();
-    case Task::Kind::kNext:
-      return source->Next(task->flag, &task->end);
-    case Task::Kind::kLetGo:
-      return source->LetGo(task->flag);
-    case Task::Kind::kScan:
-      return source->Scan(task->place, task->end, task->before, &task->scan);
-    case Task::Kind::kPages:
-      return source->Pages(task->place.salt, task->pages, task->frames, task->count, task->flag,
-                           task->out);
-    case Task::Kind::kCheckpoint:
-      return Checkpoint(task);
-    case Task::Kind::kClose:
-      source->Close();
-  }
-  return SQLITE_OK;
-}
-
-void Run(napi_env, void* data) {
-  auto* task = static_cast<Task*>(data);
-  task->source->Enter();
-  task->rc = Operate(task);
-  task->source->Leave();
-}
-
-napi_value Words(napi_env env, const uint32_t* words, size_t count) {
-  void* data = nullptr;
-  napi_value buffer = nullptr, array = nullptr;
-  if (napi_create_arraybuffer(env, count * 4, &data, &buffer) != napi_ok) return nullptr;
-  if (count > 0) memcpy(data, words, count * 4);
-  napi_create_typedarray(env, napi_uint32_array, count, buffer, 0, &array);
-  return array;
-}
 
 // The order in which JavaScript holds it and gives it back; a place is the last five.
 constexpr size_t kEndWords = 8, kPlaceWords = 5;
@@ -87,187 +15,178 @@ napi_value EndOf(napi_env env, const WalIndexHead& end) {
       end.change,        end.page_size, end.pages,       place.salt.first,
       place.salt.second, place.frame,   place.sum.first, place.sum.second,
   };
-  return Words(env, words, kEndWords);
+  return TypedArray(env, words, kEndWords);
 }
 
-void PlaceFrom(const uint32_t* words, WalPlace* place) {
-  *place = {{words[0], words[1]}, words[2], {words[3], words[4]}};
+WalPlace PlaceFrom(const uint32_t* words) {
+  return {{words[0], words[1]}, words[2], {words[3], words[4]}};
 }
 
-napi_value AnswerOf(napi_env env, const Task& task) {
-  const WalScan& scan = task.scan;
-  const bool lost = task.rc == SQLITE_ABORT;
+// One operation. Typed arrays belong to JavaScript, and are held until it has been answered.
+class WalTask : public Task<WalTask> {
+ public:
+  enum class Kind { kOpen, kNext, kLetGo, kScan, kPages, kCheckpoint, kClose };
+
+  WalTask(WalSource* source, Kind kind, bool flag) : source_(source), kind_(kind), flag_(flag) {
+    source->Retain();
+  }
+  ~WalTask() { source_->Release(); }
+
+  void Run() {
+    source_->Enter();
+    rc_ = Operate();
+    source_->Leave();
+  }
+  const char* failure() const {
+    return rc_ == SQLITE_OK || lost() ? nullptr : source_->message().c_str();
+  }
+  napi_value Answer(napi_env env) const;
+
+  WalPlace place;
+  WalIndexHead end;
+  uint32_t before = 0;
+  Elements<uint32_t> pages, frames;
+  Elements<uint8_t> out;
+
+ private:
+  bool lost() const { return rc_ == SQLITE_ABORT; }
+  int Operate();
+  int Checkpoint();
+
+  WalSource* source_;
+  Kind kind_;
+  bool flag_;
+  int rc_ = SQLITE_OK;
+  bool moved_ = false;
+  WalScan scan_;
+  Bytes data_;
+};
+
+int WalTask::Operate() {
+  switch (kind_) {
+    case Kind::kOpen:
+      return source_->Open();
+    case Kind::kNext:
+      return source_->Next(flag_, &end);
+    case Kind::kLetGo:
+      return source_->LetGo(flag_);
+    case Kind::kScan:
+      return source_->Scan(place, end, before, &scan_);
+    case Kind::kPages:
+      return source_->Pages(place.salt, pages.data, frames.data, pages.count, flag_, out.data);
+    case Kind::kCheckpoint:
+      return Checkpoint();
+    case Kind::kClose:
+      source_->Close();
+  }
+  return SQLITE_OK;
+}
+
+int WalTask::Checkpoint() {
+  WalSource::Carried carried;
+  const int rc = source_->Checkpoint(flag_, place, before, &moved_, &carried);
+  if (!carried.is_there) return rc;
+  end = carried.end;
+  scan_ = static_cast<WalScan&&>(carried.scan);
+  data_ = static_cast<Bytes&&>(carried.data);
+  return rc;
+}
+
+napi_value WalTask::Answer(napi_env env) const {
   return Object(env)
-      .Set("pageSize", static_cast<uint64_t>(task.source->page_size()))
-      .Set("end", EndOf(env, task.end))
-      .Set("pages", Words(env, scan.pages.data(), scan.pages.size()))
-      .Set("frames", Words(env, scan.frames.data(), scan.frames.size()))
-      .Set("data", Buffer(env, task.data.span()))
-      .Set("commits", static_cast<uint64_t>(scan.commits))
-      .Set("size", static_cast<uint64_t>(scan.size))
-      .Flag("broken", scan.broken || lost)
-      .Flag("moved", task.moved);
+      .Set("pageSize", static_cast<uint64_t>(source_->page_size()))
+      .Set("end", EndOf(env, end))
+      .Set("pages", TypedArray(env, scan_.pages.data(), scan_.pages.size()))
+      .Set("frames", TypedArray(env, scan_.frames.data(), scan_.frames.size()))
+      .Set("data", Buffer(env, data_.span()))
+      .Set("commits", static_cast<uint64_t>(scan_.commits))
+      .Set("size", static_cast<uint64_t>(scan_.size))
+      .Flag("broken", scan_.broken || lost())
+      .Flag("moved", moved_);
 }
 
-napi_value FailureOf(napi_env env, const Task& task) {
-  napi_value error = nullptr;
-  napi_create_error(env, String(env, "SQLITE"), String(env, task.source->message().c_str()),
-                    &error);
-  return error;
-}
-
-void Free(napi_env env, Task* task) {
-  for (napi_ref ref : task->held) {
-    if (ref != nullptr) napi_delete_reference(env, ref);
-  }
-  if (task->work != nullptr) napi_delete_async_work(env, task->work);
-  if (task->source != nullptr) task->source->Release();
-  delete task;
-}
-
-void Finish(napi_env env, napi_status, void* data) {
-  auto* task = static_cast<Task*>(data);
-  if (task->rc == SQLITE_OK || task->rc == SQLITE_ABORT) {
-    napi_resolve_deferred(env, task->deferred, AnswerOf(env, *task));
-  } else {
-    napi_reject_deferred(env, task->deferred, FailureOf(env, *task));
-  }
-  Free(env, task);
-}
-
-napi_value Launch(napi_env env, Task* task) {
-  napi_value promise = nullptr;
-  if (napi_create_promise(env, &task->deferred, &promise) == napi_ok &&
-      napi_create_async_work(env, nullptr, String(env, "mergelite"), Run, Finish, task,
-                             &task->work) == napi_ok &&
-      napi_queue_async_work(env, task->work) == napi_ok) {
-    return promise;
-  }
-  Free(env, task);
-  return nullptr;
-}
-
-WalSource* SourceOf(const Call& call, size_t index) {
-  void* source = nullptr;
-  napi_get_value_external(call.env, call.at(index), &source);
-  return static_cast<WalSource*>(source);
-}
-
-// A typed array of at least `least` elements; null, with an exception, for anything else.
-void* Elements(Call* call, size_t index, napi_typedarray_type wanted, size_t least, size_t* count) {
-  void* data = nullptr;
-  napi_typedarray_type type = napi_int8_array;
-  *count = 0;
-  const bool fits = napi_get_typedarray_info(call->env, call->at(index), &type, count, &data,
-                                             nullptr, nullptr) == napi_ok &&
-                    type == wanted && *count >= least && (data != nullptr || *count == 0);
-  if (fits) return data;
+// A typed array of at least `least` elements; false, with an exception, for anything else.
+template <class Element>
+bool Take(Call* call, size_t index, size_t least, Elements<Element>* elements) {
+  *elements = call->Typed<Element>(index);
+  if (elements->data != nullptr && elements->count >= least) return true;
   Throw(call->env, "INVALID_OPTION", "an array is too short, or of another kind", "");
+  return false;
+}
+
+bool TakePlace(Call* call, size_t index, WalPlace* place) {
+  Elements<uint32_t> words;
+  if (!Take(call, index, kPlaceWords, &words)) return false;
+  *place = PlaceFrom(words.data);
+  return true;
+}
+
+// Null with an exception pending.
+WalTask* NewTask(Call* call, WalTask::Kind kind) {
+  auto* source = ExternalOf<WalSource>(*call, 0);
+  if (source != nullptr) return new WalTask(source, kind, call->Integer(1) != 0);
+  Throw(call->env, "CLOSED", "there is no such WAL", "");
   return nullptr;
 }
 
-Task* NewTask(Call* call, Task::Kind kind) {
-  WalSource* source = SourceOf(*call, 0);
-  if (source == nullptr) return nullptr;
-  source->Retain();
-  auto* task = new Task;
-  task->kind = kind;
-  task->source = source;
-  task->flag = call->Integer(1) != 0;
-  return task;
-}
-
-napi_value Start(napi_env env, napi_callback_info info, Task::Kind kind) {
+template <WalTask::Kind kKind>
+napi_value Simple(napi_env env, napi_callback_info info) {
   Call call(env, info);
-  Task* task = NewTask(&call, kind);
-  return task == nullptr ? nullptr : Launch(env, task);
-}
-
-napi_value Open(napi_env env, napi_callback_info info) {
-  return Start(env, info, Task::Kind::kOpen);
-}
-napi_value Next(napi_env env, napi_callback_info info) {
-  return Start(env, info, Task::Kind::kNext);
-}
-napi_value LetGo(napi_env env, napi_callback_info info) {
-  return Start(env, info, Task::Kind::kLetGo);
-}
-napi_value Close(napi_env env, napi_callback_info info) {
-  return Start(env, info, Task::Kind::kClose);
+  WalTask* task = NewTask(&call, kKind);
+  return task == nullptr ? nullptr : WalTask::Start(env, task);
 }
 
 // walCheckpoint(source, barrier, place, before)
 napi_value StartCheckpoint(napi_env env, napi_callback_info info) {
   Call call(env, info);
-  size_t count = 0;
-  const void* place = Elements(&call, 2, napi_uint32_array, kPlaceWords, &count);
-  if (place == nullptr) return nullptr;
-  Task* task = NewTask(&call, Task::Kind::kCheckpoint);
+  WalTask* task = NewTask(&call, WalTask::Kind::kCheckpoint);
   if (task == nullptr) return nullptr;
-  PlaceFrom(static_cast<const uint32_t*>(place), &task->place);
+  if (!TakePlace(&call, 2, &task->place)) return delete task, nullptr;
   task->before = static_cast<uint32_t>(call.Integer(3));
-  return Launch(env, task);
+  return WalTask::Start(env, task);
 }
 
 // walScan(source, before, place, end)
 napi_value Scan(napi_env env, napi_callback_info info) {
   Call call(env, info);
-  size_t count = 0;
-  const void* place = Elements(&call, 2, napi_uint32_array, kPlaceWords, &count);
-  if (place == nullptr) return nullptr;
-  const auto* end =
-      static_cast<const uint32_t*>(Elements(&call, 3, napi_uint32_array, kEndWords, &count));
-  if (end == nullptr) return nullptr;
-  Task* task = NewTask(&call, Task::Kind::kScan);
+  WalTask* task = NewTask(&call, WalTask::Kind::kScan);
   if (task == nullptr) return nullptr;
+  Elements<uint32_t> end;
+  if (!TakePlace(&call, 2, &task->place) || !Take(&call, 3, kEndWords, &end)) {
+    return delete task, nullptr;
+  }
   task->before = static_cast<uint32_t>(call.Integer(1));
-  PlaceFrom(static_cast<const uint32_t*>(place), &task->place);
-  task->end.change = end[0];
-  task->end.page_size = end[1];
-  task->end.pages = end[2];
-  PlaceFrom(end + 3, &task->end.end);
-  return Launch(env, task);
+  task->end.change = end.data[0];
+  task->end.page_size = end.data[1];
+  task->end.pages = end.data[2];
+  task->end.end = PlaceFrom(end.data + 3);
+  return WalTask::Start(env, task);
 }
 
 // walPages(source, whole, place, pages, frames, out)
 napi_value Pages(napi_env env, napi_callback_info info) {
   Call call(env, info);
-  WalSource* source = SourceOf(call, 0);
-  size_t places = 0, pages = 0, frames = 0, bytes = 0;
-  const void* place = Elements(&call, 2, napi_uint32_array, kPlaceWords, &places);
-  if (source == nullptr || place == nullptr) return nullptr;
-  const void* numbers = Elements(&call, 3, napi_uint32_array, 1, &pages);
-  if (numbers == nullptr) return nullptr;
-  const void* found = Elements(&call, 4, napi_uint32_array, pages, &frames);
-  if (found == nullptr) return nullptr;
-  void* out = Elements(&call, 5, napi_uint8_array, pages * source->page_size(), &bytes);
-  if (out == nullptr) return nullptr;
-  Task* task = NewTask(&call, Task::Kind::kPages);
-  PlaceFrom(static_cast<const uint32_t*>(place), &task->place);
-  task->pages = static_cast<const uint32_t*>(numbers);
-  task->frames = static_cast<const uint32_t*>(found);
-  task->count = pages;
-  task->out = static_cast<uint8_t*>(out);
-  for (size_t i = 0; i < 3; i++) napi_create_reference(env, call.at(3 + i), 1, &task->held[i]);
-  return Launch(env, task);
+  WalTask* task = NewTask(&call, WalTask::Kind::kPages);
+  if (task == nullptr) return nullptr;
+  const size_t page_size = ExternalOf<WalSource>(call, 0)->page_size();
+  if (!TakePlace(&call, 2, &task->place) || !Take(&call, 3, 1, &task->pages) ||
+      !Take(&call, 4, task->pages.count, &task->frames) ||
+      !Take(&call, 5, task->pages.count * page_size, &task->out)) {
+    return delete task, nullptr;
+  }
+  for (size_t i = 3; i <= 5; i++) task->Hold(env, call.at(i));
+  return WalTask::Start(env, task);
 }
-
-void ReleaseSource(napi_env, void* data, void*) { static_cast<WalSource*>(data)->Release(); }
 
 napi_value NewSource(napi_env env, napi_callback_info info) {
   Call call(env, info);
   Connection* connection = call.Find();
   if (connection == nullptr) return nullptr;
   WalSource* source = WalSource::New(connection);
-  if (source == nullptr) {
-    Throw(env, "SHIP_UNSUPPORTED", "the database is not a file that another thread can open",
-          "Use a database in a file, and an SQLite that was compiled for threads.");
-    return nullptr;
-  }
-  napi_value external = nullptr;
-  const bool made = napi_create_external(env, source, ReleaseSource, nullptr, &external) == napi_ok;
-  if (!made) source->Release();
-  return external;
+  if (source != nullptr) return External(env, source);
+  Throw(env, "SHIP_UNSUPPORTED", "the database is not a file that another thread can open",
+        "Use a database in a file, and an SQLite that was compiled for threads.");
+  return nullptr;
 }
 
 // Rung by the commits of one connection; heard once for many.
@@ -312,7 +231,7 @@ void FreeShip(napi_env, void* data, void*) {
 napi_value Watch(napi_env env, napi_callback_info info) {
   Call call(env, info);
   Connection* connection = call.Find();
-  WalSource* source = SourceOf(call, 1);
+  auto* source = ExternalOf<WalSource>(call, 1);
   if (connection == nullptr || source == nullptr) return nullptr;
   if (connection->shipping != nullptr) {
     Throw(env, "SHIP_ACTIVE", "this database connection is shipped already",
@@ -324,8 +243,12 @@ napi_value Watch(napi_env env, napi_callback_info info) {
   bell->source = source;
   bell->handle = connection->handle;
   bell->frames_max = static_cast<int>(call.Integer(2));
-  napi_create_threadsafe_function(env, call.at(3), nullptr, String(env, "mergelite"), 0, 1, bell,
-                                  FreeShip, bell, HearShip, &bell->function);
+  if (napi_create_threadsafe_function(env, call.at(3), nullptr, String(env, "mergelite"), 0, 1,
+                                      bell, FreeShip, bell, HearShip, &bell->function) != napi_ok) {
+    FreeShip(env, bell, nullptr);
+    Throw(env, "SQLITE", "commits cannot be listened to", "");
+    return nullptr;
+  }
   napi_unref_threadsafe_function(env, bell->function);
   connection->shipping_context = bell;
   connection->shipping = RingShip;
@@ -346,16 +269,17 @@ napi_value Unwatch(napi_env env, napi_callback_info info) {
 }  // namespace
 
 void AddWalFunctions(napi_env env, napi_value exports) {
+  using Kind = WalTask::Kind;
   Export(env, exports,
          {
              {"walSource", NewSource},
-             {"walOpen", Open},
-             {"walNext", Next},
-             {"walLetGo", LetGo},
+             {"walOpen", Simple<Kind::kOpen>},
+             {"walNext", Simple<Kind::kNext>},
+             {"walLetGo", Simple<Kind::kLetGo>},
              {"walScan", Scan},
              {"walPages", Pages},
              {"walCheckpoint", StartCheckpoint},
-             {"walClose", Close},
+             {"walClose", Simple<Kind::kClose>},
              {"walWatch", Watch},
              {"walUnwatch", Unwatch},
          });

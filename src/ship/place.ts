@@ -4,9 +4,9 @@ import { mkdir, readFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import type { Clock } from "../clock.ts";
+import { replaceFile } from "../durable.ts";
 import type { Storage, StorageCallOptions } from "../storage/storage.ts";
 import { acquireLease, type Lease, type LeaseWait, unguardedLease } from "./lease.ts";
-import { replaceFile } from "./state-folder.ts";
 
 export interface PlaceOptions {
   /** The shipper's own folder. */

@@ -4,6 +4,7 @@
  */
 import * as fs from "node:fs/promises";
 import { join } from "node:path";
+import { replaceFile, syncFolder, writeSynced } from "../durable.ts";
 import { parseChecksum } from "./manifest.ts";
 import { encodeChanges, type PageChanges, PageMap } from "./page-map.ts";
 import type { WalPlace } from "./wal.ts";
@@ -67,25 +68,15 @@ export class StateFolder {
     name: () => string,
   ): Promise<{ name: string; bytes: number }> {
     const part = this.pathOf("part.tmp");
-    let bytes = 0;
     try {
-      const file = await fs.open(part, "w");
-      try {
-        for await (const piece of pieces) {
-          await file.writeFile(piece);
-          bytes += piece.length;
-        }
-        await file.sync();
-      } finally {
-        await file.close();
-      }
+      const bytes = await writeSynced(part, pieces, { flags: "w" });
       await fs.rename(part, this.pathOf(name()));
       await syncFolder(join(this.path, queueName));
+      return { name: name(), bytes };
     } catch (error) {
       await fs.rm(part, { force: true }).catch(() => {});
       throw error;
     }
-    return { name: name(), bytes };
   }
 
   async removeFile(name: string): Promise<void> {
@@ -171,29 +162,4 @@ async function readIfThere(path: string): Promise<Buffer | undefined> {
     if (error.code === "ENOENT") return undefined;
     throw error;
   });
-}
-
-/** Durable when it resolves; a crash leaves the file as it was, or as it is to be. */
-export async function replaceFile(folder: string, name: string, bytes: Uint8Array): Promise<void> {
-  const temporary = join(folder, `${name}.tmp`);
-  const file = await fs.open(temporary, "w");
-  try {
-    await file.writeFile(bytes);
-    await file.sync();
-  } finally {
-    await file.close();
-  }
-  await fs.rename(temporary, join(folder, name));
-  await syncFolder(folder);
-}
-
-async function syncFolder(folder: string): Promise<void> {
-  // Windows has no way to sync a folder, and refuses to open one.
-  if (process.platform === "win32") return;
-  const handle = await fs.open(folder, "r");
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
 }

@@ -4,6 +4,7 @@ import type { Stats } from "node:fs";
 import * as fs from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
+import { syncFolder, writeSynced } from "../durable.ts";
 import { ReplicaError } from "../errors.ts";
 import {
   type DriverGet,
@@ -43,7 +44,7 @@ class FileDriver implements StorageDriver {
     const temporary = join(folder, `.${randomUUID()}.tmp`);
     try {
       await makeFolder(folder);
-      await writeSynced(temporary, body, signal);
+      await writeSynced(temporary, untilAborted(piecesOf(body), signal), { flags: "wx" });
       if (ifAbsent) await fs.link(temporary, path);
       else await fs.rename(temporary, path);
       await syncFolder(folder);
@@ -158,20 +159,13 @@ async function entryOf(folder: string, name: string): Promise<TreeEntry> {
   }
 }
 
-async function writeSynced(
-  path: string,
-  body: Body,
+async function* untilAborted<T>(
+  pieces: AsyncIterable<T>,
   signal: AbortSignal | undefined,
-): Promise<void> {
-  const file = await fs.open(path, "wx", 0o644);
-  try {
-    for await (const piece of piecesOf(body)) {
-      signal?.throwIfAborted();
-      await file.writeFile(piece);
-    }
-    await file.sync();
-  } finally {
-    await file.close();
+): AsyncGenerator<T, void, undefined> {
+  for await (const piece of pieces) {
+    signal?.throwIfAborted();
+    yield piece;
   }
 }
 
@@ -180,15 +174,4 @@ async function makeFolder(folder: string): Promise<void> {
   const first = await fs.mkdir(folder, { recursive: true });
   if (first === undefined) return;
   for (let at = folder; at.length >= first.length; at = dirname(at)) await syncFolder(dirname(at));
-}
-
-async function syncFolder(folder: string): Promise<void> {
-  // Windows has no way to sync a folder, and refuses to open one.
-  if (process.platform === "win32") return;
-  const handle = await fs.open(folder, "r");
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
 }
