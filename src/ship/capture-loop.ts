@@ -1,0 +1,219 @@
+/**
+ * Reads what is committed to a database, soon after it was, one look at a time, and keeps its WAL
+ * small. What is done with it is the host's: a shipper's, or that of whoever streams it.
+ */
+import { stat } from "node:fs/promises";
+import type { Clock } from "../clock.ts";
+import { ReplicaError } from "../errors.ts";
+import type { Capture, Captured } from "./capture.ts";
+import type { ShipSettings } from "./options.ts";
+import type { StateFolder } from "./state-folder.ts";
+import type { Wal } from "./wal.ts";
+import { watchWal } from "./watch.ts";
+
+export interface CaptureSource {
+  /** The database's file, and the folder of whoever reads it. */
+  readonly file: string;
+  readonly folder: StateFolder;
+  readonly wal: Wal;
+}
+
+export interface CaptureSettings
+  extends Pick<
+    ShipSettings,
+    "intervalMs" | "pollMs" | "checkpointBytes" | "walBytesMax" | "retryMs" | "clock"
+  > {
+  /** Hears of commits of others by the file system too, sooner than by a look. @default false */
+  readonly watches?: boolean;
+}
+
+export interface CaptureHost {
+  /** How reading begins. Called again when it fails, unless that is final. */
+  start(): Promise<{ capture: Capture; captured: Captured }>;
+  /** Of everything that is read, in its order. */
+  took(captured: Captured): void;
+  checkpointed(): void;
+  /** Reading failed; it is tried again after `retryMs`. */
+  failed(error: unknown, retryMs: number): void;
+  /** It is not tried again. */
+  gaveUp(error: ReplicaError): void;
+}
+
+const retryMsMax = 60_000;
+/** Frames are in the WAL some time before their commit is: so often is looked for it. */
+const looksMax = 4;
+const lookAgainMs = 5;
+
+export class CaptureLoop {
+  readonly #source: CaptureSource;
+  readonly #settings: CaptureSettings;
+  readonly #host: CaptureHost;
+  readonly #clock: Clock;
+  #starting: Promise<Capture> | undefined;
+  #capture: Capture | undefined;
+  #startFailures = 0;
+  #isStopped = false;
+  #cancelStart: (() => void) | undefined;
+  #turn: Promise<unknown> = Promise.resolve();
+  #cancelCapture: (() => void) | undefined;
+  #cancelPoll: (() => void) | undefined;
+  #unwatch: (() => void) | undefined;
+  #walMark = "";
+  #looksLeft = 0;
+
+  constructor(source: CaptureSource, settings: CaptureSettings, host: CaptureHost) {
+    this.#source = source;
+    this.#settings = settings;
+    this.#host = host;
+    this.#clock = settings.clock;
+  }
+
+  /** Once reading has begun. */
+  get capture(): Capture | undefined {
+    return this.#capture;
+  }
+
+  /** Begins to read, now if it waits after a failure. Rejects as the host's `start` does. */
+  started(): Promise<Capture> {
+    if (this.#cancelStart !== undefined) {
+      this.#cancelStart();
+      this.#cancelStart = undefined;
+      this.#starting = undefined;
+    }
+    this.#starting ??= this.#begin();
+    return this.#starting;
+  }
+
+  /** Everything that was committed before the call has been read when it resolves. */
+  async captureNow(): Promise<Capture> {
+    const capture = await this.started();
+    await this.inTurn(async () => {
+      const captured = await capture.changes();
+      this.#host.took(captured);
+      await this.#checkpoint(capture, captured.walBytes);
+    });
+    return capture;
+  }
+
+  /** One at a time touches the WAL and the state. */
+  inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const result = this.#turn.then(work);
+    this.#turn = result.catch(() => {});
+    return result;
+  }
+
+  /** Looks no more of itself. */
+  stop(): void {
+    this.#isStopped = true;
+    this.#cancelStart?.();
+    this.#cancelCapture?.();
+    this.#cancelPoll?.();
+    this.#unwatch?.();
+  }
+
+  /** After `stop`: lets go of the database. */
+  letGo(): Promise<void> {
+    return this.inTurn(async () => {
+      const { wal, folder } = this.#source;
+      const capture = this.#capture;
+      wal.unwatch();
+      // The WAL is left as it is: who comes soon finds its place there.
+      try {
+        const isKnown = capture !== undefined && capture.map.txid === capture.state.txid;
+        if (isKnown) await folder.saveMap(capture.map);
+      } finally {
+        await wal.close();
+      }
+    });
+  }
+
+  /** Whoever waits for it hears of what fails; so does the host. Then it is tried again. */
+  #begin(): Promise<Capture> {
+    const starting = this.inTurn(() => this.#start());
+    starting.catch((error: unknown) => {
+      if (this.#isStopped) return;
+      if (error instanceof ReplicaError && /^SHIP_|UNSAFE$/.test(error.code)) {
+        this.#host.gaveUp(error);
+        return;
+      }
+      const retryMs = Math.min(this.#settings.retryMs * 2 ** this.#startFailures++, retryMsMax);
+      this.#cancelStart = this.#clock.setTimer(retryMs, () => {
+        this.started().catch(() => {});
+      });
+      this.#host.failed(error, retryMs);
+    });
+    return starting;
+  }
+
+  async #start(): Promise<Capture> {
+    const { wal, file } = this.#source;
+    const { capture, captured } = await this.#host.start();
+    this.#capture = capture;
+    wal.watch(this.#settings.walBytesMax, () => this.#note());
+    this.#host.took(captured);
+    if (this.#isStopped) return capture;
+    if (this.#settings.watches === true) this.#unwatch = watchWal(file, () => this.#hear());
+    this.#poll();
+    return capture;
+  }
+
+  /** The WAL is being written. */
+  #hear(): void {
+    this.#looksLeft = looksMax;
+    this.#note();
+  }
+
+  /** Commits were made: they are read when some time has passed. */
+  #note(afterMs = this.#settings.intervalMs): void {
+    if (this.#cancelCapture !== undefined || this.#isStopped) return;
+    this.#cancelCapture = this.#clock.setTimer(afterMs, () => {
+      this.#cancelCapture = undefined;
+      this.#look().catch((error: unknown) => this.#failed(error));
+    });
+  }
+
+  async #look(): Promise<void> {
+    const before = this.#capture?.state.txid;
+    const { state } = await this.captureNow();
+    if (state.txid === before && this.#looksLeft-- > 0) this.#note(lookAgainMs);
+  }
+
+  #failed(error: unknown): void {
+    if (this.#isStopped) return;
+    const { retryMs } = this.#settings;
+    this.#host.failed(error, retryMs);
+    this.#cancelCapture ??= this.#clock.setTimer(retryMs, () => {
+      this.#cancelCapture = undefined;
+      this.#note();
+    });
+  }
+
+  /** Commits of others change the WAL's size or time. Its file may be opened by nobody here. */
+  #poll(): void {
+    if (this.#isStopped) return;
+    this.#cancelPoll = this.#clock.setTimer(this.#settings.pollMs, () => {
+      void stat(`${this.#source.file}-wal`, { bigint: true })
+        .then(({ size, mtimeNs, ino }) => {
+          const mark = `${size} ${mtimeNs} ${ino}`;
+          if (mark !== this.#walMark) this.#note();
+          this.#walMark = mark;
+        })
+        .catch(() => {})
+        .finally(() => this.#poll());
+    });
+  }
+
+  async #checkpoint(capture: Capture, walBytes: number): Promise<void> {
+    const { checkpointBytes, walBytesMax, intervalMs } = this.#settings;
+    if (walBytes < checkpointBytes) return;
+    const barrier = walBytes >= walBytesMax / 2;
+    try {
+      const { moved, captured } = await capture.checkpoint(barrier);
+      if (moved) this.#host.checkpointed();
+      if (captured !== undefined) this.#host.took(captured);
+    } catch (error) {
+      // The next one may succeed; what was read is safe.
+      this.#host.failed(error, intervalMs);
+    }
+  }
+}
