@@ -1,52 +1,17 @@
 /** The change feed: in order, exactly once for a cursor, over restarts and new peer ids. */
 import { copyFileSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import Database from "better-sqlite3";
-import { afterEach, describe, expect, it } from "vitest";
-import { attach, type ChangeFeed, type Changeset, type Replica } from "../../src/index.ts";
-import { memoryPair } from "../../src/transport/memory.ts";
+import { describe, expect, it } from "vitest";
+import type { AttachOptions, ChangeFeed, Changeset } from "../../src/index.ts";
 import { temporaryFolder } from "../support/folder.ts";
+import { converged, join, makePeer, type Peer } from "../support/peer.ts";
 
 const folder = temporaryFolder();
 const schema = `
   CREATE TABLE IF NOT EXISTS note (id INTEGER PRIMARY KEY, body);
   CREATE TABLE IF NOT EXISTS tag (a TEXT, b BLOB, "__proto__" TEXT, PRIMARY KEY (a, b));
 `;
-const cleanups: (() => unknown)[] = [];
-afterEach(async () => {
-  for (const clean of cleanups.splice(0).reverse()) await clean();
-});
-
-interface Peer {
-  db: Database.Database;
-  replica: Replica;
-  write: (id: number, body?: unknown) => void;
-  close: () => Promise<void>;
-}
-
-function makePeer(file = ":memory:", options: object = {}): Peer {
-  const db = new Database(file);
-  db.pragma("journal_mode = WAL");
-  db.exec(schema);
-  const replica = attach(db, { tables: ["note", "tag"], watchFile: false, ...options });
-  const insert = db.prepare("INSERT OR REPLACE INTO note VALUES (?, ?)");
-  const close = async () => {
-    await replica.close();
-    db.close();
-  };
-  cleanups.push(close);
-  return { db, replica, write: (id, body = "x") => void insert.run(id, body), close };
-}
-
-function join(left: Peer, right: Peer): void {
-  const [a, b] = memoryPair();
-  left.replica.connect(a);
-  right.replica.connect(b);
-}
-
-async function converged(...peers: Peer[]): Promise<void> {
-  for (const { replica } of peers) await replica.synced();
-  for (const { replica } of peers) await replica.synced();
-}
+const makeNotes = (options: AttachOptions & { file?: string } = {}) =>
+  makePeer({ schema, tables: ["note", "tag"], ...options });
 
 async function take(feed: ChangeFeed, count: number): Promise<Changeset[]> {
   const taken: Changeset[] = [];
@@ -74,7 +39,7 @@ const code = (name: string) => expect.objectContaining({ code: name });
 
 describe("a change feed", () => {
   it("tells what transactions did, with keys and new values", async () => {
-    const { db, replica } = makePeer();
+    const { db, replica } = makeNotes();
     const feed = replica.changes();
     const [a, b] = [Buffer.from([1, 2]), 2n ** 60n];
     db.transaction(() => {
@@ -110,10 +75,10 @@ describe("a change feed", () => {
 
   it("tells what local changes replaced, of tables that keep it", async () => {
     const file = folder.file();
-    const [first, there] = [makePeer(file, { oldValues: ["note"] }), makePeer()];
+    const [first, there] = [makeNotes({ file, oldValues: ["note"] }), makeNotes()];
     first.write(1, "a");
     await first.close();
-    const { db, replica, write } = makePeer(file);
+    const { db, replica, write } = makeNotes({ file });
     join({ db, replica, write, close: async () => {} }, there);
     const feed = replica.changes();
     db.transaction(() => {
@@ -141,14 +106,14 @@ describe("a change feed", () => {
       [["note", "delete", 2, { body: new Uint8Array(Buffer.from("d")) }]],
       [["note", "insert", 3, undefined]],
     ]);
-    expect(() => makePeer(":memory:", { oldValues: "note" })).toThrow(code("INVALID_OPTION"));
-    expect(() => makePeer(":memory:", { oldValues: ["none"] })).toThrow(
-      code("TABLE_NOT_REPLICATED"),
+    expect(() => makeNotes({ oldValues: "note" as unknown as boolean })).toThrow(
+      code("INVALID_OPTION"),
     );
+    expect(() => makeNotes({ oldValues: ["none"] })).toThrow(code("TABLE_NOT_REPLICATED"));
   });
 
   it("keeps every integer exact when asked", async () => {
-    const { replica, write, db } = makePeer();
+    const { replica, write, db } = makeNotes();
     const sizes = [0, 1, -1, 127, -128, 255, 32767, -32768, 8388607, -8388608, 2 ** 31, -(2 ** 31)];
     const numbers = [...sizes, 2 ** 47 - 1, -(2 ** 47), 2 ** 53 - 1, 1 - 2 ** 53].map(BigInt);
     numbers.push(2n ** 63n - 1n, -(2n ** 63n), 2n ** 53n);
@@ -165,7 +130,7 @@ describe("a change feed", () => {
   });
 
   it("has local and remote changesets, each origin's in order, a cause before its effect", async () => {
-    const [here, there] = [makePeer(), makePeer()];
+    const [here, there] = [makeNotes(), makeNotes()];
     for (let id = 0; id < 20; id++) (id % 3 === 0 ? here : there).write(id);
     join(here, there);
     await converged(here, there);
@@ -184,7 +149,7 @@ describe("a change feed", () => {
   });
 
   it("waits for more, and ends with the replica, its signal, or the loop", async () => {
-    const { replica, write } = makePeer();
+    const { replica, write } = makeNotes();
     const heard: number[] = [];
     const loop = (async () => {
       for await (const { sequence } of replica.changes()) {
@@ -213,7 +178,7 @@ describe("a change feed", () => {
   });
 
   it("has some tables only, and its cursor passes the others", async () => {
-    const { db, replica, write } = makePeer();
+    const { db, replica, write } = makeNotes();
     const feed = replica.changes({ tables: ["TAG"] });
     for (let id = 0; id < 5; id++) write(id);
     db.exec(
@@ -227,7 +192,7 @@ describe("a change feed", () => {
   });
 
   it("brings a large transaction in parts, one after the other", async () => {
-    const [here, there] = [makePeer(), makePeer()];
+    const [here, there] = [makeNotes(), makeNotes()];
     join(here, there);
     here.write(1000);
     there.write(2000);
@@ -256,7 +221,7 @@ describe("a change feed", () => {
   });
 
   it("leaves the event loop alone while it replays a long log", async () => {
-    const { db, replica } = makePeer();
+    const { db, replica } = makeNotes();
     const insert = db.prepare("INSERT INTO note VALUES (?, ?)");
     db.transaction(() => {
       for (let id = 0; id < 30_000; id++) insert.run(id, "text");
@@ -277,11 +242,11 @@ describe("a change feed", () => {
 describe("a cursor", () => {
   it("goes on where a reader stopped, exactly once, after restarts", async () => {
     const file = folder.file();
-    const other = makePeer();
+    const other = makeNotes();
     const seen: string[] = [];
     let cursor: string | undefined;
     for (let round = 0; round < 6; round++) {
-      const peer = makePeer(file);
+      const peer = makeNotes({ file });
       join(peer, other);
       const feed = peer.replica.changes(cursor === undefined ? {} : { since: cursor });
       for (let i = 0; i < 10; i++) (i % 2 === 0 ? peer : other).write(round * 10 + i);
@@ -292,14 +257,14 @@ describe("a cursor", () => {
       cursor = round % 2 === 0 ? changesets.at(-1)?.cursor : feed.cursor;
       await peer.close();
     }
-    const last = makePeer(file);
+    const last = makeNotes({ file });
     seen.push(...tokens(await drain(last.replica.changes({ since: cursor ?? "" }))));
     expect(seen).toHaveLength(60);
     expect(new Set(seen).size).toBe(60);
   });
 
   it("of each changeset leads to the next, however many are kept", async () => {
-    const { replica, write } = makePeer();
+    const { replica, write } = makeNotes();
     for (let id = 0; id < 1200; id++) write(id);
     const changesets = await take(replica.changes({ since: "oldest" }), 1200);
     for (const at of [0, 1, 510, 511, 512, 513, 1023, 1024, 1100]) {
@@ -309,7 +274,7 @@ describe("a cursor", () => {
   });
 
   it("taken in a transaction fits what that transaction reads", async () => {
-    const { db, replica, write } = makePeer();
+    const { db, replica, write } = makeNotes();
     write(1);
     const { rows, since } = db.transaction(() => ({
       since: replica.cursor(),
@@ -322,7 +287,7 @@ describe("a cursor", () => {
   });
 
   it("is refused when it is none", async () => {
-    const { replica } = makePeer();
+    const { replica } = makeNotes();
     const cursor = replica.cursor();
     for (const since of [
       "",
@@ -335,14 +300,14 @@ describe("a cursor", () => {
     }
     const options = { sinse: "" } as object;
     expect(() => replica.changes(options)).toThrow(code("INVALID_OPTION"));
-    const foreign = makePeer();
+    const foreign = makeNotes();
     foreign.write(1);
     const feed = replica.changes({ since: foreign.replica.cursor() });
     await expect(feed.next()).rejects.toThrow(code("CHANGES_LOST"));
   });
 
   it("before the horizon is an error that says what to do", async () => {
-    const peer = makePeer(":memory:", { retentionMs: 1000 });
+    const peer = makeNotes({ retentionMs: 1000 });
     const since = peer.replica.cursor();
     for (let id = 0; id < 10; id++) peer.write(id);
     await expect
@@ -359,8 +324,8 @@ describe("a cursor", () => {
 describe("a cursor and a new peer id", () => {
   it("of a file that was restored: what is issued again does not come again", async () => {
     const file = folder.file();
-    const hub = makePeer();
-    const first = makePeer(file);
+    const hub = makeNotes();
+    const first = makeNotes({ file });
     join(first, hub);
     for (let id = 1; id <= 5; id++) first.write(id);
     await converged(first, hub);
@@ -373,7 +338,7 @@ describe("a cursor and a new peer id", () => {
     await first.close();
     for (const end of ["-wal", "-shm"]) rmSync(file + end, { force: true });
     writeFileSync(file, backup);
-    const again = makePeer(file);
+    const again = makeNotes({ file });
     const former = again.replica.peerId;
     const feed = again.replica.changes({ since: early });
     for (let id = 11; id <= 15; id++) again.write(id, "written after the restore");
@@ -398,14 +363,14 @@ describe("a cursor and a new peer id", () => {
 
   it("of a copy: it goes on, and what the copy writes is local", async () => {
     const file = folder.file();
-    const original = makePeer(file);
+    const original = makeNotes({ file });
     original.write(1);
     const since = original.replica.cursor();
     original.write(2);
     await original.close();
     const copied = folder.file();
     copyFileSync(file, copied);
-    const copy = makePeer(copied);
+    const copy = makeNotes({ file: copied });
     copy.write(3);
     expect(copy.replica.peerId).not.toBe(original.replica.peerId);
     const changesets = await drain(copy.replica.changes({ since }));

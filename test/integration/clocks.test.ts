@@ -1,64 +1,42 @@
 /** Peers whose clocks are wrong, by hours: who wins, who waits, and that nobody waits for ever. */
-import Database from "better-sqlite3";
-import { afterEach, describe, expect, it } from "vitest";
-import { attach, type ClockEvent, type Replica } from "../../src/index.ts";
+import { describe, expect, it } from "vitest";
+import type { ClockEvent } from "../../src/index.ts";
 import { native } from "../../src/native.ts";
-import { memoryPair } from "../../src/transport/memory.ts";
 import { temporaryFolder } from "../support/folder.ts";
+import { join, makePeer as makeNotes, type Peer as Notes } from "../support/peer.ts";
+import { handleOf } from "../support/replica.ts";
 
 const folder = temporaryFolder();
 const hourMs = 3_600_000;
 const startMs = Date.UTC(2026, 0, 1);
-const cleanups: (() => unknown)[] = [];
 
-afterEach(async () => {
-  for (const clean of cleanups.splice(0).reverse()) await clean();
-});
-
-interface Peer {
-  db: Database.Database;
-  replica: Replica;
+interface Peer extends Notes {
   /** Sets the clock of the native core. */
   setClock(nowMs: number): void;
-  write(id: number, body: string): void;
   body(id: number): unknown;
-  close(): Promise<void>;
 }
 
 function makePeer(nowMs: number, file = folder.file()): Peer {
-  const db = new Database(file);
-  db.exec("CREATE TABLE IF NOT EXISTS t (id INTEGER PRIMARY KEY, body TEXT)");
-  const replica = attach(db, { tables: ["t"], watchFile: false, heartbeatMs: 20 });
-  const handle = Number(db.prepare("SELECT mergelite_handle()").pluck().get());
-  const peer: Peer = {
-    db,
-    replica,
+  const notes = makeNotes({ file, heartbeatMs: 20 });
+  const { db } = notes;
+  const handle = handleOf(db);
+  native.setClock(handle, nowMs);
+  return {
+    ...notes,
     setClock: (to) => native.setClock(handle, to),
+    // An upsert, since a row replaced is deleted first.
     write: (id, body) => {
       db.prepare(
-        "INSERT INTO t VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET body = excluded.body",
+        "INSERT INTO note VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET body = excluded.body",
       ).run(id, body);
     },
-    body: (id) => db.prepare("SELECT body FROM t WHERE id = ?").pluck().get(id),
-    close: async () => {
-      await replica.close();
-      db.close();
-    },
+    body: (id) => db.prepare("SELECT body FROM note WHERE id = ?").pluck().get(id),
   };
-  peer.setClock(nowMs);
-  cleanups.push(() => (db.open ? peer.close() : undefined));
-  return peer;
-}
-
-function join(left: Peer, right: Peer): void {
-  const [a, b] = memoryPair();
-  left.replica.connect(a);
-  right.replica.connect(b);
 }
 
 /** Until what waits for its time has been looked at under the clock set last. */
 async function maintained(peer: Peer): Promise<void> {
-  const handle = Number(peer.db.prepare("SELECT mergelite_handle()").pluck().get());
+  const handle = handleOf(peer.db);
   for (;;) {
     const { busy, more } = native.maintain(handle, 1_000);
     if (!busy && !more) return;
@@ -148,20 +126,11 @@ describe("a replica whose clock is not that of most peers", () => {
       },
       nextTurn: (fn: () => void) => void setImmediate(fn),
     };
-    const db = new Database(":memory:");
-    db.exec("CREATE TABLE t (id INTEGER PRIMARY KEY, body TEXT)");
-    const replica = attach(db, { tables: ["t"], watchFile: false, heartbeatMs: 20, clock });
-    cleanups.push(async () => {
-      await replica.close();
-      db.close();
-    });
+    const ahead = makeNotes({ heartbeatMs: 20, clock });
+    const { replica } = ahead;
     const others = [makePeer(real()), makePeer(real()), makePeer(real())];
     const told = new Promise<ClockEvent>((resolve) => replica.once("clock", resolve));
-    for (const other of others) {
-      const [a, b] = memoryPair();
-      replica.connect(a);
-      other.replica.connect(b);
-    }
+    for (const other of others) join(ahead, other);
     for (const [index, other] of others.entries()) {
       for (const peer of others.slice(index + 1)) join(other, peer);
     }

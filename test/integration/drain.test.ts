@@ -1,47 +1,19 @@
-import Database from "better-sqlite3";
-import { afterEach, describe, expect, it } from "vitest";
-import { attach, combineTokens, type Replica } from "../../src/index.ts";
-import { memoryPair } from "../../src/transport/memory.ts";
+import { describe, expect, it } from "vitest";
+import { combineTokens } from "../../src/index.ts";
+import { join, makePeer, type Peer } from "../support/peer.ts";
 
-const cleanups: (() => unknown)[] = [];
-afterEach(async () => {
-  for (const clean of cleanups.splice(0).reverse()) await clean();
-});
-
-interface Peer {
-  db: Database.Database;
-  replica: Replica;
-}
-
-function makePeer(): Peer {
-  const db = new Database(":memory:");
-  db.exec("CREATE TABLE t (id INTEGER PRIMARY KEY)");
-  const replica = attach(db, { tables: ["t"], watchFile: false });
-  cleanups.push(async () => {
-    await replica.close();
-    db.close();
-  });
-  return { db, replica };
-}
-
-function join(left: Peer, right: Peer): { close(): Promise<void> } {
-  const [a, b] = memoryPair();
-  right.replica.connect(b);
-  return left.replica.connect(a);
-}
-
-const write = ({ db }: Peer) => db.prepare("INSERT INTO t DEFAULT VALUES").run();
+const write = ({ db }: Peer) => db.prepare("INSERT INTO note DEFAULT VALUES").run();
 const soon = () => ({ signal: AbortSignal.timeout(100) });
 
 describe("drain", () => {
   it("waits for as many of the known peers as it was told", async () => {
-    const [writer, ...peers] = Array.from({ length: 5 }, makePeer);
+    const [writer, ...peers] = Array.from({ length: 5 }, () => makePeer());
     if (writer === undefined) throw new TypeError("no peers");
-    const connections = peers.map((peer) => join(writer, peer));
+    const ends = peers.map((peer) => join(writer, peer));
     await writer.replica.synced();
     write(writer);
     await writer.replica.drain({ peers: "all" });
-    await Promise.all(connections.slice(1).map((connection) => connection.close()));
+    await Promise.all(ends.slice(1).map((end) => end()));
     // What they have said they hold stays true when they have gone.
     await writer.replica.drain({ peers: "all" });
     write(writer);
@@ -68,14 +40,14 @@ describe("a combined token", () => {
   it("waits for all of its writes, and for peers nobody has heard of", async () => {
     const [a, b, reader] = [makePeer(), makePeer(), makePeer()];
     write(a);
-    b.db.prepare("INSERT INTO t VALUES (77)").run();
+    b.db.prepare("INSERT INTO note VALUES (77, NULL)").run();
     const token = combineTokens(a.replica.token(), b.replica.token());
     join(a, reader);
     await reader.replica.wait(a.replica.token());
     await expect(reader.replica.wait(token, soon())).rejects.toThrow();
     join(b, reader);
     await reader.replica.wait(token);
-    expect(reader.db.prepare("SELECT count(*) FROM t").pluck().get()).toBe(2);
+    expect(reader.db.prepare("SELECT count(*) FROM note").pluck().get()).toBe(2);
     const unknown = combineTokens(token, "12345.1");
     await expect(reader.replica.wait(unknown, soon())).rejects.toThrow();
   });

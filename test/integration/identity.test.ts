@@ -1,46 +1,15 @@
 /** Two histories under one peer id: a file put back in place and written on, and living twins. */
 import { copyFileSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import Database from "better-sqlite3";
-import { afterEach, describe, expect, it } from "vitest";
-import { attach, type Replica } from "../../src/index.ts";
+import { describe, expect, it } from "vitest";
 import { memoryPair } from "../../src/transport/memory.ts";
 import { temporaryFolder } from "../support/folder.ts";
+import { makePeer as makeNotes, type Peer } from "../support/peer.ts";
 import { deliver, handleOf, teachShapes } from "../support/replica.ts";
 
 const folder = temporaryFolder();
-const cleanups: (() => unknown)[] = [];
-afterEach(async () => {
-  for (const clean of cleanups.splice(0).reverse()) await clean();
-});
-
-interface Peer {
-  db: Database.Database;
-  replica: Replica;
-  write(id: number, body?: string): void;
-  rows(): unknown[];
-  close(): Promise<void>;
-}
-
-function makePeer(file = folder.file()): Peer {
-  const db = new Database(file);
-  db.pragma("journal_mode = WAL");
-  db.exec("CREATE TABLE IF NOT EXISTS t (id INTEGER PRIMARY KEY, body TEXT)");
-  const replica = attach(db, { tables: ["t"], watchFile: false });
-  const peer: Peer = {
-    db,
-    replica,
-    write: (id, body = "x") => {
-      db.prepare("INSERT OR REPLACE INTO t VALUES (?, ?)").run(id, body);
-    },
-    rows: () => db.prepare("SELECT id, body FROM t ORDER BY id").raw().all(),
-    close: async () => {
-      await replica.close();
-      db.close();
-    },
-  };
-  cleanups.push(() => (db.open ? peer.close() : undefined));
-  return peer;
-}
+const makePeer = (file = folder.file()) => makeNotes({ file });
+const rowsOf = ({ db }: Peer) => db.prepare("SELECT id, body FROM note ORDER BY id").raw().all();
 
 /** Two that link again whenever a link ends, as with a dialler. */
 function join(left: Peer, right: Peer): void {
@@ -106,15 +75,15 @@ describe("a file put back in place", () => {
     await renewed;
     await converged(again, hub);
     expect(again.replica.peerId).not.toBe(peerId);
-    expect(again.rows()).toEqual(hub.rows());
-    expect(hub.rows()).toHaveLength(13);
+    expect(rowsOf(again)).toEqual(rowsOf(hub));
+    expect(rowsOf(hub)).toHaveLength(13);
     const { origins } = again.replica.status();
     expect(origins.find((origin) => origin.peerId === peerId)).toMatchObject({ held: 8 });
     // Its row clocks are rebuilt from the log: what is written next wins everywhere.
     again.write(7, "newer");
     hub.write(12, "newer");
     await converged(again, hub);
-    expect(again.rows()).toEqual(hub.rows());
+    expect(rowsOf(again)).toEqual(rowsOf(hub));
   });
 
   it("moves a transaction of several parts whole", async () => {
@@ -139,8 +108,8 @@ describe("a file put back in place", () => {
     join(again, hub);
     await renewed;
     await converged(again, hub);
-    expect(hub.rows()).toHaveLength(6);
-    expect(again.rows()).toEqual(hub.rows());
+    expect(rowsOf(hub)).toHaveLength(6);
+    expect(rowsOf(again)).toEqual(rowsOf(hub));
   });
 });
 
@@ -162,12 +131,12 @@ describe("a large transaction of which the origin lost the rest", () => {
     for (const peer of [hub, spoke]) {
       const { replica } = peer;
       expect(replica.status().unfinished).toEqual([{ peerId, held: 1, merged: 0 }]);
-      expect(peer.rows()).toEqual([[10, "x"]]);
+      expect(rowsOf(peer)).toEqual([[10, "x"]]);
     }
     join(origin, spoke);
     await converged(origin, hub, spoke);
     expect(hub.replica.status().unfinished).toEqual([]);
-    expect(hub.rows()).toHaveLength(4);
+    expect(rowsOf(hub)).toHaveLength(4);
   });
 });
 
@@ -192,8 +161,8 @@ describe("two live peers with one id", () => {
     await converged(more, less);
     expect(more.replica.peerId).toBe(peerId);
     expect(less.replica.peerId).not.toBe(peerId);
-    expect(more.rows()).toEqual(less.rows());
-    expect(more.rows()).toHaveLength(8);
+    expect(rowsOf(more)).toEqual(rowsOf(less));
+    expect(rowsOf(more)).toHaveLength(8);
   });
 
   it("notice each other through a third peer, though both have written as much", async () => {
@@ -207,9 +176,9 @@ describe("two live peers with one id", () => {
     await new Promise((resolve) => other.replica.once("identity", resolve));
     await converged(one, other, hub);
     expect(new Set([one, other, hub].map(({ replica }) => replica.peerId)).size).toBe(3);
-    expect(one.rows()).toEqual(other.rows());
-    expect(hub.rows()).toEqual(other.rows());
-    expect(hub.rows()).toHaveLength(5);
+    expect(rowsOf(one)).toEqual(rowsOf(other));
+    expect(rowsOf(hub)).toEqual(rowsOf(other));
+    expect(rowsOf(hub)).toHaveLength(5);
   });
 
   it("are one when they are two processes on one file: neither yields", async () => {

@@ -1,59 +1,35 @@
 /** Many links, links whose other side does not read, and rows too large for a message. */
 import { type AddressInfo, createServer } from "node:net";
-import Database from "better-sqlite3";
 import { afterEach, describe, expect, it, vi } from "vitest";
-import { attach, type Replica } from "../../src/index.ts";
 import { Store } from "../../src/log/store.ts";
 import { encodeMessage } from "../../src/sync/protocol.ts";
 import { frameHeader } from "../../src/transport/framing.ts";
-import { memoryPair } from "../../src/transport/memory.ts";
 import { tcpTransport } from "../../src/transport/tcp.ts";
+import { join, makePeer } from "../support/peer.ts";
 
 const cleanups: (() => unknown)[] = [];
 afterEach(async () => {
   for (const clean of cleanups.splice(0).reverse()) await clean();
 });
 
-interface Peer {
-  db: Database.Database;
-  replica: Replica;
-}
-
-function makePeer(): Peer {
-  const db = new Database(":memory:");
-  db.exec("CREATE TABLE t (id INTEGER PRIMARY KEY, body)");
-  const replica = attach(db, { tables: ["t"], watchFile: false });
-  cleanups.push(async () => {
-    await replica.close();
-    db.close();
-  });
-  return { db, replica };
-}
-
-function join(left: Peer, right: Peer): void {
-  const [a, b] = memoryPair();
-  left.replica.connect(a);
-  right.replica.connect(b);
-}
-
 describe("200 links on one replica", () => {
   it("cost one read of the log a commit", async () => {
     const hub = makePeer();
-    const spokes = Array.from({ length: 200 }, makePeer);
+    const spokes = Array.from({ length: 200 }, () => makePeer());
     for (const spoke of spokes) join(hub, spoke);
     await hub.replica.synced();
     expect(hub.replica.status().links).toHaveLength(200);
     const reads = vi.spyOn(Store.prototype, "readLog");
     cleanups.push(() => reads.mockRestore());
     for (let id = 1; id <= 10; id++) {
-      hub.db.prepare("INSERT INTO t VALUES (?, 'x')").run(id);
+      hub.db.prepare("INSERT INTO note VALUES (?, 'x')").run(id);
       const token = hub.replica.token();
       await Promise.all(spokes.map(({ replica }) => replica.wait(token)));
     }
     expect(reads.mock.calls.length).toBeLessThanOrEqual(20);
     expect(reads.mock.calls.length).toBeGreaterThan(0);
     const [, last] = [spokes[0], spokes.at(-1)];
-    last?.db.prepare("INSERT INTO t VALUES (11, 'y')").run();
+    last?.db.prepare("INSERT INTO note VALUES (11, 'y')").run();
     const token = last?.replica.token() ?? "";
     await Promise.all(spokes.map(({ replica }) => replica.wait(token)));
     const { duplicateChangesets, receivedChangesets } = hub.replica.metrics();
@@ -90,7 +66,7 @@ describe("a peer that stops reading", () => {
     });
     writer.replica.connect(tcpTransport(`tcp://127.0.0.1:${port}`));
     await linked;
-    const insert = writer.db.prepare("INSERT INTO t VALUES (?, randomblob(1000))");
+    const insert = writer.db.prepare("INSERT INTO note VALUES (?, randomblob(1000))");
     const rows = 20_000;
     for (let id = 0; id < rows; id += 200) {
       writer.db.transaction(() => {
@@ -113,10 +89,10 @@ describe("a row larger than a message", () => {
     const [left, right] = [makePeer(), makePeer()];
     join(left, right);
     const bytes = 80 * 1024 * 1024;
-    left.db.prepare("INSERT INTO t VALUES (1, zeroblob(?))").run(bytes);
-    left.db.prepare("INSERT INTO t VALUES (2, 'small')").run();
+    left.db.prepare("INSERT INTO note VALUES (1, zeroblob(?))").run(bytes);
+    left.db.prepare("INSERT INTO note VALUES (2, 'small')").run();
     await right.replica.wait(left.replica.token());
-    const lengths = right.db.prepare("SELECT length(body) FROM t ORDER BY id").pluck().all();
+    const lengths = right.db.prepare("SELECT length(body) FROM note ORDER BY id").pluck().all();
     expect(lengths).toEqual([bytes, 5]);
     expect(right.replica.metrics().duplicateChangesets).toBe(0);
   }, 60_000);

@@ -1,8 +1,7 @@
 /** `upsert`, `transaction` and `id`: writes that return their token. */
-import Database from "better-sqlite3";
-import { afterEach, describe, expect, it, vi } from "vitest";
-import { attach, type Replica } from "../../src/index.ts";
-import { memoryPair } from "../../src/transport/memory.ts";
+import type Database from "better-sqlite3";
+import { describe, expect, it, vi } from "vitest";
+import { join, makePeer } from "../support/peer.ts";
 
 const schema = `
   CREATE TABLE note (id INTEGER PRIMARY KEY, body TEXT NOT NULL, tag TEXT DEFAULT 'none', n);
@@ -11,21 +10,7 @@ const schema = `
   CREATE TABLE local (id INTEGER PRIMARY KEY);
 `;
 
-const cleanups: (() => unknown)[] = [];
-afterEach(async () => {
-  for (const clean of cleanups.splice(0).reverse()) await clean();
-});
-
-function makePeer(): { db: Database.Database; replica: Replica } {
-  const db = new Database(":memory:");
-  db.exec(schema);
-  const replica = attach(db, { tables: ["note", 'odd "table'], watchFile: false });
-  cleanups.push(async () => {
-    await replica.close();
-    db.close();
-  });
-  return { db, replica };
-}
+const tables = ["note", 'odd "table'];
 
 /** The patches of a table as `operation columns`. */
 const patches = (db: Database.Database, table: string) =>
@@ -33,7 +18,7 @@ const patches = (db: Database.Database, table: string) =>
 
 describe("upsert", () => {
   it("inserts, then updates just the named columns", () => {
-    const { db, replica } = makePeer();
+    const { db, replica } = makePeer({ schema, tables });
     expect(replica.upsert("note", { id: 1, body: "a", n: 1n })).toBe(`${replica.peerId}.1`);
     // Without `body`, which must not be NULL.
     expect(replica.upsert("NOTE", { id: 1, tag: null, n: undefined })).toBe(`${replica.peerId}.2`);
@@ -42,7 +27,7 @@ describe("upsert", () => {
   });
 
   it("writes only what differs, and nothing when the row has but a key", () => {
-    const { db, replica } = makePeer();
+    const { db, replica } = makePeer({ schema, tables });
     const token = replica.upsert("note", { id: 1, body: "a" });
     expect(replica.upsert("note", { id: 1, body: "a" })).toBe(token);
     expect(replica.upsert("note", { id: 1 })).toBe(token);
@@ -50,10 +35,8 @@ describe("upsert", () => {
   });
 
   it("quotes names, takes blobs, and reaches other peers with its token", async () => {
-    const [here, there] = [makePeer(), makePeer()];
-    const [a, b] = memoryPair();
-    here.replica.connect(a);
-    there.replica.connect(b);
+    const [here, there] = [makePeer({ schema, tables }), makePeer({ schema, tables })];
+    join(here, there);
     const key = { 'key "one': "x", k2: new Uint8Array([1, 2]) };
     const first = here.replica.upsert('odd "table', { ...key, select: "one" }) ?? "";
     await there.replica.wait(first);
@@ -64,7 +47,7 @@ describe("upsert", () => {
   });
 
   it("refuses rows that do not fit, and tables that are not replicated", () => {
-    const { replica } = makePeer();
+    const { replica } = makePeer({ schema, tables });
     const invalid = expect.objectContaining({ code: "INVALID_ROW" });
     const odd = { 'key "one': "x", k2: new Uint8Array() };
     expect(() => replica.upsert("note", { id: 1, bodi: "" })).toThrow(invalid);
@@ -78,7 +61,7 @@ describe("upsert", () => {
   });
 
   it("has no token inside a transaction, and is undone with it", () => {
-    const { db, replica } = makePeer();
+    const { db, replica } = makePeer({ schema, tables });
     const undone = db.transaction(() => {
       expect(replica.upsert("note", { id: 1, body: "a" })).toBeUndefined();
       throw new Error("undo");
@@ -92,7 +75,7 @@ describe("upsert", () => {
   });
 
   it("goes on after the schema has changed", async () => {
-    const { db, replica } = makePeer();
+    const { db, replica } = makePeer({ schema, tables });
     replica.upsert("note", { id: 1, body: "a" });
     expect(() => replica.upsert("note", { id: 1, later: 1 })).toThrow(/no column/);
     db.exec("ALTER TABLE note ADD COLUMN later");
@@ -107,7 +90,7 @@ describe("upsert", () => {
 
 describe("transaction", () => {
   it("commits as one changeset, or not at all", () => {
-    const { db, replica } = makePeer();
+    const { db, replica } = makePeer({ schema, tables });
     const insert = db.prepare("INSERT INTO note (id, body) VALUES (?, 'a')");
     const token = replica.transaction(() => {
       insert.run(1);
@@ -126,7 +109,7 @@ describe("transaction", () => {
   });
 
   it("is a savepoint inside another one", () => {
-    const { db, replica } = makePeer();
+    const { db, replica } = makePeer({ schema, tables });
     const insert = db.prepare("INSERT INTO note (id, body) VALUES (?, 'a')");
     const token = replica.transaction(() => {
       insert.run(1);
@@ -143,7 +126,7 @@ describe("transaction", () => {
   });
 
   it("survives a rollback inside, and ends with the replica", async () => {
-    const { db, replica } = makePeer();
+    const { db, replica } = makePeer({ schema, tables });
     db.exec("CREATE TRIGGER t BEFORE INSERT ON local BEGIN SELECT RAISE(ROLLBACK, 'no'); END");
     const rolledBack = () => db.exec("INSERT INTO local VALUES (1)");
     expect(() => replica.transaction(rolledBack)).toThrow("no");
@@ -156,7 +139,7 @@ describe("transaction", () => {
 
 describe("id", () => {
   it("gives ids that never repeat, in ascending order", () => {
-    const { replica } = makePeer();
+    const { replica } = makePeer({ schema, tables });
     const ids = Array.from({ length: 1000 }, () => replica.id());
     expect(new Set(ids).size).toBe(1000);
     expect([...ids].sort((a, b) => a - b)).toEqual(ids);

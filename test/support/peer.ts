@@ -25,13 +25,13 @@ export function makePeer(options: AttachOptions & { file?: string; schema?: stri
   db.pragma("journal_mode = WAL");
   db.exec(schema);
   const replica = attach(db, { tables: ["note"], watchFile: false, ...rest });
-  const insert = db.prepare("INSERT OR REPLACE INTO note VALUES (?, ?)");
   const close = async () => {
     await replica.close();
     db.close();
   };
-  cleanups.push(close);
-  return { db, replica, write: (id, body = "x") => void insert.run(id, body), close };
+  cleanups.push(() => (db.open ? close() : undefined));
+  const insert = "INSERT OR REPLACE INTO note VALUES (?, ?)";
+  return { db, replica, write: (id, body = "x") => void db.prepare(insert).run(id, body), close };
 }
 
 /** Links two peers once; the function ends it. */
