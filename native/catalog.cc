@@ -123,7 +123,8 @@ int Catalog::LoadTables(Connection* connection) {
   Statement query, columns;
   int rc = connection->Check(
       query.Prepare(connection->api, connection->db,
-                    "SELECT id, name, shape_id, active, old_values FROM main._mergelite_tables ORDER BY id"));
+                    "SELECT id, name, shape_id, active, old_values FROM main._mergelite_tables "
+                    "ORDER BY id"));
   if (rc == SQLITE_OK) {
     rc = connection->Check(
         columns.Prepare(connection->api, connection->db,

@@ -18,6 +18,13 @@ bool IsAlter(const char* sql) {
   return false;
 }
 
+bool WantsCheckpoint(Connection* connection, bool main, int frames) {
+  if (!main) return connection->checkpoints.wanted(frames);
+  // A shipper has to read frames before they go, and checkpoints for itself.
+  if (connection->shipping == nullptr) return connection->checkpoints.AfterCommit(frames);
+  return connection->shipping(connection->shipping_context, frames);
+}
+
 }  // namespace
 
 // SQLite asks an authorizer about every statement it compiles, which tells schema changes from the
@@ -179,11 +186,7 @@ int SchemaWatch::AfterCommit(void* context, sqlite3* db, const char* schema, int
       !connection->finalized && !connection->InTransaction() && main) {
     watch->Renew();
   }
-  const bool now = !main ? connection->checkpoints.wanted(frames)
-                   : connection->shipping != nullptr
-                       ? connection->shipping(connection->shipping_context, frames)
-                       : connection->checkpoints.AfterCommit(frames);
-  if (now) {
+  if (WantsCheckpoint(connection, main, frames)) {
     connection->api->wal_checkpoint_v2(db, schema, SQLITE_CHECKPOINT_PASSIVE, nullptr, nullptr);
   }
   // Anything else would make the statement fail although it is committed.

@@ -29,24 +29,20 @@ export interface ChainOptions {
  * changed in between. So the newest snapshot is the best beginning, and the file that reaches
  * furthest the best next one.
  */
-export function planChain(
-  files: readonly BackupFile[],
-  { upTo = Number.MAX_SAFE_INTEGER, without = new Set() }: ChainOptions = {},
-): Chain {
-  const usable = files.filter(({ key, maxTxid }) => maxTxid <= upTo && !without.has(key));
+export function planChain(files: readonly BackupFile[], options: ChainOptions = {}): Chain {
+  const usable = usableOf(files, options);
   const snapshot = furthest(usable.filter(({ minTxid }) => minTxid === 1));
   if (snapshot === undefined) return { files: [], position: 0 };
-  return extendChain(snapshot, usable);
+  return follow({ files: [snapshot], position: snapshot.maxTxid }, usable);
 }
 
 /** The files that bring a copy from `position` as far as possible. */
 export function planTail(
   files: readonly BackupFile[],
   position: number,
-  { upTo = Number.MAX_SAFE_INTEGER, without = new Set() }: ChainOptions = {},
+  options: ChainOptions = {},
 ): Chain {
-  const usable = files.filter(({ key, maxTxid }) => maxTxid <= upTo && !without.has(key));
-  return follow({ files: [], position }, usable);
+  return follow({ files: [], position }, usableOf(files, options));
 }
 
 /** The oldest transaction that a chain reaches; 0 if none does. */
@@ -55,8 +51,11 @@ export function oldestPosition(files: readonly BackupFile[]): number {
   return ends.reduce((oldest, end) => (oldest === 0 ? end : Math.min(oldest, end)), 0);
 }
 
-function extendChain(snapshot: BackupFile, files: readonly BackupFile[]): Chain {
-  return follow({ files: [snapshot], position: snapshot.maxTxid }, files);
+function usableOf(
+  files: readonly BackupFile[],
+  { upTo = Number.MAX_SAFE_INTEGER, without = new Set() }: ChainOptions,
+): BackupFile[] {
+  return files.filter(({ key, maxTxid }) => maxTxid <= upTo && !without.has(key));
 }
 
 function follow(chain: Chain, files: readonly BackupFile[]): Chain {
