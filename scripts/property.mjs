@@ -4,6 +4,7 @@
 import { spawnSync } from "node:child_process";
 
 const chunkHistories = 2000;
+const dayMs = 24 * 3_600_000;
 
 const [historiesText = "10000", seedText = String(Date.now() % 2 ** 31)] = process.argv.slice(2);
 if (!/^[1-9]\d*$/.test(historiesText) || !/^\d+$/.test(seedText)) {
@@ -15,7 +16,7 @@ const histories = Number(historiesText);
 function runChunk(seed, count) {
   const { status, stdout, stderr } = spawnSync(
     process.execPath,
-    ["node_modules/vitest/vitest.mjs", "run", "test/property"],
+    ["node_modules/vitest/vitest.mjs", "run", "test/property", `--testTimeout=${dayMs}`],
     {
       encoding: "utf8",
       maxBuffer: 2 ** 28,

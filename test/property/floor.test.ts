@@ -4,12 +4,11 @@
  */
 import { describe, expect, it } from "vitest";
 import { horizonOf, membersOf } from "../../src/sync/floor.ts";
+import { unlimited } from "../support/unlimited.ts";
 import { FloorWorld } from "./floor-world.ts";
 
 const runs = Math.max(Number(process.env.PROPERTY_RUNS ?? 2000) / 50, 10);
 const first = Number(process.env.PROPERTY_SEED ?? 1);
-
-const unlimited = 24 * 3_600_000;
 
 describe("floors", () => {
   it("let nothing in below a horizon, and rise", { timeout: unlimited }, () => {

@@ -16,6 +16,7 @@ import {
   recordsOf,
   teachShapes,
 } from "../support/replica.ts";
+import { unlimited } from "../support/unlimited.ts";
 
 const schema = `
   CREATE TABLE p (id INTEGER PRIMARY KEY, code TEXT UNIQUE);
@@ -87,8 +88,6 @@ function withReplicas(body: (peers: RawReplica[], observer: RawReplica) => void)
     for (const { db } of replicas) db.close();
   }
 }
-
-const unlimited = 24 * 3_600_000;
 
 test(
   "a history that kept foreign keys keeps them, whatever the order of arrival",

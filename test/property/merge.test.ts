@@ -8,6 +8,7 @@ import { join } from "node:path";
 import fc from "fast-check";
 import { expect, it } from "vitest";
 import { dump, progressOf, type RawReplica } from "../support/replica.ts";
+import { unlimited } from "../support/unlimited.ts";
 import { type History, history, run } from "./history.ts";
 import { modelRows, tableRows } from "./model.ts";
 import { tables } from "./schema.ts";
@@ -44,8 +45,6 @@ function prove(count: number, folder?: string): void {
   });
   fc.assert(property, { numRuns: count, seed });
 }
-
-const unlimited = 24 * 3_600_000;
 
 it(`converges to the model in ${runs} random histories`, { timeout: unlimited }, () => {
   prove(runs);

@@ -7,6 +7,7 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { native } from "../../src/native.ts";
 import { converge, deliver, maintainAll, openRaw, type RawReplica } from "../support/replica.ts";
+import { unlimited } from "../support/unlimited.ts";
 
 const columns = "id INTEGER PRIMARY KEY, a TEXT COLLATE NOCASE, b INTEGER, c INTEGER, v TEXT";
 const constrained =
@@ -15,7 +16,6 @@ const constrained =
 const { PROPERTY_RUNS = "2000", PROPERTY_SEED = "1" } = process.env;
 const histories = Math.ceil(Number(PROPERTY_RUNS) / 8);
 const seed = Number(PROPERTY_SEED);
-const unlimited = 24 * 3_600_000;
 
 interface Row {
   id: number;
