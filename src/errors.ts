@@ -25,6 +25,7 @@ export const replicaErrorCodes = [
   "EXTENSION_REFUSED",
   "FILE_DAMAGED",
   "FILE_EXISTS",
+  "FOLLOW_ACTIVE",
   "IDENTITY_LOST",
   "INVALID_CURSOR",
   "INVALID_OPTION",

@@ -7,7 +7,7 @@ export {
   type FollowOptions,
   follow,
 } from "../restore/follow.ts";
-export type { FollowEvents, FollowPosition } from "../restore/follow-loop.ts";
+export type { FollowEvents, FollowPosition } from "../restore/follow-state.ts";
 export { listBackup } from "../restore/inventory.ts";
 export type { RestorePoint } from "../restore/plan.ts";
 export {

@@ -1,11 +1,14 @@
 /** A read-only copy of a database, kept up to date from its backup while others read it. */
+import { createHash } from "node:crypto";
 import { rm } from "node:fs/promises";
 import { resolve } from "node:path";
 import { type Clock, systemClock } from "../clock.ts";
 import { ReplicaError } from "../errors.ts";
 import { Emitter, type Listener } from "../events.ts";
+import { FileLock } from "../file-lock.ts";
 import type { Storage, StorageCallOptions } from "../storage/storage.ts";
-import { type FollowEvents, FollowLoop, type FollowPosition } from "./follow-loop.ts";
+import { FollowLoop } from "./follow-loop.ts";
+import { type FollowEvents, type FollowPosition, FollowState, markFor } from "./follow-state.ts";
 import { MarkFile, markPathOf, unknownMark } from "./mark.ts";
 import { type RestoreProgress, restore } from "./restore.ts";
 import { DatabaseCopy } from "./sqlite.ts";
@@ -56,7 +59,8 @@ export interface Follower {
  * Restores a new copy, or goes on with one that was followed before, and resolves when it shows the
  * newest position; from then on it follows. Readers see whole transactions and never wait. Nobody
  * else may write the copy: what they write is undone. It keeps the process alive until `close`.
- * @throws `FILE_EXISTS` for a file that is no copy, and what `restore` throws
+ * @throws `FILE_EXISTS` for a file that is no copy, `FOLLOW_ACTIVE` for one that somebody follows
+ * already, and what `restore` throws
  */
 export async function follow(
   storage: Storage,
@@ -67,11 +71,16 @@ export async function follow(
     throw new TypeError("intervalMs is a whole number from 1 on");
   }
   const path = resolve(file);
-  const marks = await openMarks(path, file);
+  await checkIsCopy(path, file);
+  const lock = await lockCopy(path, file);
+  let marks: MarkFile | undefined;
   let copy: DatabaseCopy | undefined;
   try {
+    marks = await openMarks(path);
+    marks.mark = markFor(sourceOf(storage), marks.mark);
     if (!(await exists(path))) {
-      await marks.write(unknownMark);
+      const { source } = marks.mark;
+      await marks.write({ ...unknownMark, source });
       const options = {
         force: true,
         ...(onProgress === undefined ? {} : { onProgress }),
@@ -79,50 +88,85 @@ export async function follow(
       };
       const restored = await restore(storage, path, options);
       const { txid = 0, timestampMs = 0 } = restored ?? {};
-      await marks.write({ applied: txid, timestampMs, applying: txid });
+      await marks.write({ applied: txid, timestampMs, applying: txid, source });
     }
     copy = await DatabaseCopy.open(path);
-    const emitter = new Emitter<FollowEvents>();
-    const loop = new FollowLoop({ storage, copy, marks, clock, intervalMs, emitter });
+    const state = new FollowState(marks, new Emitter<FollowEvents>());
+    const loop = new FollowLoop({ storage, copy, state, clock, intervalMs });
     await loop.catchUp(signal);
-    return start(storage, loop, emitter);
+    return start({ storage, loop, state, copy, lock });
   } catch (error) {
     await copy?.close();
-    await marks.close();
+    await marks?.close();
+    lock.release();
     throw error;
   }
 }
 
-async function openMarks(path: string, file: string): Promise<MarkFile> {
+/** One writer to a copy, for none of them knows what another one writes. */
+async function lockCopy(path: string, file: string): Promise<FileLock> {
+  const lock = await FileLock.take(`${path}-follow-lock`);
+  if (lock !== undefined) return lock;
+  throw new ReplicaError("FOLLOW_ACTIVE", `${file} is followed already`, {
+    hint: "Read the copy as it is, or follow into another file.",
+  });
+}
+
+/** Positions of one place say nothing of another one. */
+function sourceOf({ kind, name }: Storage): string {
+  return createHash("sha256").update(`${kind} ${name}`).digest("hex").slice(0, 16);
+}
+
+/** Or will be one. */
+async function checkIsCopy(path: string, file: string): Promise<void> {
+  if ((await exists(markPathOf(path))) || !(await exists(path))) return;
+  throw new ReplicaError("FILE_EXISTS", `${file} exists and is no copy that was followed`, {
+    hint: "Follow into another file; this one would be overwritten.",
+  });
+}
+
+async function openMarks(path: string): Promise<MarkFile> {
   const markPath = markPathOf(path);
-  const isCopy = await exists(markPath);
-  if (!isCopy && (await exists(path))) {
-    throw new ReplicaError("FILE_EXISTS", `${file} exists and is no copy that was followed`, {
-      hint: "Follow into another file; this one would be overwritten.",
-    });
-  }
+  const isNew = !(await exists(markPath));
   try {
     return await MarkFile.open(markPath);
   } catch (error) {
-    if (!isCopy) await rm(markPath, { force: true });
+    if (isNew) await rm(markPath, { force: true });
     throw error;
   }
 }
 
-function start(storage: Storage, loop: FollowLoop, emitter: Emitter<FollowEvents>): Follower {
+interface Parts {
+  readonly storage: Storage;
+  readonly loop: FollowLoop;
+  readonly state: FollowState;
+  readonly copy: DatabaseCopy;
+  readonly lock: FileLock;
+}
+
+function start({ storage, loop, state, copy, lock }: Parts): Follower {
   const unwatch = watchBackup(storage, () => loop.wake());
   loop.run();
   let closed: Promise<void> | undefined;
+  const close = async () => {
+    unwatch();
+    await loop.close();
+    try {
+      await state.close();
+    } finally {
+      await copy.close();
+      lock.release();
+    }
+  };
   return {
     get position() {
-      return loop.position;
+      return state.position;
     },
-    wait: (position, options) => loop.wait(position.txid, options?.signal),
-    metrics: () => ({ ...loop.metrics }),
-    on: (name, listener, options) => emitter.on(name, listener, options),
+    wait: (position, options) => state.wait(position.txid, options?.signal),
+    metrics: () => ({ ...state.metrics }),
+    on: (name, listener, options) => state.emitter.on(name, listener, options),
     close() {
-      unwatch();
-      closed ??= loop.close();
+      closed ??= close();
       return closed;
     },
   };

@@ -13,9 +13,16 @@ export interface FollowMark {
   readonly timestampMs: number;
   /** The position that was being written. */
   readonly applying: number;
+  /** Whose positions these are: 16 hexadecimal digits. */
+  readonly source: string;
 }
 
-export const unknownMark: FollowMark = { applied: 0, timestampMs: 0, applying: 0 };
+export const unknownMark: FollowMark = {
+  applied: 0,
+  timestampMs: 0,
+  applying: 0,
+  source: "0".repeat(16),
+};
 
 const slotBytes = 512;
 
@@ -47,15 +54,15 @@ export class MarkFile {
   }
 
   /** Durable when it resolves. */
-  async write({ applied, timestampMs, applying }: FollowMark): Promise<void> {
+  async write({ applied, timestampMs, applying, source }: FollowMark): Promise<void> {
     const serial = this.#serial + 1;
-    const text = JSON.stringify({ format: 1, serial, applied, timestampMs, applying });
+    const text = JSON.stringify({ format: 1, serial, applied, timestampMs, applying, source });
     const slot = Buffer.alloc(slotBytes, " ");
     slot.write(`${text} ${checksumOf(text)}\n`);
     await this.#file.write(slot, 0, slotBytes, (serial % 2) * slotBytes);
     await this.#file.datasync();
     this.#serial = serial;
-    this.mark = { applied, timestampMs, applying };
+    this.mark = { applied, timestampMs, applying, source };
   }
 
   async close(): Promise<void> {
@@ -77,9 +84,11 @@ function readSlot(bytes: Buffer): Slot[] {
     /^(\{[^}]{0,200}\}) ([0-9a-f]{16})\n/.exec(bytes.toString("latin1")) ?? [];
   if (text === "" || checksumOf(text) !== sum) return [];
   const { format, ...slot } = JSON.parse(text) as Record<string, unknown>;
-  const { serial, applied, timestampMs, applying } = slot;
-  if (format !== 1 || !isCount(serial) || !isCount(timestampMs)) return [];
-  return isCount(applied) && isCount(applying) ? [{ serial, applied, timestampMs, applying }] : [];
+  const { serial, applied, timestampMs, applying, source } = slot;
+  const isOurs = format === 1 && typeof source === "string" && /^[0-9a-f]{16}$/.test(source);
+  if (!isOurs || !isCount(serial) || !isCount(timestampMs)) return [];
+  if (!isCount(applied) || !isCount(applying)) return [];
+  return [{ serial, applied, timestampMs, applying, source }];
 }
 
 function isCount(value: unknown): value is number {

@@ -1,4 +1,6 @@
 /** Copies that follow a backup, while others read them. */
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import Database from "better-sqlite3";
 import { describe, expect, test } from "vitest";
@@ -9,6 +11,7 @@ import { churn, HandMadeBackup } from "../support/backup.ts";
 import { temporaryFolder } from "../support/folder.ts";
 
 const folder = temporaryFolder();
+const distOf = (path: string) => new URL(`../../dist/${path}`, import.meta.url).href;
 
 async function madeBackup(commits: number): Promise<HandMadeBackup> {
   const backup = new HandMadeBackup(fileStorage(`${folder.file()}-backup`));
@@ -157,6 +160,43 @@ describe("a copy", () => {
     const nothing = fileStorage(`${folder.file()}-none`);
     const other = folder.file();
     await expect(follow(nothing, other)).rejects.toMatchObject({ code: "BACKUP_EMPTY" });
+  });
+
+  test("is followed once at a time, and a killed follower is none", async () => {
+    const backup = await madeBackup(2);
+    const file = folder.file();
+    const program = `
+      import { follow } from ${JSON.stringify(distOf("backup/index.js"))};
+      import { openStorage } from ${JSON.stringify(distOf("storage/index.js"))};
+      const storage = await openStorage(process.argv[2]);
+      await follow(storage, process.argv[3]);
+      process.stdout.write("following");`;
+    const script = `${file}.mjs`;
+    writeFileSync(script, program);
+    const other = spawn(process.execPath, [script, backup.storage.name, file], {
+      stdio: ["ignore", "pipe", "inherit"],
+    });
+    const exited = once(other, "exit");
+    await once(other.stdout, "data");
+    await expect(follow(backup.storage, file)).rejects.toMatchObject({ code: "FOLLOW_ACTIVE" });
+    other.kill("SIGKILL");
+    await exited;
+    const follower = await follow(backup.storage, file, { intervalMs: 10 });
+    await expect(follow(backup.storage, file)).rejects.toMatchObject({ code: "FOLLOW_ACTIVE" });
+    await backup.write(churn(2));
+    await expectCaughtUp(follower, backup, file);
+    await follower.close();
+    await (await follow(backup.storage, file)).close();
+  });
+
+  test("that is made to follow another place has nothing of the first one", async () => {
+    const [first, second] = [await madeBackup(5), await madeBackup(3)];
+    const file = folder.file();
+    await (await follow(first.storage, file)).close();
+    for (let i = 3; i < 7; i++) await second.write(churn(i));
+    const follower = await follow(second.storage, file);
+    await expectCaughtUp(follower, second, file);
+    await follower.close();
   });
 
   test("pages of another size are an error", async () => {

@@ -1,0 +1,40 @@
+/**
+ * A lock among processes that ends with the process that has it, however that ends: SQLite's own,
+ * on an empty file. The file stays, for whoever deleted it would let in one who waits for the old
+ * one beside one who makes a new one.
+ */
+import type Database from "better-sqlite3";
+
+export class FileLock {
+  readonly #db: Database.Database;
+
+  /** `undefined` when somebody has it: another process, or this one. @throws SQLite's errors */
+  static async take(path: string): Promise<FileLock | undefined> {
+    const { default: Sqlite } = await import("better-sqlite3");
+    const db = new Sqlite(path, { timeout: 0 });
+    try {
+      // Nothing is written, so there is nothing to undo.
+      db.pragma("journal_mode = OFF");
+      db.exec("BEGIN EXCLUSIVE");
+      return new FileLock(db);
+    } catch (error) {
+      db.close();
+      if (isBusy(error)) return undefined;
+      throw error;
+    }
+  }
+
+  /** For `take`. */
+  private constructor(db: Database.Database) {
+    this.#db = db;
+  }
+
+  /** Idempotent. */
+  release(): void {
+    this.#db.close();
+  }
+}
+
+function isBusy(error: unknown): boolean {
+  return error instanceof Error && "code" in error && String(error.code).startsWith("SQLITE_BUSY");
+}
