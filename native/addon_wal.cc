@@ -189,17 +189,17 @@ napi_value NewSource(napi_env env, napi_callback_info info) {
   return nullptr;
 }
 
-// Rung by the commits of one connection; heard once for many.
+// Rung by the commits of one connection, once for all of them until the WAL is read: waking
+// JavaScript costs a commit more than all else that is done for shipping.
 struct ShipBell {
   napi_threadsafe_function function = nullptr;
   WalSource* source = nullptr;
-  int handle = 0, frames_max = 0;
-  std::atomic<bool> rung{false};
+  int handle = 0, frames_max = 0, frames_many = 0;
 };
 
 bool RingShip(void* context, int frames) {
   auto* bell = static_cast<ShipBell*>(context);
-  if (!bell->rung.exchange(true)) {
+  if (bell->source->Note(frames, bell->frames_many)) {
     napi_call_threadsafe_function(bell->function, nullptr, napi_tsfn_nonblocking);
   }
   // JavaScript has not had its turn for so long: what it would read is read anew later.
@@ -208,9 +208,9 @@ bool RingShip(void* context, int frames) {
 
 void HearShip(napi_env env, napi_value callback, void* context, void*) {
   if (env == nullptr) return;
-  static_cast<ShipBell*>(context)->rung.store(false);
-  napi_value result = nullptr;
-  napi_call_function(env, Undefined(env), callback, 0, nullptr, &result);
+  napi_value has_many = nullptr, result = nullptr;
+  napi_get_boolean(env, static_cast<ShipBell*>(context)->source->has_many(), &has_many);
+  napi_call_function(env, Undefined(env), callback, 1, &has_many, &result);
 }
 
 void UnhangShip(const ShipBell* bell) {
@@ -227,7 +227,7 @@ void FreeShip(napi_env, void* data, void*) {
   delete bell;
 }
 
-// walWatch(handle, source, framesMax, callback)
+// walWatch(handle, source, framesMany, framesMax, callback)
 napi_value Watch(napi_env env, napi_callback_info info) {
   Call call(env, info);
   Connection* connection = call.Find();
@@ -242,8 +242,9 @@ napi_value Watch(napi_env env, napi_callback_info info) {
   source->Retain();
   bell->source = source;
   bell->handle = connection->handle;
-  bell->frames_max = static_cast<int>(call.Integer(2));
-  if (napi_create_threadsafe_function(env, call.at(3), nullptr, String(env, "mergelite"), 0, 1,
+  bell->frames_many = static_cast<int>(call.Integer(2));
+  bell->frames_max = static_cast<int>(call.Integer(3));
+  if (napi_create_threadsafe_function(env, call.at(4), nullptr, String(env, "mergelite"), 0, 1,
                                       bell, FreeShip, bell, HearShip, &bell->function) != napi_ok) {
     FreeShip(env, bell, nullptr);
     Throw(env, "SQLITE", "commits cannot be listened to", "");

@@ -81,8 +81,21 @@ int WalSource::BeginReading(sqlite3* db) {
   return Execute(db, "BEGIN; SELECT 1 FROM main.sqlite_schema LIMIT 1");
 }
 
+bool WalSource::Note(int frames, int many) {
+  const int seen = seen_frames_.load(std::memory_order_relaxed);
+  // A WAL that is smaller than it was has begun anew.
+  const int fresh = frames < seen ? frames : frames - seen;
+  const Noted noted = fresh >= many ? Noted::kMany : Noted::kSome;
+  // Nothing is lost to Next(): a commit is published before it is noted, and it forgets what was
+  // noted before it looks at what is published.
+  if (noted_.load() >= noted) return false;
+  noted_.store(noted);
+  return true;
+}
+
 int WalSource::Next(bool exact, WalIndexHead* end) {
   message_.Clear();
+  noted_.store(Noted::kNothing);
   if (abandoned_ || !holds_) return Fail(SQLITE_ABORT, "the WAL had become too large");
   if (holds_next_) return Fail(SQLITE_MISUSE, "two readers are held already");
   for (int tries = 0; tries < kTriesMax; tries++) {
@@ -95,6 +108,7 @@ int WalSource::Next(bool exact, WalIndexHead* end) {
                       before.end.salt == end->end.salt && before.end.frame == end->end.frame;
     if (read && (!exact || same)) {
       holds_next_ = true;
+      seen_frames_.store(static_cast<int>(end->end.frame), std::memory_order_relaxed);
       return SQLITE_OK;
     }
     Execute(next_, "ROLLBACK");

@@ -48,6 +48,12 @@ class WalSource {
   // What can be waited for is over, nothing is held, and the WAL stays.
   void Close();
 
+  // From a commit that leaves `frames` in the WAL. True when whoever reads it should hear of that:
+  // of the first commit since its end was last looked for, and of the one that makes it `many`
+  // frames.
+  bool Note(int frames, int many);
+  // Of the commits noted there are many.
+  bool has_many() const { return noted_.load() == Noted::kMany; }
   // From a commit, when the WAL has become too large: gives up the chain unless an operation is
   // under way. Whether nothing is held now.
   bool Abandon();
@@ -84,6 +90,9 @@ class WalSource {
   sqlite3 *held_ = nullptr, *next_ = nullptr, *writer_ = nullptr;
   bool holds_ = false, holds_next_ = false, abandoned_ = false;
   uint32_t page_size_ = 0;
+  enum class Noted { kNothing, kSome, kMany };
+  std::atomic<Noted> noted_{Noted::kNothing};
+  std::atomic<int> seen_frames_{0};
   std::atomic<int> owners_{1};
   Text message_;
 };

@@ -38,9 +38,16 @@ export interface WalBinding {
   ): Promise<WalAnswer>;
   walClose(source: WalSource): Promise<WalAnswer>;
   /**
-   * Calls back soon after commits of this connection; from `framesMax` frames on the WAL is given
-   * up. @throws SHIP_ACTIVE
+   * Calls back soon after a commit of this connection, once until `walNext`, and once more when the
+   * WAL has `framesMany` frames more than then. From `framesMax` frames on it is given up.
+   * @throws SHIP_ACTIVE
    */
-  walWatch(handle: Handle, source: WalSource, framesMax: number, callback: () => void): void;
+  walWatch(
+    handle: Handle,
+    source: WalSource,
+    framesMany: number,
+    framesMax: number,
+    callback: (hasMany: boolean) => void,
+  ): void;
   walUnwatch(handle: Handle): void;
 }

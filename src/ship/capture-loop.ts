@@ -40,6 +40,8 @@ export interface CaptureHost {
 }
 
 const retryMsMax = 60_000;
+/** The WAL is that many times too long when writers are kept out, so that it can begin anew. */
+const barrierFactor = 4;
 /** Frames are in the WAL some time before their commit is: so often is looked for it. */
 const looksMax = 4;
 const lookAgainMs = 5;
@@ -56,6 +58,8 @@ export class CaptureLoop {
   #cancelStart: (() => void) | undefined;
   #turn: Promise<unknown> = Promise.resolve();
   #cancelCapture: (() => void) | undefined;
+  /** Reading failed, and is tried again when its time has come. */
+  #isPausing = false;
   #cancelPoll: (() => void) | undefined;
   #unwatch: (() => void) | undefined;
   #walMark = "";
@@ -149,7 +153,8 @@ export class CaptureLoop {
     const { wal, file } = this.#source;
     const { capture, captured } = await this.#host.start();
     this.#capture = capture;
-    wal.watch(this.#settings.walBytesMax, () => this.#note());
+    const { checkpointBytes: bytesMany, walBytesMax: bytesMax } = this.#settings;
+    wal.watch({ bytesMany, bytesMax }, (hasMany) => (hasMany ? this.#noteMany() : this.#note()));
     this.#host.took(captured);
     if (this.#isStopped) return capture;
     if (this.#settings.watches === true) this.#unwatch = watchWal(file, () => this.#hear());
@@ -172,6 +177,14 @@ export class CaptureLoop {
     });
   }
 
+  /** They are read at once, unless that has just failed: otherwise the WAL becomes long. */
+  #noteMany(): void {
+    if (this.#isPausing) return;
+    this.#cancelCapture?.();
+    this.#cancelCapture = undefined;
+    this.#note(0);
+  }
+
   async #look(): Promise<void> {
     const before = this.#capture?.state.txid;
     const { state } = await this.captureNow();
@@ -182,7 +195,10 @@ export class CaptureLoop {
     if (this.#isStopped) return;
     const { retryMs } = this.#settings;
     this.#host.failed(error, retryMs);
-    this.#cancelCapture ??= this.#clock.setTimer(retryMs, () => {
+    this.#cancelCapture?.();
+    this.#isPausing = true;
+    this.#cancelCapture = this.#clock.setTimer(retryMs, () => {
+      this.#isPausing = false;
       this.#cancelCapture = undefined;
       this.#note();
     });
@@ -206,7 +222,7 @@ export class CaptureLoop {
   async #checkpoint(capture: Capture, walBytes: number): Promise<void> {
     const { checkpointBytes, walBytesMax, intervalMs } = this.#settings;
     if (walBytes < checkpointBytes) return;
-    const barrier = walBytes >= walBytesMax / 2;
+    const barrier = walBytes >= Math.min(walBytesMax / 2, checkpointBytes * barrierFactor);
     try {
       const { moved, captured } = await capture.checkpoint(barrier);
       if (moved) this.#host.checkpointed();

@@ -4,7 +4,10 @@ import { ReplicaError } from "../errors.ts";
 import { leaseTtlMsMax, leaseTtlMsMin } from "./lease-rules.ts";
 
 export interface ShipOptions {
-  /** Commits are gathered for so long, in ms, then shipped as one file. @default 1000 */
+  /**
+   * Commits are gathered for so long, in ms, then shipped as one file; for less when they make the
+   * WAL longer by `checkpointBytes`. @default 1000
+   */
   readonly intervalMs?: number;
   /**
    * How often to look for commits of other processes and connections, in ms: a look at the size and
@@ -16,12 +19,15 @@ export interface ShipOptions {
    * @default beside the database: `<file>-ship`
    */
   readonly stateDir?: string;
-  /** The WAL is written back into the database at this size, in bytes. @default 4 MiB */
+  /**
+   * The WAL is written back into the database at this size, in bytes. At four times of it (or half
+   * of `walBytesMax`) the checkpoint keeps writers out for a moment, so that the WAL can begin anew
+   * under a load without any pause. @default 4 MiB
+   */
   readonly checkpointBytes?: number;
   /**
    * At this size of the WAL, in bytes, a commit of this connection gives up reading it, so that it
-   * can begin anew, and pages are compared later: JavaScript has not had its turn for so long. At
-   * half of it a checkpoint keeps writers out for a moment, under a load without any pause.
+   * can begin anew, and pages are compared later: JavaScript has not had its turn for so long.
    * @default 256 MiB
    */
   readonly walBytesMax?: number;

@@ -63,10 +63,18 @@ export class Wal {
     }
   }
 
-  /** `onCommit` is called soon after commits of the application's own connection. */
-  watch(bytesMax: number, onCommit: () => void): void {
-    const frames = Math.max(Math.floor(bytesMax / this.frameBytes), 16);
-    native.walWatch(this.#handle, this.#source, Math.min(frames, 0x7fff_ffff), onCommit);
+  /**
+   * `onCommit` is called soon after a commit of the application's own connection: after the first
+   * one since the WAL was read, and after the one that made it longer by `bytesMany` (`hasMany`).
+   */
+  watch(
+    { bytesMany, bytesMax }: { bytesMany: number; bytesMax: number },
+    onCommit: (hasMany: boolean) => void,
+  ): void {
+    const frames = (bytes: number) =>
+      Math.min(Math.max(Math.floor(bytes / this.frameBytes), 16), 0x7fff_ffff);
+    const [many, max] = [frames(bytesMany), frames(bytesMax)];
+    native.walWatch(this.#handle, this.#source, many, max, onCommit);
   }
 
   unwatch(): void {
