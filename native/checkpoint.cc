@@ -62,7 +62,9 @@ void CheckpointJob::Checkpoint() {
       rc = api_->exec(db, "PRAGMA main.schema_version", nullptr, nullptr, nullptr);
     }
     if (rc == SQLITE_OK) {
-      api_->wal_checkpoint_v2(db, "main", SQLITE_CHECKPOINT_PASSIVE, nullptr, nullptr);
+      int frames = 0, copied = -1;
+      rc = api_->wal_checkpoint_v2(db, "main", SQLITE_CHECKPOINT_PASSIVE, &frames, &copied);
+      if (rc == SQLITE_OK && copied == frames) covered_ = frames;
     }
     MutexGuard guard(api_, guard_);
     db_ = nullptr;
@@ -92,7 +94,7 @@ bool Checkpoints::AfterCommit(int frames) {
   if (frames_max_ <= 0) return false;
   const bool begun_anew = frames < last_frames_;
   last_frames_ = frames;
-  if (begun_anew) first_launch_ = 0;
+  if (begun_anew) first_launch_ = chases_ = 0;
   if (!wanted(frames)) return false;
   if (launch == nullptr) return true;
   if (first_launch_ == 0) {
@@ -104,6 +106,17 @@ bool Checkpoints::AfterCommit(int frames) {
   if (frames < next_launch_) return false;
   next_launch_ = frames + frames_max_;
   return !Launch();
+}
+
+bool Checkpoints::CatchUp() {
+  if (job_ == nullptr || last_frames_ < kBehindFactor * frames_max_) return false;
+  if (!job_->done()) return true;
+  // Beyond the last one it is a reader that keeps the WAL from beginning anew.
+  if (job_->covers(last_frames_) || chases_ > kChasesMax) return false;
+  if (chases_++ < kChasesMax) return Launch();
+  const Api* api = connection_->api;
+  api->wal_checkpoint_v2(connection_->db, "main", SQLITE_CHECKPOINT_PASSIVE, nullptr, nullptr);
+  return false;
 }
 
 bool Checkpoints::Launch() {

@@ -18,6 +18,9 @@ class CheckpointJob {
   // On any thread, once.
   void Run();
   bool done() const { return done_.load(std::memory_order_acquire); }
+  // Once done: everything of a WAL that long is in the database file, so the next writer begins it
+  // anew.
+  bool covers(int frames) const { return frames <= covered_; }
   // Returns when Run() is over or will do nothing any more; soon, for SQLite is told to stop.
   void Stop();
   void Release();
@@ -33,6 +36,7 @@ class CheckpointJob {
   sqlite3_mutex* guard_;    // of the next two
   sqlite3* db_ = nullptr;
   bool stopped_ = false;
+  int covered_ = 0;  // written before `done_`, read after it
   std::atomic<bool> done_{false};
   std::atomic<int> owners_{2};
 };
@@ -46,11 +50,11 @@ class Checkpoints {
   bool wanted(int frames) const { return frames_max_ > 0 && frames >= frames_max_; }
   // Of the main database. Returns whether the caller has to checkpoint before it goes on.
   bool AfterCommit(int frames);
-  // One is under way, and the WAL so large that who can wait should let it catch up: otherwise it
-  // will be a commit that does.
-  bool behind() const {
-    return job_ != nullptr && !job_->done() && last_frames_ >= kBehindFactor * frames_max_;
-  }
+  // The WAL is so large that who can wait should let checkpoints catch up with it: otherwise it
+  // will be a commit that does, with much to copy. What was committed while one ran is left to the
+  // next, which has little to do, so a WAL comes to its end also beside a program that writes now
+  // and then. If one writes too often for that, the last bit is copied here.
+  bool CatchUp();
   // Nothing of ours holds the file open afterwards.
   void Stop();
 
@@ -61,6 +65,7 @@ class Checkpoints {
 
  private:
   static constexpr int kBehindFactor = 2;
+  static constexpr int kChasesMax = 4;
   bool Launch();
 
   Connection* connection_ = nullptr;
@@ -69,6 +74,7 @@ class Checkpoints {
   int last_frames_ = 0;
   int first_launch_ = 0;  // the WAL's size when a checkpoint was first started since its last reset
   int next_launch_ = 0;
+  int chases_ = 0;  // since then, by CatchUp()
 };
 
 }  // namespace mergelite

@@ -190,7 +190,7 @@ int MergeChunk(Connection* connection, const StateMessage& message, double budge
     return connection->Fail("PAYLOAD_CORRUPT", "a chunk of state does not decode",
                             "The message was damaged on its way or its sender is.");
   }
-  if (connection->InTransaction() || connection->checkpoints.behind()) {
+  if (connection->InTransaction() || connection->checkpoints.CatchUp()) {
     return stats.busy = true, SQLITE_OK;
   }
   int rc = connection->catalog.Refresh(connection);

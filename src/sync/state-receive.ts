@@ -44,7 +44,7 @@ const chunkBytes = 256 * 1024;
 const chunksHeldMax = 4;
 /** A request or its answer was lost. */
 const answerMs = 10_000;
-const busyRetryMs = { min: 1, max: 50 };
+const busyRetryMs = { min: 1, max: 10 };
 /** The clock here may have been wrong, and be set right. */
 const lookAgainMs = 60_000;
 
