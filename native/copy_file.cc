@@ -9,7 +9,7 @@ namespace {
 constexpr size_t kWriteBytes = 64 * 1024;
 
 int64_t FrameOffset(uint32_t frames, size_t page_size) {
-  return static_cast<int64_t>(kWalHeaderBytes) +
+  return static_cast<int64_t>(kWalHeadBytes) +
          static_cast<int64_t>(frames) * static_cast<int64_t>(kWalFrameHeadBytes + page_size);
 }
 
@@ -119,7 +119,7 @@ int CopyFile::BeginWalIfEmpty() {
   uint32_t generation = 0;
   api_->randomness(sizeof header_.salts, header_.salts);
   api_->randomness(sizeof generation, &generation);
-  uint8_t bytes[kWalHeaderBytes];
+  uint8_t bytes[kWalHeadBytes];
   BeginWal(&header_, page_size_, generation & 0xffff, bytes);
   sqlite3_file* wal = nullptr;
   int rc = Control(SQLITE_FCNTL_JOURNAL_POINTER, &wal);

@@ -5,7 +5,7 @@ namespace {
 
 constexpr uint32_t kVersion = 3007000;
 constexpr uint32_t kMagic = 0x377f0682;  // and one more where sums are of big-endian words
-constexpr size_t kIndexHeadBytes = 2 * kWalIndexHeaderBytes + 40;
+constexpr size_t kIndexHeadBytes = 2 * kWalIndexHeadBytes + 40;
 // Page numbers of a zone, then a hash table of 16-bit places in them. The first zone gives room to
 // the headers.
 constexpr uint32_t kZoneFrames = 4096;
@@ -40,7 +40,7 @@ void AddSum(uint32_t sum[2], Span data, bool big_endian) {
 void SumOf(const WalIndexHeader& header, uint32_t sum[2]) {
   sum[0] = sum[1] = 0;
   const auto* bytes = reinterpret_cast<const uint8_t*>(&header);
-  AddSum(sum, {bytes, kWalIndexHeaderBytes - 8}, kNativeIsBig);
+  AddSum(sum, {bytes, kWalIndexHeadBytes - 8}, kNativeIsBig);
 }
 
 struct Zone {
@@ -109,7 +109,7 @@ bool AddToWalIndex(uint8_t* memory, uint32_t frame, uint32_t page) {
 }
 
 void BeginWal(WalIndexHeader* header, size_t page_size, uint32_t generation,
-              uint8_t out[kWalHeaderBytes]) {
+              uint8_t out[kWalHeadBytes]) {
   header->big_endian = kNativeIsBig ? 1 : 0;
   header->page_size = static_cast<uint16_t>((page_size & 0xff00) | page_size >> 16);
   header->frames = 0;
@@ -119,7 +119,7 @@ void BeginWal(WalIndexHeader* header, size_t page_size, uint32_t generation,
   PutBig(out + 12, generation);
   memcpy(out + 16, header->salts, sizeof header->salts);
   header->frame_sum[0] = header->frame_sum[1] = 0;
-  AddSum(header->frame_sum, {out, kWalHeaderBytes - 8}, kNativeIsBig);
+  AddSum(header->frame_sum, {out, kWalHeadBytes - 8}, kNativeIsBig);
   PutBig(out + 24, header->frame_sum[0]);
   PutBig(out + 28, header->frame_sum[1]);
 }

@@ -1,14 +1,11 @@
 // The formats of a WAL and of its index, as sqlite.org/walformat.html gives them: enough to append
 // committed frames so that every connection sees them as those of an ordinary writer.
 #pragma once
-#include "bytes.h"
+#include "wal_format.h"
 
 namespace mergelite {
 
-constexpr size_t kWalHeaderBytes = 32;
-constexpr size_t kWalFrameHeadBytes = 24;
 constexpr size_t kWalIndexZoneBytes = 32768;
-constexpr size_t kWalIndexHeaderBytes = 48;
 
 // What one of the two equal headers of a WAL index says, in its memory layout.
 struct WalIndexHeader {
@@ -24,7 +21,7 @@ struct WalIndexHeader {
   uint8_t salts[8];
   uint32_t sum[2];
 };
-static_assert(sizeof(WalIndexHeader) == kWalIndexHeaderBytes, "the layout is SQLite's");
+static_assert(sizeof(WalIndexHeader) == kWalIndexHeadBytes, "the layout is SQLite's");
 
 // False unless both copies agree and are what a writer leaves. `zone` is the first of the index.
 bool ReadWalIndexHeader(const uint8_t* zone, WalIndexHeader* header);
@@ -39,7 +36,7 @@ bool AddToWalIndex(uint8_t* zone, uint32_t frame, uint32_t page);
 
 // Writes the header of an empty WAL with the salts of `header`, and starts its running checksum.
 void BeginWal(WalIndexHeader* header, size_t page_size, uint32_t generation,
-              uint8_t out[kWalHeaderBytes]);
+              uint8_t out[kWalHeadBytes]);
 // Writes the head of the next frame: `commit` is the size of the database after the transaction in
 // its last frame, else 0. Goes on with the header's running checksum.
 void PutWalFrameHead(WalIndexHeader* header, uint32_t page, uint32_t commit, Span content,

@@ -1,11 +1,12 @@
 // Writes a few valid inputs for each target, so that fuzzing starts beyond the first checks:
-// `seeds <folder>` fills <folder>/{payload,shape,record,row_clock,state,ltx}/.
+// `seeds <folder>` fills <folder>/{payload,shape,record,row_clock,state,ltx,wal,wal_index}/.
 #include <cstdio>
 
 #include "../codec.h"
 #include "../ltx_pages.h"
 #include "../row_clock.h"
 #include "../state_chunk.h"
+#include "../wal_index.h"
 #include "fuzz.h"
 #include "stub_shapes.h"
 
@@ -153,6 +154,40 @@ void WriteLtx(Folder files) {
   files.Add(out.span());
 }
 
+// A WAL of two frames, and the heads of its index; two bytes for the target go before each.
+void WriteWal(Folder wals, Folder indexes) {
+  WalIndexHeader header{};
+  Bytes out;
+  out.Byte(0);
+  out.Byte(2);
+  const size_t begin = out.size();
+  BeginWal(&header, 512, 0, out.Reserve(kWalHeadBytes));
+  out.Advance(kWalHeadBytes);
+  for (uint32_t page = 1; page <= 2; page++) {
+    uint8_t* frame = out.Reserve(kWalFrameHeadBytes + 512);
+    memset(frame, static_cast<int>(page), kWalFrameHeadBytes + 512);
+    const Span content{frame + kWalFrameHeadBytes, 512};
+    PutWalFrameHead(&header, page, page == 2 ? 2 : 0, content, frame);
+    out.Advance(kWalFrameHeadBytes + 512);
+  }
+  wals.Add(out.span());
+  // Without the head of the WAL, frames are where the target looks first.
+  memmove(out.data() + begin, out.data() + begin + kWalHeadBytes,
+          out.size() - begin - kWalHeadBytes);
+  wals.Add({out.data(), out.size() - kWalHeadBytes});
+  header.frames = header.pages = 2;
+  SealWalIndexHeader(&header);
+  out.Clear();
+  out.Byte(0);
+  out.Byte(0);
+  for (int copy = 0; copy < 2; copy++) {
+    memcpy(out.Reserve(sizeof header), &header, sizeof header);
+    out.Advance(sizeof header);
+  }
+  wals.Add(out.span());
+  indexes.Add({out.data() + 1, out.size() - 1});
+}
+
 }  // namespace
 }  // namespace mergelite::fuzz
 
@@ -164,6 +199,7 @@ int main(int argc, char** argv) {
   WriteClocks(Folder(argv[1], "row_clock"));
   WriteState(Folder(argv[1], "state"));
   WriteLtx(Folder(argv[1], "ltx"));
+  WriteWal(Folder(argv[1], "wal"), Folder(argv[1], "wal_index"));
   Folder shapes(argv[1], "shape");
   for (uint64_t i = 0; i < kStubShapes; i++) {
     Bytes descriptor;
