@@ -1,5 +1,5 @@
 /** A folder for the files of one test file, removed when its tests are done. */
-import { mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll } from "vitest";
@@ -10,8 +10,10 @@ export interface Folder {
   file(): string;
 }
 
-export function temporaryFolder(): Folder {
-  const path = mkdtempSync(join(tmpdir(), "mergelite-"));
+/** `inMemory`: where the system has such a file system, for tests that do not lose power. */
+export function temporaryFolder({ inMemory = false } = {}): Folder {
+  const parent = inMemory && existsSync("/dev/shm") ? "/dev/shm" : tmpdir();
+  const path = mkdtempSync(join(parent, "mergelite-"));
   let count = 0;
   afterAll(() => rmSync(path, { recursive: true, force: true }));
   return { path, file: () => join(path, `${count++}.db`) };
