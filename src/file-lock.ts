@@ -13,8 +13,8 @@ export class FileLock {
     const { default: Sqlite } = await import("better-sqlite3");
     const db = new Sqlite(path, { timeout: 0 });
     try {
-      // Nothing is written, so there is nothing to undo.
-      db.pragma("journal_mode = OFF");
+      // Nothing is written, so nothing has to be undone.
+      db.pragma("journal_mode = MEMORY");
       db.exec("BEGIN EXCLUSIVE");
       return new FileLock(db);
     } catch (error) {

@@ -98,6 +98,7 @@ const layers = [
   ["metric-families"],
   ["verifier", "options", "metrics", "status", "closed", "conflicts"],
   ["orphans", "identity", "lag", "file-gauge", "leader"],
+  ["live"],
   ["sync", "merge", "ship", "backup"],
   ["restore"],
   ["token"],
@@ -113,10 +114,10 @@ const logical = [
   "schema",
   "log",
   "snapshot",
-  "transport",
   "http",
 ];
-const physical = ["ship", "backup", "restore", "storage", "ltx"];
+// Transports carry messages of both.
+const physical = ["live", "ship", "backup", "restore", "storage", "ltx"];
 
 const moduleOf = (path: string) => path.replace(/^src\//, "").split(/[/.]/)[0] ?? "";
 const layerOf = (module: string) => {

@@ -1,5 +1,6 @@
 /** What the commands about backups have in common: URLs, points in time, sizes. */
-import type { RestorePoint } from "../backup/index.ts";
+import type { BackupPoint, RestorePoint } from "../backup/index.ts";
+import { formatTxid } from "../ltx/keys.ts";
 import { parsePosition } from "../ship/position.ts";
 import type { Storage } from "../storage/storage.ts";
 import type { OptionSpec, Values } from "./command.ts";
@@ -38,6 +39,14 @@ export function readAt(values: Values): { at?: RestorePoint } {
   throw usageFailure(
     `--at must be a time (2026-01-31T12:00:00Z) or a position (hexadecimal), not "${text}"`,
   );
+}
+
+/** A position and its time, as they are shown. */
+export function pointOf({ txid, timestampMs }: Pick<BackupPoint, "txid" | "timestampMs">): {
+  position: string;
+  wallTime: string;
+} {
+  return { position: formatTxid(txid), wallTime: new Date(timestampMs).toISOString() };
 }
 
 export function formatBytes(bytes: number): string {

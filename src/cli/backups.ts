@@ -1,7 +1,7 @@
 /** `mergelite backups`: what there is to restore from. */
 import { type BackupList, type BackupPoint, backups as listBackups } from "../backup/index.ts";
 import { formatTxid } from "../ltx/keys.ts";
-import { formatBytes, withStorage } from "./backup-url.ts";
+import { formatBytes, pointOf, withStorage } from "./backup-url.ts";
 import { type Command, type CommandInput, jsonOption } from "./command.ts";
 import { exitCodes, Failure } from "./failure.ts";
 import { alignRows, type Output } from "./output.ts";
@@ -29,13 +29,7 @@ async function runBackups({
   throw new Failure("there is nothing to restore from", { hint: "Check the URL." });
 }
 
-const toPoint = (point: BackupPoint | undefined) =>
-  point === undefined
-    ? null
-    : {
-        position: formatTxid(point.txid),
-        wallTime: new Date(point.timestampMs).toISOString(),
-      };
+const toPoint = (point: BackupPoint | undefined) => (point === undefined ? null : pointOf(point));
 
 function toJson({ bytes, levels, snapshots, oldest, newest, maxTxid }: BackupList) {
   return {
@@ -55,8 +49,10 @@ function toJson({ bytes, levels, snapshots, oldest, newest, maxTxid }: BackupLis
 }
 
 function print({ bytes, levels, snapshots, oldest, newest, maxTxid }: BackupList, output: Output) {
-  const line = (name: string, { txid, timestampMs }: BackupPoint, more = "") =>
-    [name, formatTxid(txid), new Date(timestampMs).toISOString(), more] as const;
+  const line = (name: string, point: BackupPoint, more = "") => {
+    const { position, wallTime } = pointOf(point);
+    return [name, position, wallTime, more] as const;
+  };
   const rows = snapshots.map((one) => line("snapshot", one, formatBytes(one.bytes)));
   if (oldest !== undefined) rows.unshift(line("oldest", oldest));
   if (newest !== undefined) rows.push(line("newest", newest));

@@ -15,6 +15,7 @@ const loaders: Readonly<Record<string, () => Promise<Command>>> = {
   backups: async () => (await import("./backups.ts")).backups,
   check: async () => (await import("./check.ts")).check,
   follow: async () => (await import("./follow.ts")).follow,
+  "serve-wal": async () => (await import("./serve-wal.ts")).serveWal,
   demo: async () => (await import("./demo.ts")).demo,
 };
 

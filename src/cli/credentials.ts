@@ -1,11 +1,13 @@
 /** What the command line says about certificates and tokens. */
-import { createHash, timingSafeEqual } from "node:crypto";
 import { readFileSync } from "node:fs";
+import { isBearer } from "../transport/bearer.ts";
 import type { TlsCredentials } from "../transport/tls.ts";
 import type { OptionSpec, Values } from "./command.ts";
 import { Failure, usageFailure } from "./failure.ts";
 
-export const credentialOptions: Readonly<Record<"cert" | "key" | "ca" | "token", OptionSpec>> = {
+export const credentialOptions: Readonly<
+  Record<"cert" | "key" | "ca" | "token" | "token-file", OptionSpec>
+> = {
   cert: { type: "string", value: "FILE", help: "this side's certificate chain, PEM" },
   key: { type: "string", value: "FILE", help: "its private key, PEM" },
   ca: { type: "string", value: "FILE", help: "trust certificates that these have signed, PEM" },
@@ -14,6 +16,7 @@ export const credentialOptions: Readonly<Record<"cert" | "key" | "ca" | "token",
     value: "TOKEN",
     help: "bearer token to send, and to ask for, over ws and http (or MERGELITE_TOKEN)",
   },
+  "token-file": { type: "string", value: "FILE", help: "the token is what this file holds" },
 };
 
 export interface Credentials {
@@ -31,7 +34,20 @@ export function readCredentials(values: Values): Credentials {
   }
   const identity = cert !== undefined && key !== undefined ? { cert, key } : undefined;
   const tls = { ...identity, ...(ca === undefined ? {} : { ca }) };
-  return { tls, identity, token: values.text("token") ?? process.env.MERGELITE_TOKEN };
+  return { tls, identity, token: readToken(values) };
+}
+
+function readToken(values: Values): string | undefined {
+  const token = values.text("token");
+  const file = values.text("token-file");
+  if (file === undefined) return token ?? process.env.MERGELITE_TOKEN;
+  if (token !== undefined) throw usageFailure("--token and --token-file exclude each other");
+  const read = readCredentialFile("token-file", file).toString().trim();
+  // A header has room for one line, and an empty token would let everyone in who sends none.
+  if (/^[!-~]{1,4096}$/.test(read)) return read;
+  throw new Failure(`--token-file: ${file} does not hold a token`, {
+    hint: "Write one line of printable ASCII without spaces into it.",
+  });
 }
 
 /** As a header to send. */
@@ -41,15 +57,14 @@ export function headersOf({ token }: Credentials): Record<string, string> {
 
 /** Whether a header proves the token; in the same time whatever it says. */
 export function isAuthorized({ token }: Credentials, header: string | null | undefined): boolean {
-  if (token === undefined) return true;
-  const [given, wanted] = [header ?? "", `Bearer ${token}`].map((text) =>
-    createHash("sha256").update(text).digest(),
-  );
-  return given !== undefined && wanted !== undefined && timingSafeEqual(given, wanted);
+  return token === undefined || isBearer(token, header);
 }
 
 function readPem(option: string, file: string | undefined): Buffer | undefined {
-  if (file === undefined) return undefined;
+  return file === undefined ? undefined : readCredentialFile(option, file);
+}
+
+function readCredentialFile(option: string, file: string): Buffer {
   try {
     return readFileSync(file);
   } catch (cause) {

@@ -1,45 +1,62 @@
-/** `mergelite follow`: a read-only copy of a database, kept up to date from its backup. */
-import { type Follower, type FollowPosition, follow as followBackup } from "../backup/index.ts";
-import { formatTxid } from "../ltx/keys.ts";
-import { showProgress, withStorage } from "./backup-url.ts";
+/** `mergelite follow`: a read-only copy of a database, kept up to date while others read it. */
+import {
+  type Follower,
+  type FollowOptions,
+  type FollowPosition,
+  follow as followSource,
+} from "../backup/index.ts";
+import { dialerFor, parseUrl } from "./addresses.ts";
+import { pointOf, showProgress, withStorage } from "./backup-url.ts";
 import { type Command, type CommandInput, jsonOption } from "./command.ts";
+import { credentialOptions, readCredentials } from "./credentials.ts";
 import { exitCodes } from "./failure.ts";
+import { reasonOf } from "./linked.ts";
 import type { Output } from "./output.ts";
 import { interruptSignal, whenAborted } from "./signals.ts";
 
 export const follow: Command = {
   name: "follow",
   usage: "URL FILE [--interval MS]",
-  summary: "keep a read-only copy of a database up to date from its backup",
+  summary: "keep a read-only copy of a database up to date",
   description: `Restores FILE from the backup at URL, or goes on with a copy that was followed before, and brings
-it up to date until stopped. Any program may read FILE meanwhile, and none may write it.`,
+it up to date until stopped. With a URL of ws:// or wss:// the copy comes from mergelite serve-wal,
+and each commit as it is made. Any program may read FILE meanwhile, and none may write it.`,
   options: {
     interval: { type: "string", value: "MS", help: "how often to look for news (default 1000)" },
+    ...credentialOptions,
     json: jsonOption,
   },
   positionals: [2, 2],
   run: runFollow,
 };
 
-async function runFollow({
-  arguments: [url = "", file = ""],
-  values,
-  output,
-}: CommandInput): Promise<number> {
+async function runFollow(input: CommandInput): Promise<number> {
+  const { arguments: args, values, output } = input;
+  const [url = ""] = args;
   const intervalMs = values.number("interval", { min: 1, max: 3_600_000, fallback: 1000 });
+  const options = { intervalMs, onProgress: showProgress(output), signal: interruptSignal() };
+  if (!/^wss?:/i.test(url)) {
+    return await withStorage(url, (storage) => followFrom(storage, input, options));
+  }
+  const credentials = readCredentials(values);
+  const primary = await dialerFor(parseUrl(url, credentials), credentials);
+  return await followFrom(primary, input, options);
+}
+
+async function followFrom(
+  source: Parameters<typeof followSource>[0],
+  { arguments: [, file = ""], values, output }: CommandInput,
+  options: FollowOptions & { signal: AbortSignal },
+): Promise<number> {
   const isJson = values.flag("json");
-  const signal = interruptSignal();
-  await withStorage(url, async (storage) => {
-    const onProgress = showProgress(output);
-    const follower = await followBackup(storage, file, { intervalMs, onProgress, signal });
-    try {
-      tell(output, file, follower.position, isJson);
-      report(follower, { file, output, isJson });
-      await whenAborted(signal);
-    } finally {
-      await follower.close();
-    }
-  });
+  const follower = await followSource(source, file, options);
+  try {
+    tell(output, file, follower.position, isJson);
+    report(follower, { file, output, isJson });
+    await whenAborted(options.signal);
+  } finally {
+    await follower.close();
+  }
   return exitCodes.done;
 }
 
@@ -49,23 +66,19 @@ function report(
 ): void {
   follower.on("applied", (position) => tell(output, file, position, isJson));
   follower.on("failed", ({ error, retryMs }) => {
-    const message = error instanceof Error ? error.message : String(error);
-    output.error(`warning: ${message}; trying again in ${retryMs} ms`);
+    output.error(`warning: ${reasonOf(error)}; trying again in ${Math.round(retryMs)} ms`);
   });
   follower.on("recovered", () => output.error("it goes on"));
   follower.on("altered", () => {
     output.error(`warning: something else has written ${file}: it gets all its pages anew`);
   });
+  follower.on("renewed", () => {
+    output.error(`what has changed since cannot be told: ${file} gets all its pages anew`);
+  });
 }
 
-function tell(
-  output: Output,
-  file: string,
-  { txid, timestampMs }: FollowPosition,
-  isJson: boolean,
-): void {
-  const position = formatTxid(txid);
-  const wallTime = new Date(timestampMs).toISOString();
+function tell(output: Output, file: string, point: FollowPosition, isJson: boolean): void {
+  const { position, wallTime } = pointOf(point);
   if (isJson) output.json({ file, position, wallTime });
   else output.line(`${file}: position ${position} of ${wallTime}`);
 }

@@ -30,8 +30,49 @@ export async function copyFiles(
   storage: Storage,
   copy: DatabaseCopy,
   files: readonly BackupFile[],
-  { clock, signal, isWhole }: CopyOptions,
+  options: CopyOptions,
 ): Promise<LtxHeader | undefined> {
+  return await inTransaction(copy, options, async () => {
+    const pages = new HeldPages(copy);
+    let last: LtxHeader | undefined;
+    for await (const { file, body } of fetchInOrder(storage, files, options)) {
+      last = await usingObject(file.key, async () => {
+        const reader = await LtxReader.open(body, { name: file.key });
+        try {
+          checkHeader(reader.header, file);
+          await pages.append(reader);
+          return reader.header;
+        } finally {
+          await reader.close();
+        }
+      });
+    }
+    if (last === undefined) throw new Error("there is a file to copy");
+    await pages.commit(last.commit);
+    return last;
+  });
+}
+
+/** As `copyFiles`, for one file on its way. False: somebody else has written the copy. */
+export async function copyReader(
+  reader: LtxReader,
+  copy: DatabaseCopy,
+  options: CopyOptions,
+): Promise<boolean> {
+  const copied = await inTransaction(copy, options, async () => {
+    const pages = new HeldPages(copy);
+    await pages.append(reader);
+    await pages.commit(reader.header.commit);
+    return true;
+  });
+  return copied === true;
+}
+
+async function inTransaction<Result>(
+  copy: DatabaseCopy,
+  { clock, signal, isWhole }: CopyOptions,
+  write: () => Promise<Result>,
+): Promise<Result | undefined> {
   for (;;) {
     const { busy, altered } = await copy.begin();
     if (!busy && altered && !isWhole) {
@@ -42,7 +83,7 @@ export async function copyFiles(
     await clock.sleep(busyPauseMs, { signal });
   }
   try {
-    return await appendAll(storage, copy, files, signal);
+    return await write();
   } finally {
     // After a commit there is nothing to undo.
     await copy.rollback();
@@ -50,36 +91,30 @@ export async function copyFiles(
 }
 
 /** The last pages of all come with the commit, so a batch is held back until there is another. */
-async function appendAll(
-  storage: Storage,
-  copy: DatabaseCopy,
-  files: readonly BackupFile[],
-  signal: AbortSignal,
-): Promise<LtxHeader> {
-  let held: PageBatch | undefined;
-  let last: LtxHeader | undefined;
-  for await (const { file, body } of fetchInOrder(storage, files, { signal })) {
-    last = await usingObject(file.key, async () => {
-      const reader = await LtxReader.open(body, { name: file.key });
-      try {
-        checkHeader(reader.header, file);
-        checkSize(reader, copy);
-        for await (const batch of reader.batches()) {
-          if (held !== undefined) await copy.append(copy.pageSize, held, 0);
-          held = batch;
-        }
-        return reader.header;
-      } finally {
-        await reader.close();
-      }
-    });
+class HeldPages {
+  readonly #copy: DatabaseCopy;
+  #held: PageBatch | undefined;
+
+  constructor(copy: DatabaseCopy) {
+    this.#copy = copy;
   }
-  if (last === undefined) throw new Error("there is a file to copy");
-  if (held !== undefined) await copy.append(copy.pageSize, held, last.commit);
-  return last;
+
+  /** When it resolves, the file has been found right. */
+  async append(reader: LtxReader): Promise<void> {
+    checkSize(reader, this.#copy);
+    for await (const batch of reader.batches()) {
+      if (this.#held !== undefined) await this.#copy.append(this.#copy.pageSize, this.#held, 0);
+      this.#held = batch;
+    }
+  }
+
+  async commit(size: number): Promise<void> {
+    if (this.#held !== undefined) await this.#copy.append(this.#copy.pageSize, this.#held, size);
+  }
 }
 
-function checkSize({ name, header }: LtxReader, { pageSize }: DatabaseCopy): void {
+/** @throws `PAGE_SIZE_CHANGED` */
+export function checkSize({ name, header }: LtxReader, { pageSize }: DatabaseCopy): void {
   if (header.pageSize === pageSize) return;
   const sizes = `pages of ${header.pageSize} bytes, and the copy pages of ${pageSize}`;
   throw new ReplicaError("PAGE_SIZE_CHANGED", `${name} has ${sizes}`, {

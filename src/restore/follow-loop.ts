@@ -9,6 +9,7 @@ import { type FollowPosition, type FollowState, followerClosed } from "./follow-
 import { listBackup, listShipped } from "./inventory.ts";
 import type { DatabaseCopy } from "./sqlite.ts";
 import { UnusableObject } from "./unusable.ts";
+import { watchBackup } from "./watch.ts";
 
 export interface FollowParts {
   readonly storage: Storage;
@@ -19,7 +20,7 @@ export interface FollowParts {
 }
 
 /** Frames in the WAL before it is written back: SQLite's own number. */
-const checkpointFrames = 1000;
+export const checkpointFrames = 1000;
 /** A transaction ends with the file that brings it to so much, where it may end. */
 const transactionBytes = 64 * 1024 * 1024;
 /** Level 0 says nothing when all of it was compacted away: so often everything is listed. */
@@ -35,33 +36,34 @@ export class FollowLoop {
   #listedAllMs = Number.NEGATIVE_INFINITY;
   #woken = false;
   #wake = () => {};
+  #unwatch = () => {};
   #running: Promise<void> | undefined;
 
   constructor(parts: FollowParts) {
     this.#parts = parts;
   }
 
-  /** Until there is nothing more. @throws what `restore` throws */
-  async catchUp(signal: AbortSignal | undefined): Promise<void> {
-    for (;;) {
-      signal?.throwIfAborted();
-      if (!(await this.#step())) return;
-    }
-  }
-
-  run(): void {
+  /** Resolves when the copy shows what there is, and goes on. @throws what `restore` throws */
+  async begin(signal: AbortSignal | undefined): Promise<void> {
+    const { storage } = this.#parts;
+    do signal?.throwIfAborted();
+    while (await this.#step());
+    this.#unwatch = watchBackup(storage, () => this.#hear());
     this.#running = this.#loop();
   }
 
-  wake(): void {
-    this.#woken = true;
-    this.#wake();
+  /** Lets go of the copy. */
+  async close(): Promise<void> {
+    this.#unwatch();
+    this.#stop.abort(followerClosed());
+    this.#hear();
+    await this.#running;
+    await this.#parts.copy.close();
   }
 
-  async close(): Promise<void> {
-    this.#stop.abort(followerClosed());
-    this.wake();
-    await this.#running;
+  #hear(): void {
+    this.#woken = true;
+    this.#wake();
   }
 
   async #loop(): Promise<void> {

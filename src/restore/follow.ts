@@ -1,24 +1,25 @@
-/** A read-only copy of a database, kept up to date from its backup while others read it. */
+/** A read-only copy of a database, kept up to date from its backup or primary while it is read. */
 import { createHash } from "node:crypto";
 import { rm } from "node:fs/promises";
 import { resolve } from "node:path";
-import { type Clock, systemClock } from "../clock.ts";
+import { type Clock, type Random, systemClock } from "../clock.ts";
 import { ReplicaError } from "../errors.ts";
 import { Emitter, type Listener } from "../events.ts";
 import { FileLock } from "../file-lock.ts";
 import type { Storage, StorageCallOptions } from "../storage/storage.ts";
+import type { Dialer } from "../transport/transport.ts";
 import { FollowLoop } from "./follow-loop.ts";
 import { type FollowEvents, type FollowPosition, FollowState, markFor } from "./follow-state.ts";
+import { LiveLoop } from "./live-loop.ts";
 import { MarkFile, markPathOf, unknownMark } from "./mark.ts";
 import { type RestoreProgress, restore } from "./restore.ts";
 import { DatabaseCopy } from "./sqlite.ts";
 import { exists } from "./target.ts";
-import { watchBackup } from "./watch.ts";
 
 export interface FollowOptions {
   /**
    * How often to look for new files, in ms: a list of those after the last one. Of a backup in a
-   * folder they are noticed at once besides. @default 1000
+   * folder they are noticed at once besides, and a live primary sends them. @default 1000
    */
   readonly intervalMs?: number;
   /** Of the restore that a new copy begins with. */
@@ -27,6 +28,8 @@ export interface FollowOptions {
   readonly signal?: AbortSignal;
   /** For tests. @default the system's */
   readonly clock?: Clock;
+  /** For tests. @default Math.random */
+  readonly random?: Random;
 }
 
 export interface FollowMetrics {
@@ -57,50 +60,86 @@ export interface Follower {
 
 /**
  * Restores a new copy, or goes on with one that was followed before, and resolves when it shows the
- * newest position; from then on it follows. Readers see whole transactions and never wait. Nobody
- * else may write the copy: what they write is undone. It keeps the process alive until `close`.
+ * newest position; from then on it follows: a backup, or a live primary that is dialled. Readers
+ * see whole transactions and never wait. Nobody else may write the copy: what they write is undone.
+ * It keeps the process alive until `close`.
  * @throws `FILE_EXISTS` for a file that is no copy, `FOLLOW_ACTIVE` for one that somebody follows
- * already, and what `restore` throws
+ * already, what `restore` throws, and of a primary `PROTOCOL_MALFORMED`, `TRANSPORT_FAILED`,
+ * `TRANSPORT_REFUSED`, `VERSION_MISMATCH`
  */
 export async function follow(
-  storage: Storage,
+  source: Storage | Dialer,
   file: string,
-  { intervalMs = 1000, onProgress, signal, clock = systemClock }: FollowOptions = {},
+  options: FollowOptions = {},
 ): Promise<Follower> {
+  const { intervalMs = 1000, signal } = options;
   if (!Number.isSafeInteger(intervalMs) || intervalMs < 1) {
     throw new TypeError("intervalMs is a whole number from 1 on");
   }
   const path = resolve(file);
   await checkIsCopy(path, file);
   const lock = await lockCopy(path, file);
+  const emitter = new Emitter<FollowEvents>();
   let marks: MarkFile | undefined;
-  let copy: DatabaseCopy | undefined;
+  let loop: FollowLoop | LiveLoop | undefined;
   try {
     marks = await openMarks(path);
-    marks.mark = markFor(sourceOf(storage), marks.mark);
-    if (!(await exists(path))) {
-      const { source } = marks.mark;
-      await marks.write({ ...unknownMark, source });
-      const options = {
-        force: true,
-        ...(onProgress === undefined ? {} : { onProgress }),
-        ...(signal === undefined ? {} : { signal }),
-      };
-      const restored = await restore(storage, path, options);
-      const { txid = 0, timestampMs = 0 } = restored ?? {};
-      await marks.write({ applied: txid, timestampMs, applying: txid, source });
-    }
-    copy = await DatabaseCopy.open(path);
-    const state = new FollowState(marks, new Emitter<FollowEvents>());
-    const loop = new FollowLoop({ storage, copy, state, clock, intervalMs });
-    await loop.catchUp(signal);
-    return start({ storage, loop, state, copy, lock });
+    const of = { path, marks, emitter };
+    const opened =
+      "dial" in source
+        ? await openLive(source, of, options)
+        : await openBackup(source, of, { ...options, intervalMs });
+    loop = opened.loop;
+    await loop.begin(signal);
+    return followerOf(loop, opened.state, lock);
   } catch (error) {
-    await copy?.close();
+    await loop?.close();
     await marks?.close();
     lock.release();
     throw error;
   }
+}
+
+interface CopyParts {
+  readonly path: string;
+  readonly marks: MarkFile;
+  readonly emitter: Emitter<FollowEvents>;
+}
+
+async function openBackup(
+  storage: Storage,
+  { path, marks, emitter }: CopyParts,
+  options: FollowOptions & { intervalMs: number },
+): Promise<{ loop: FollowLoop; state: FollowState }> {
+  const { intervalMs, onProgress, signal, clock = systemClock } = options;
+  const source = sourceOf(storage);
+  marks.mark = markFor(source, marks.mark);
+  if (!(await exists(path))) {
+    await marks.write({ ...unknownMark, source });
+    const restored = await restore(storage, path, {
+      force: true,
+      ...(onProgress === undefined ? {} : { onProgress }),
+      ...(signal === undefined ? {} : { signal }),
+    });
+    const { txid = 0, timestampMs = 0 } = restored ?? {};
+    await marks.write({ applied: txid, timestampMs, applying: txid, source });
+  }
+  const copy = await DatabaseCopy.open(path);
+  const state = new FollowState(marks, emitter);
+  return { loop: new FollowLoop({ storage, copy, state, clock, intervalMs }), state };
+}
+
+async function openLive(
+  primary: Dialer,
+  { path, marks, emitter }: CopyParts,
+  options: FollowOptions,
+): Promise<{ loop: LiveLoop; state: FollowState }> {
+  const { onProgress = () => {}, clock = systemClock, random = Math.random } = options;
+  const isThere = await exists(path);
+  if (!isThere) await marks.write({ ...unknownMark, source: marks.mark.source });
+  const copy = isThere ? await DatabaseCopy.open(path) : undefined;
+  const state = new FollowState(marks, emitter);
+  return { loop: new LiveLoop({ primary, path, copy, state, clock, random, onProgress }), state };
 }
 
 /** One writer to a copy, for none of them knows what another one writes. */
@@ -136,26 +175,13 @@ async function openMarks(path: string): Promise<MarkFile> {
   }
 }
 
-interface Parts {
-  readonly storage: Storage;
-  readonly loop: FollowLoop;
-  readonly state: FollowState;
-  readonly copy: DatabaseCopy;
-  readonly lock: FileLock;
-}
-
-function start({ storage, loop, state, copy, lock }: Parts): Follower {
-  const unwatch = watchBackup(storage, () => loop.wake());
-  loop.run();
+function followerOf(loop: FollowLoop | LiveLoop, state: FollowState, lock: FileLock): Follower {
   let closed: Promise<void> | undefined;
   const close = async () => {
-    unwatch();
-    await loop.close();
     try {
-      await state.close();
+      await loop.close();
     } finally {
-      await copy.close();
-      lock.release();
+      await state.close().finally(() => lock.release());
     }
   };
   return {

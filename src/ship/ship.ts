@@ -1,21 +1,10 @@
 /** `ship`: where shipping begins. */
-import { realpathSync } from "node:fs";
-import { ReplicaError } from "../errors.ts";
-import { extensionPath } from "../native.ts";
 import type { Storage } from "../storage/storage.ts";
 import { readShipOptions, type ShipOptions } from "./options.ts";
 import { Shipper } from "./shipper.ts";
-import { StateFolder } from "./state-folder.ts";
-import { Wal } from "./wal.ts";
+import { openSource, type ShipDatabase } from "./source.ts";
 
-/** A better-sqlite3 database, or anything that looks like one. */
-export interface ShipDatabase {
-  readonly name: string;
-  loadExtension(path: string): unknown;
-  prepare(sql: string): { pluck(): { get(): unknown } };
-}
-
-const folders = new Set<string>();
+export type { ShipDatabase } from "./source.ts";
 
 /**
  * Copies every commit of the database's file into storages, whoever commits: this connection,
@@ -32,19 +21,8 @@ export function ship(
   const settings = readShipOptions(options);
   const storages = isStorage(storage) ? [storage] : storage;
   if (storages.length === 0) throw new TypeError("ship needs a storage");
-  db.loadExtension(extensionPath);
-  const handle = Number(db.prepare("SELECT mergelite_handle()").pluck().get());
-  const wal = new Wal(handle);
-  const file = realpathSync(db.name);
-  const folder = new StateFolder(settings.stateDir ?? `${file}-ship`);
-  if (folders.has(folder.path)) {
-    throw new ReplicaError("SHIP_ACTIVE", `${folder.path} belongs to another shipper`, {
-      hint: "Use the shipper that `ship` returned first; it takes several storages.",
-    });
-  }
-  folders.add(folder.path);
-  const onClosed = () => folders.delete(folder.path);
-  return new Shipper({ file, folder, wal, settings, onClosed }, storages);
+  const source = openSource(db, { stateDir: settings.stateDir, suffix: "-ship" });
+  return new Shipper({ ...source, settings }, storages);
 }
 
 function isStorage(storage: Storage | readonly Storage[]): storage is Storage {

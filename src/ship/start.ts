@@ -13,12 +13,21 @@ export interface Shipped {
   readonly skipped: number;
 }
 
+export interface Started {
+  readonly capture: Capture;
+  readonly captured: Captured;
+  /** Files from before that wait. */
+  readonly queue: readonly QueuedFile[];
+  /** The transaction with which all that is known of the database before ends; 0 for nothing. */
+  readonly after: number;
+}
+
 export async function startCapture(
   folder: StateFolder,
   wal: Wal,
   clock: Clock,
   shipped: readonly Shipped[],
-): Promise<{ capture: Capture; captured: Captured; queue: readonly QueuedFile[] }> {
+): Promise<Started> {
   const { state, map, queue } = await folder.open();
   await wal.open();
   const newest = Math.max(0, ...shipped.map(({ txid }) => txid));
@@ -28,7 +37,8 @@ export async function startCapture(
     const capture = new Capture(wal, folder, clock, { state, map });
     const isMapKnown = map.txid === state.txid;
     const captured = isMapKnown ? await capture.resume() : undefined;
-    return { capture, captured: captured ?? (await capture.rebase("wal")), queue };
+    const after = state.txid;
+    return { capture, captured: captured ?? (await capture.rebase("wal")), queue, after };
   }
   // What the storages have comes from somebody else, or this folder is older than they are.
   for (const { name } of queue) await folder.removeFile(name);
@@ -37,5 +47,6 @@ export async function startCapture(
   const place = new Uint32Array(5);
   const unknown = { txid, timestampMs: 0, pageSize: wal.pageSize, place };
   const capture = new Capture(wal, folder, clock, { state: unknown, map: new PageMap() });
-  return { capture, captured: await capture.rebase(newest > 0 ? "storage" : "start"), queue: [] };
+  const captured = await capture.rebase(newest > 0 ? "storage" : "start");
+  return { capture, captured, queue: [], after: 0 };
 }

@@ -8,6 +8,7 @@ import { connectionOptions, type TlsCredentials } from "./tls.ts";
 import { type Dialer, messageBytesMax } from "./transport.ts";
 import { WebSocketConnection, type WebSocketLike } from "./websocket-connection.ts";
 
+export { authorizeBearer } from "./bearer.ts";
 export type { Dialer, Listener, Transport } from "./transport.ts";
 export type { WebSocketLike } from "./websocket-connection.ts";
 export { listenWebSocket, type WebSocketListenOptions } from "./websocket-server.ts";
