@@ -1,4 +1,5 @@
-// CRC-64 of ISO 3309 (polynomial x^64 + x^4 + x^3 + x + 1), reflected, eight bytes a step.
+// CRC-64 of ISO 3309 (polynomial x^64 + x^4 + x^3 + x + 1), reflected: 64 bytes a step where
+// the processor multiplies without carry, elsewhere eight.
 #pragma once
 #include "bytes.h"
 

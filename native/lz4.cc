@@ -65,15 +65,35 @@ bool ReadLength(Reader* in, size_t* length) {
   return true;
 }
 
-// Source and target overlap when the match repeats what it has itself just written.
-void CopyMatch(uint8_t* to, size_t distance, size_t length) {
-  const uint8_t* from = to - distance;
-  if (distance >= length) {
+// Most copies are shorter than this. To copy always as much costs less than to ask how much.
+constexpr size_t kCopyBytes = 16;
+
+// `from` and `to` do not overlap; behind both there are at least `room` bytes.
+void CopyShort(uint8_t* to, const uint8_t* from, size_t length, size_t room) {
+  if (length <= kCopyBytes && room >= kCopyBytes) {
+    memcpy(to, from, kCopyBytes);
+  } else if (length > 0) {
     memcpy(to, from, length);
-    return;
   }
-  for (; distance >= 8 && length >= 8; length -= 8, to += 8, from += 8) memcpy(to, from, 8);
-  for (; length > 0; length--) *to++ = *from++;
+}
+
+// Source and target overlap when the match repeats what it has itself just written. The page goes
+// on for `room` bytes, and what is written there too soon is written again.
+void CopyMatch(uint8_t* to, size_t distance, size_t length, size_t room) {
+  const uint8_t* from = to - distance;
+  // What repeats after so many bytes does so after twice as many.
+  for (; distance < kCopyBytes && distance < length; distance *= 2) {
+    memcpy(to, from, distance);
+    to += distance;
+    length -= distance;
+    room -= distance;
+  }
+  for (; length > kCopyBytes; length -= kCopyBytes, room -= kCopyBytes) {
+    memcpy(to, from, kCopyBytes);
+    to += kCopyBytes;
+    from += kCopyBytes;
+  }
+  CopyShort(to, from, length, distance >= kCopyBytes ? room : 0);
 }
 
 }  // namespace
@@ -119,7 +139,8 @@ bool Lz4Decompress(Span block, uint8_t* out, size_t size) {
     if (length > size - done) return false;
     const Span literals = in.Take(length);
     if (!in.ok()) return false;
-    if (length > 0) memcpy(out + done, literals.data, length);
+    const size_t room = in.left() < size - done - length ? in.left() : size - done - length;
+    CopyShort(out + done, literals.data, length, length + room);
     done += length;
     // Only the last sequence has no match.
     if (in.AtEnd()) return done == size;
@@ -129,7 +150,7 @@ bool Lz4Decompress(Span block, uint8_t* out, size_t size) {
     if (length == 15 && !ReadLength(&in, &length)) return false;
     length += kMatchMin;
     if (length > size - done) return false;
-    CopyMatch(out + done, distance, length);
+    CopyMatch(out + done, distance, length, size - done);
     done += length;
   }
   return false;

@@ -21,6 +21,29 @@ TEST(Crc64HasItsCheckValue) {
   CHECK(Crc64(0, {}) == 0);
 }
 
+uint64_t Crc64BitByBit(Span span) {
+  uint64_t crc = ~uint64_t{0};
+  for (size_t i = 0; i < span.size; i++) {
+    crc ^= span.data[i];
+    for (int bit = 0; bit < 8; bit++) crc = (crc >> 1) ^ ((crc & 1) * 0xd800000000000000u);
+  }
+  return ~crc;
+}
+
+TEST(Crc64IsTheSameHoweverManyBytesAreTakenAtOnce) {
+  uint8_t bytes[600];
+  uint32_t random = 1;
+  for (uint8_t& byte : bytes)
+    byte = static_cast<uint8_t>((random = random * 1103515245 + 12345) >> 16);
+  for (size_t size = 0; size <= 500; size++) {
+    const Span all{bytes + size % 17, size};
+    const uint64_t crc = Crc64BitByBit(all);
+    CHECK(Crc64(0, all) == crc);
+    const size_t cut = size * 7 / 11;
+    CHECK(Crc64(Crc64(0, {all.data, cut}), {all.data + cut, size - cut}) == crc);
+  }
+}
+
 TEST(Lz4BlocksAreReadAsTheyAreSpecified) {
   // Three literals, then nine bytes from three back, then the last literals.
   const uint8_t block[] = {0x35, 'a', 'b', 'c', 3, 0, 0x10, 'z'};

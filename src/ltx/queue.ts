@@ -1,7 +1,12 @@
-/** Bytes that arrive in pieces of any size, looked at as one run. */
+/**
+ * Bytes that arrive in pieces of any size, looked at as one run. From the second `fill` on a piece
+ * is under way while the ones before it are worked on.
+ */
 export class ByteQueue {
   readonly #source: AsyncIterator<Uint8Array> | Iterator<Uint8Array>;
   #held: Uint8Array = new Uint8Array();
+  #ahead: Promise<IteratorResult<Uint8Array>> | undefined;
+  #fills = 0;
   #ended = false;
 
   constructor(source: Iterable<Uint8Array> | AsyncIterable<Uint8Array>) {
@@ -19,7 +24,8 @@ export class ByteQueue {
     const pieces = [this.#held];
     let size = this.#held.length;
     while (size < count && !this.#ended) {
-      const next = await this.#source.next();
+      const next = await (this.#ahead ?? this.#source.next());
+      this.#ahead = undefined;
       if (next.done) {
         this.#ended = true;
       } else {
@@ -28,6 +34,7 @@ export class ByteQueue {
       }
     }
     if (pieces.length > 1) this.#held = Buffer.concat(pieces, size);
+    if (this.#fills++ > 0) this.#lookAhead();
     return size >= count;
   }
 
@@ -35,6 +42,13 @@ export class ByteQueue {
     const taken = this.#held.subarray(0, count);
     this.#held = this.#held.subarray(taken.length);
     return taken;
+  }
+
+  #lookAhead(): void {
+    if (this.#ended || this.#ahead !== undefined) return;
+    this.#ahead = Promise.resolve(this.#source.next());
+    // Whoever needs the piece hears of the failure.
+    this.#ahead.catch(() => {});
   }
 
   /** Tells the source that nothing more is wanted. */

@@ -24,6 +24,7 @@ export class LtxReader {
   readonly #queue: ByteQueue;
   readonly #batchPages: number;
   readonly #head: Uint8Array;
+  #spare: Uint8Array | undefined;
 
   /**
    * Reads as far as the header. Whoever opens a reader reads `batches` to its end, or closes it.
@@ -67,7 +68,8 @@ export class LtxReader {
       for (let ended = false; !ended; ) {
         const numbers = new Uint32Array(this.#batchPages);
         const sizes = new Uint32Array(this.#batchPages);
-        const data = new Uint8Array(this.#batchPages * pageSize);
+        const data = this.#spare ?? new Uint8Array(this.#batchPages * pageSize);
+        this.#spare = undefined;
         const blocks = this.#queue.bytes;
         const got = await native.decodeLtxPages(pageSize, numbers, data, sizes, blocks, crc);
         if (got.wrong !== "") throw this.#corrupt(got.wrong);
@@ -88,6 +90,12 @@ export class LtxReader {
     } finally {
       await this.close();
     }
+  }
+
+  /** The memory of a batch that nobody needs any more, for another one. */
+  giveBack({ data }: PageBatch): void {
+    const whole = new Uint8Array(data.buffer);
+    if (whole.length === this.#batchPages * this.header.pageSize) this.#spare = whole;
   }
 
   /** Lets go of the source. Not needed when `batches` has been used to its end. */

@@ -131,6 +131,9 @@ async function attempt(
   return { txid: chain.position, timestampMs, pageSize, bytes: commit * pageSize };
 }
 
+/** Of pages that are written at once. */
+const batchBytes = 1024 * 1024;
+
 /** Hears of pieces as they are read, and tells of them. */
 function progressOf(
   files: readonly BackupFile[],
@@ -150,7 +153,7 @@ async function openFetched(
   before: LtxHeader | undefined,
   onPiece: (bytes: number) => void,
 ): Promise<LtxReader> {
-  const reader = await LtxReader.open(counted(body, onPiece), { name: file.key });
+  const reader = await LtxReader.open(counted(body, onPiece), { name: file.key, batchBytes });
   try {
     checkHeader(reader.header, file);
     checkPageSize(reader, before);
