@@ -7,6 +7,8 @@ namespace mergelite {
 namespace {
 
 constexpr int kBusyMs = 1000;
+// How long a barrier may wait for a writer; without it the checkpoint goes on all the same.
+constexpr int kBarrierBusyMs = 50;
 // How often the end may move while a read transaction begins, before somebody else has a try.
 constexpr int kTriesMax = 200;
 // How often the end is looked for behind a checkpoint, and what may have been committed meanwhile.
@@ -252,6 +254,7 @@ int WalSource::Checkpoint(bool barrier, const WalPlace& captured, uint32_t befor
   if (barrier && writer_ == nullptr) {
     const int rc = Connect(&writer_);
     if (rc != SQLITE_OK) return rc;
+    api_->busy_timeout(writer_, kBarrierBusyMs);
   }
   // Most of it beforehand, so that writers wait for the rest only.
   int frames = 0, done = 0;

@@ -57,6 +57,8 @@ export class CaptureLoop {
   #isStopped = false;
   #cancelStart: (() => void) | undefined;
   #turn: Promise<unknown> = Promise.resolve();
+  /** A look that has not begun yet. */
+  #waiting: Promise<void> | undefined;
   #cancelCapture: (() => void) | undefined;
   /** Reading failed, and is tried again when its time has come. */
   #isPausing = false;
@@ -91,11 +93,14 @@ export class CaptureLoop {
   /** Everything that was committed before the call has been read when it resolves. */
   async captureNow(): Promise<Capture> {
     const capture = await this.started();
-    await this.inTurn(async () => {
+    // One that waits for its turn will do for all who come meanwhile.
+    this.#waiting ??= this.inTurn(async () => {
+      this.#waiting = undefined;
       const captured = await capture.changes();
       this.#host.took(captured);
       await this.#checkpoint(capture, captured.walBytes);
     });
+    await this.#waiting;
     return capture;
   }
 
