@@ -13,6 +13,7 @@ const { status } = spawnSync(
     "node_modules/vitest/vitest.mjs",
     "run",
     "test/ship/kills.test.ts",
+    "test/ship/keep.test.ts",
     "test/ship/processes.test.ts",
   ],
   {

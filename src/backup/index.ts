@@ -19,7 +19,14 @@ export {
 } from "../restore/restore.ts";
 export { type BackupLevel, type BackupList, type BackupPoint, backups } from "./backups.ts";
 export { type CompactOptions, compact } from "./compact.ts";
-export { BackupKeeper, type KeeperOptions, type Tended, type TendOptions } from "./keeper.ts";
+export {
+  BackupKeeper,
+  type KeeperOptions,
+  type OpenKeeperOptions,
+  type Proof,
+  type Tended,
+  type TendOptions,
+} from "./keeper.ts";
 export {
   type CompactionLevels,
   type CompactionStep,

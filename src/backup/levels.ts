@@ -5,6 +5,8 @@ import { type BackupFile, planTail } from "../restore/chain.ts";
 /** A file with the time of its last transaction. */
 export interface TimedFile extends BackupFile {
   readonly timestampMs: number;
+  /** Of the database behind it, where whoever added the file knows it. */
+  readonly checksum?: bigint;
 }
 
 export interface CompactionLevels {
@@ -92,15 +94,27 @@ function planSnapshot(
   files: readonly TimedFile[],
   { snapshotMs, nowMs }: { snapshotMs: number; nowMs: number },
 ): CompactionStep | undefined {
-  const base = files
-    .filter(({ minTxid }) => minTxid === 1)
-    .reduce<TimedFile | undefined>((newest, file) => {
-      return newest === undefined || file.maxTxid > newest.maxTxid ? file : newest;
-    }, undefined);
-  if (base === undefined) return undefined;
-  if (Math.floor(base.timestampMs / snapshotMs) >= Math.floor(nowMs / snapshotMs)) return undefined;
+  const base = newestSnapshot(files);
+  if (base === undefined || snapshotDueMs(base, snapshotMs) > nowMs) return undefined;
   const byKey = new Map(files.map((file) => [file.key, file]));
   const tail = planTail(files, base.maxTxid).files.slice(0, inputsMax - 1);
   const inputs = [base, ...tail.flatMap(({ key }) => byKey.get(key) ?? [])];
   return inputs.length === 1 ? undefined : { level: snapshotLevel, inputs };
+}
+
+export function newestSnapshot(files: readonly TimedFile[]): TimedFile | undefined {
+  return files.reduce<TimedFile | undefined>((newest, file) => {
+    if (file.minTxid > 1) return newest;
+    return newest === undefined || file.maxTxid > newest.maxTxid ? file : newest;
+  }, undefined);
+}
+
+/** One that was made in an interval counts for it, also where its last transaction is older. */
+export function snapshotDueMs(base: TimedFile, snapshotMs: number): number {
+  return intervalEnd(Math.max(base.timestampMs, base.modifiedMs), snapshotMs);
+}
+
+/** Where the interval ends that a moment is in. */
+export function intervalEnd(ms: number, intervalMs: number): number {
+  return (Math.floor(ms / intervalMs) + 1) * intervalMs;
 }

@@ -13,6 +13,9 @@ import { DatabaseCopy } from "../restore/sqlite.ts";
 import { decodeManifest, manifestKey, metadataNames, parseChecksum } from "../ship/manifest.ts";
 import type { Storage, StorageCallOptions } from "../storage/storage.ts";
 
+/** Of the names of folders for proofs: what is left of a killed one can be deleted. */
+export const verifyPrefix = "mergelite-verify-";
+
 export interface VerifyOptions extends RestoreIntoOptions {
   /** Where the backup is restored to, and deleted again. @default a new folder below `os.tmpdir()` */
   readonly folder?: string;
@@ -35,13 +38,16 @@ export async function verifyBackup(
   return await verifyFiles(storage, options, () => listBackup(storage, options));
 }
 
+/** A file, and where it is known the checksum of the database behind it. */
+type KnownFile = BackupFile & { readonly checksum?: bigint };
+
 /** The same with the objects that `list` gives, as if there were no others. */
 export async function verifyFiles(
   storage: Storage,
   { folder, ...options }: VerifyOptions,
-  list: () => Promise<readonly BackupFile[]>,
+  list: () => Promise<readonly KnownFile[]>,
 ): Promise<Verified> {
-  const place = await mkdtemp(join(folder ?? tmpdir(), "mergelite-verify-"));
+  const place = await mkdtemp(join(folder ?? tmpdir(), verifyPrefix));
   try {
     const path = join(place, "restored.db");
     const file = await open(path, "wx+");
@@ -89,10 +95,12 @@ async function checksumOf(
 /** What the shipper noted of the database at that position, in metadata or in the manifest. */
 async function expectedChecksum(
   storage: Storage,
-  files: readonly BackupFile[],
+  files: readonly KnownFile[],
   txid: number,
   { signal }: StorageCallOptions,
 ): Promise<bigint | undefined> {
+  const known = files.find(({ maxTxid, checksum }) => maxTxid === txid && checksum !== undefined);
+  if (known !== undefined) return known.checksum;
   const last = planChain(files, { upTo: txid }).files.at(-1);
   if (storage.keepsMetadata && last !== undefined) {
     const { metadata } = await storage.get(last.key, { signal, range: { offset: 0, length: 1 } });

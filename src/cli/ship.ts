@@ -37,7 +37,7 @@ async function shipFile({ arguments: [file = "", url = ""], values, output }: Co
       const shipper = begin(db, storage, { intervalMs });
       report(shipper, storage, output, json);
       try {
-        if (values.flag("once")) await shipper.flush({ signal });
+        if (values.flag("once")) await shipper.tend({ signal });
         else await stayAlive(signal);
       } finally {
         await shipper.close();

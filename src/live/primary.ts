@@ -32,7 +32,7 @@ export interface WalServerEvents {
   /** Pages were compared with what was sent of them, for the WAL alone did not tell. */
   rebase: RebaseEvent;
   /** Reading the WAL failed; it is tried again after `retryMs`, or with 0 not. */
-  failed: FailedEvent;
+  failed: Pick<FailedEvent, "error" | "retryMs">;
 }
 
 export interface WalServerMetrics {

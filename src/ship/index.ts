@@ -1,4 +1,6 @@
 /** `mergelite/ship`: continuous backup of a database to one or more storages. */
+
+export type { KeepOptions } from "./keep-options.ts";
 export {
   acquireLease,
   type Lease,
@@ -24,10 +26,12 @@ export { formatPosition, type Position, parsePosition } from "./position.ts";
 export { type ShipDatabase, ship } from "./ship.ts";
 export type { Shipper } from "./shipper.ts";
 export type {
+  CompactedEvent,
   FailedEvent,
   RebaseEvent,
   RebaseReason,
   ShippedEvent,
   ShipperEvents,
   ShipperMetrics,
+  VerifiedEvent,
 } from "./shipper-events.ts";

@@ -5,8 +5,8 @@
  * - **Metadata** of each LTX object, where the storage keeps any: its time, and the checksum of the
  *   database.
  * - The **manifest**, one small object: what the shipper knew last. Put after every upload where
- *   the storage keeps no metadata, elsewhere with each snapshot and when the shipper closes: so the
- *   head it names may be older than the newest file, and is never newer.
+ *   the storage keeps no metadata, elsewhere with snapshots of the database and when the shipper
+ *   closes: so the head it names may be older than the newest file, and is never newer.
  */
 import { ReplicaError } from "../errors.ts";
 import { formatTxid, parseTxid } from "../ltx/keys.ts";
@@ -44,7 +44,10 @@ export const metadataNames = {
 } as const;
 
 /** Of an LTX object that ends at `at`. */
-export function metadataOf(at: DatabaseState, fence: number): Metadata {
+export function metadataOf(
+  at: Pick<DatabaseState, "txid" | "timestampMs" | "checksum">,
+  fence: number,
+): Metadata {
   return {
     [metadataNames.timestamp]: new Date(at.timestampMs).toISOString(),
     [metadataNames.checksum]: formatChecksum(at.checksum),

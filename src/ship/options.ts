@@ -1,6 +1,7 @@
 /** Options of `ship`: their defaults, and a clear error for what is not one. */
 import { type Clock, type Random, systemClock } from "../clock.ts";
 import { ReplicaError } from "../errors.ts";
+import { type KeepOptions, type KeepSettings, readKeepOptions } from "./keep-options.ts";
 import { leaseTtlMsMax, leaseTtlMsMin } from "./lease-rules.ts";
 
 export interface ShipOptions {
@@ -47,6 +48,11 @@ export interface ShipOptions {
    * @default false
    */
   readonly unsafeNoLease?: boolean;
+  /**
+   * How the backup is kept: files are joined, and made into snapshots, which are proved by a
+   * restore, and what is old is deleted. `false`: somebody else does that, or nobody. @default {}
+   */
+  readonly keep?: KeepOptions | false;
   /** The first pause after a failed upload, in ms; it doubles up to a minute. @default 1000 */
   readonly retryMs?: number;
   /** For tests and simulations. @default the system's */
@@ -55,8 +61,9 @@ export interface ShipOptions {
   readonly random?: Random;
 }
 
-export type ShipSettings = Required<Omit<ShipOptions, "stateDir">> & {
+export type ShipSettings = Required<Omit<ShipOptions, "stateDir" | "keep">> & {
   readonly stateDir: string | undefined;
+  readonly keep: KeepSettings | false;
 };
 
 const mebibyte = 1024 * 1024;
@@ -82,6 +89,7 @@ export function readShipOptions(options: ShipOptions): ShipSettings {
     queueBytesMax: options.queueBytesMax ?? 1024 * mebibyte,
     leaseTtlMs: options.leaseTtlMs ?? 60_000,
     unsafeNoLease: options.unsafeNoLease ?? false,
+    keep: options.keep === false ? false : readKeepOptions(options.keep ?? {}),
     retryMs: options.retryMs ?? 1000,
     clock: options.clock ?? systemClock,
     random: options.random ?? Math.random,

@@ -5,12 +5,18 @@ export interface ShipperEvents {
   shipped: ShippedEvent;
   /** Pages were compared with what was shipped of them, for the WAL alone did not tell. */
   rebase: RebaseEvent;
-  /** An upload or a look at the WAL failed; it is tried again after `retryMs`. */
+  /** Something failed; it is tried again after `retryMs`, unless that is 0. */
   failed: FailedEvent;
   /** The first upload that worked after those that failed. */
   recovered: { readonly storage: string };
   /** Another shipper has the place; `label` says which. Told again when it shows signs of life. */
   waiting: { readonly storage: string; readonly label: string; readonly leftMs: number };
+  /** Files of a backup were joined into one. */
+  compacted: CompactedEvent;
+  /** A backup was restored into a temporary file, compared and checked: it is sound. */
+  verified: VerifiedEvent;
+  /** What a backup needs no more was deleted. */
+  pruned: { readonly storage: string; readonly files: number; readonly bytes: number };
 }
 
 export interface ShippedEvent {
@@ -18,6 +24,26 @@ export interface ShippedEvent {
   readonly minTxid: number;
   readonly maxTxid: number;
   readonly bytes: number;
+}
+
+export interface CompactedEvent {
+  readonly storage: string;
+  /** 1 to 8; 9 is a snapshot. */
+  readonly level: number;
+  readonly minTxid: number;
+  readonly maxTxid: number;
+  readonly bytes: number;
+  /** How many were joined. */
+  readonly files: number;
+}
+
+export interface VerifiedEvent {
+  readonly storage: string;
+  /** The position that was restored, and when it was committed, in ms since 1970. */
+  readonly txid: number;
+  readonly timestampMs: number;
+  /** Whether the checksum of all its pages was there to compare with. */
+  readonly checksum: "right" | "unknown";
 }
 
 export interface RebaseEvent {
@@ -36,6 +62,8 @@ export interface RebaseEvent {
 export type RebaseReason = "start" | "wal" | "storage" | "queue";
 
 export interface FailedEvent {
+  /** Reading commits, putting them into a storage, or keeping the backup there. */
+  readonly task: "capture" | "upload" | "keep";
   /** Absent when it was not a storage that failed. */
   readonly storage?: string;
   readonly error: unknown;
@@ -56,6 +84,15 @@ export interface ShipperMetrics {
   readonly uploadFailures: number;
   readonly rebases: number;
   readonly checkpoints: number;
+  readonly compactions: number;
+  readonly prunedFiles: number;
+  readonly verifications: number;
+  readonly keepFailures: number;
+  /**
+   * When the backup was proved last, in ms since 1970, of several storages the one where that is
+   * longest ago; 0 for never. Outlives a restart.
+   */
+  readonly lastVerifiedMs: number;
   /** Of the WAL when it was last read, in bytes, and the largest that was seen. */
   readonly walBytes: number;
   readonly walBytesPeak: number;

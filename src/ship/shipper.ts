@@ -1,9 +1,11 @@
 /** What `ship` gives: a database's continuous way into its storages. */
 import { ReplicaError } from "../errors.ts";
 import { Emitter, type Listener } from "../events.ts";
+import { snapshotLevel } from "../ltx/keys.ts";
 import type { Storage, StorageCallOptions } from "../storage/storage.ts";
 import type { Captured } from "./capture.ts";
 import { CaptureLoop, type CaptureSource } from "./capture-loop.ts";
+import { Keepers } from "./keepers.ts";
 import type { LeaseWait } from "./lease.ts";
 import type { ShipSettings } from "./options.ts";
 import { Place } from "./place.ts";
@@ -27,6 +29,7 @@ export class Shipper {
   readonly #targets: readonly Target[];
   readonly #queue: Queue;
   readonly #loop: CaptureLoop;
+  readonly #keepers: Keepers;
   #closed: Promise<void> | undefined;
   #failure: ReplicaError | undefined;
   #counts = { commits: 0, files: 0, uploadedBytes: 0, uploadFailures: 0 };
@@ -40,14 +43,20 @@ export class Shipper {
     this.#targets = storages.map(
       (storage) => new Target(storage, this.#placeIn(storage), this.#host()),
     );
+    this.#keepers = new Keepers(this.#targets, source, this.#events, {
+      databaseBytes: () => (this.#loop.capture?.map.size ?? 0) * source.wal.pageSize,
+      mend: async (target) => void (await this.#snapshot([target])),
+    });
     this.#loop = new CaptureLoop(source, source.settings, {
       start: () => this.#start(),
       took: (captured) => this.#took(captured),
       checkpointed: () => this.#work.checkpoints++,
-      failed: (error, retryMs) => this.#events.emit("failed", { error, retryMs }),
+      failed: (error, retryMs) => {
+        this.#events.emit("failed", { task: "capture", error, retryMs });
+      },
       gaveUp: (error) => {
         this.#failure = error;
-        this.#events.emit("failed", { error, retryMs: 0 });
+        this.#events.emit("failed", { task: "capture", error, retryMs: 0 });
       },
     });
     this.#loop.started().catch(() => {});
@@ -84,7 +93,19 @@ export class Shipper {
   async snapshot({ signal }: StorageCallOptions = {}): Promise<Position> {
     signal?.throwIfAborted();
     this.#checkOpen();
-    return await abortable(this.#snapshot(), signal);
+    return await abortable(this.#snapshot(this.#targets), signal);
+  }
+
+  /**
+   * Does now what is due to keep the backups: joins files, proves, deletes what is not needed any
+   * more. It happens by itself, too, while the shipper lives; this is for those that do not.
+   * @throws `BACKUP_DAMAGED`, `BACKUP_GAP`, `LTX_CORRUPT`, `DISK_FULL`, and as `flush`
+   */
+  async tend({ signal }: StorageCallOptions = {}): Promise<void> {
+    signal?.throwIfAborted();
+    this.#checkOpen();
+    await abortable(this.#flush(), signal);
+    await this.#keepers.tend(signal);
   }
 
   /**
@@ -105,6 +126,7 @@ export class Shipper {
       queuedBytes: bytes,
       ...this.#counts,
       ...this.#work,
+      ...this.#keepers.metrics(),
     };
   }
 
@@ -126,6 +148,7 @@ export class Shipper {
     const started = await startCapture(folder, wal, settings.clock, shipped);
     for (const { place } of this.#targets) await place.remember();
     this.#queue.add(...started.queue);
+    this.#keepers.begin();
     return started;
   }
 
@@ -135,13 +158,13 @@ export class Shipper {
     return { txid, timestampMs };
   }
 
-  async #snapshot(): Promise<Position> {
+  async #snapshot(targets: readonly Target[]): Promise<Position> {
     const capture = await this.#loop.started();
     const { file, captured } = await this.#loop.inTurn(() => capture.pagesSince(1));
     try {
       this.#took(captured);
-      await Promise.all(this.#targets.map((target) => target.reach(file.maxTxid)));
-      await Promise.all(this.#targets.map((target) => target.put(file, 9)));
+      await Promise.all(targets.map((target) => target.reach(file.maxTxid)));
+      await Promise.all(targets.map((target) => target.put(file, snapshotLevel)));
       return { txid: file.maxTxid, timestampMs: file.timestampMs };
     } finally {
       if (!this.#queue.has(file.name)) await this.#source.folder.removeFile(file.name);
@@ -150,6 +173,7 @@ export class Shipper {
 
   async #close(signal: AbortSignal | undefined): Promise<void> {
     this.#loop.stop();
+    const kept = this.#keepers.close();
     for (const target of this.#targets.filter(({ place }) => place.isWaiting)) {
       // That might take for ever.
       await target.close(new ReplicaError("LEASE_HELD", "another shipper has the place"));
@@ -159,6 +183,7 @@ export class Shipper {
     } finally {
       const reason = new ReplicaError("CLOSED", "the shipper is closed");
       await Promise.all(this.#targets.map((target) => target.close(reason)));
+      await kept;
       await this.#loop.letGo().finally(() => this.#source.onClosed());
     }
   }
@@ -203,14 +228,18 @@ export class Shipper {
       next: (minTxid) => this.#next(minTxid),
       pathOf: ({ name }) => folder.pathOf(name),
       gone: (file) => this.#queue.drop(file),
+      looked: (target, files) => this.#keepers.looked(target, files),
+      put: (target, file) => this.#keepers.put(target, file),
       shipped: (target, file) => this.#shipped(target, file),
       failed: ({ storage }, error, pauseMs) => {
         this.#counts.uploadFailures++;
-        this.#events.emit("failed", { storage: storage.name, error, retryMs: pauseMs });
+        const failed = { task: "upload", storage: storage.name } as const;
+        this.#events.emit("failed", { ...failed, error, retryMs: pauseMs });
       },
       lost: ({ storage }, error) => {
         this.#failure ??= error;
-        this.#events.emit("failed", { storage: storage.name, error, retryMs: 0 });
+        const failed = { task: "upload", storage: storage.name } as const;
+        this.#events.emit("failed", { ...failed, error, retryMs: 0 });
       },
       recovered: ({ storage }) => this.#events.emit("recovered", { storage: storage.name }),
     };

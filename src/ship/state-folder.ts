@@ -4,6 +4,7 @@
  */
 import * as fs from "node:fs/promises";
 import { join } from "node:path";
+import { verifyPrefix } from "../backup/verify.ts";
 import { replaceFile, syncFolder, writeSynced } from "../durable.ts";
 import { parseChecksum } from "./manifest.ts";
 import { encodeChanges, type PageChanges, PageMap } from "./page-map.ts";
@@ -45,6 +46,10 @@ export class StateFolder {
   /** What is there, with remains of a crash removed; `map` is empty when it is not known. */
   async open(): Promise<{ state: ShipState | undefined; map: PageMap; queue: QueuedFile[] }> {
     await fs.mkdir(join(this.path, queueName), { recursive: true });
+    for (const name of await fs.readdir(this.path)) {
+      if (!name.startsWith(verifyPrefix)) continue;
+      await fs.rm(join(this.path, name), { recursive: true, force: true });
+    }
     const state = await this.#readState();
     const map = await this.#readMap(state?.txid ?? 0);
     const queue: QueuedFile[] = [];

@@ -1,9 +1,11 @@
 /** The way of files into one storage: oldest first, again after failures, without gaps. */
 import { open } from "node:fs/promises";
+import type { TimedFile } from "../backup/levels.ts";
 import { type Clock, jitter, type Random } from "../clock.ts";
 import { ReplicaError } from "../errors.ts";
-import { ltxKey, parseLtxKey, snapshotLevel } from "../ltx/index.ts";
-import { ltxLevelPrefix } from "../ltx/keys.ts";
+import { ltxKey, snapshotLevel } from "../ltx/index.ts";
+import type { BackupFile } from "../restore/chain.ts";
+import { listBackup } from "../restore/inventory.ts";
 import type { Storage } from "../storage/storage.ts";
 import { encodeManifest, manifestKey, metadataOf } from "./manifest.ts";
 import type { Place } from "./place.ts";
@@ -19,6 +21,10 @@ export interface TargetHost {
   /** A file of the queue is not there any more: it is not to be given again. */
   gone(file: QueuedFile): void;
   pageSize(): number;
+  /** What is in the storage at the start. */
+  looked(target: Target, files: readonly BackupFile[]): void;
+  /** A file is in the storage, of any level. */
+  put(target: Target, file: TimedFile): void;
   shipped(target: Target, file: QueuedFile): Promise<void>;
   failed(target: Target, error: unknown, retryMs: number): void;
   recovered(target: Target): void;
@@ -58,18 +64,13 @@ export class Target {
     return this.storage.kind === "s3" ? "wide" : "plain";
   }
 
-  /** Waits for its turn, then sees what the storage has already: one listing of each level. */
+  /** Waits for its turn, then sees what the storage has already: one listing. */
   async look(): Promise<void> {
-    await this.place.take({ signal: this.#closing.signal });
-    this.txid = 0;
-    for (let level = 0; level <= snapshotLevel; level++) {
-      const { signal } = this.#closing;
-      for await (const { key } of this.storage.list(ltxLevelPrefix(level, this.style), {
-        signal,
-      })) {
-        this.txid = Math.max(this.txid, parseLtxKey(key)?.maxTxid ?? 0);
-      }
-    }
+    const { signal } = this.#closing;
+    await this.place.take({ signal });
+    const files = await listBackup(this.storage, { signal });
+    this.txid = files.reduce((newest, { maxTxid }) => Math.max(newest, maxTxid), 0);
+    this.#host.looked(this, files);
   }
 
   /** Begins to upload, or does so at once where it waited after a failure. */
@@ -93,7 +94,7 @@ export class Target {
 
   async put(file: QueuedFile, level: number): Promise<void> {
     const { signal } = this.#closing;
-    const { minTxid, maxTxid } = file;
+    const { minTxid, maxTxid, bytes, timestampMs, checksum } = file;
     const key = ltxKey({ level, minTxid, maxTxid }, this.style);
     const metadata = metadataOf({ ...file, txid: maxTxid }, this.place.fence);
     const path = this.#host.pathOf(file);
@@ -108,6 +109,8 @@ export class Target {
       throw isGone ? new FileGone() : error;
     }
     await this.place.confirm({ signal });
+    const put = { level, minTxid, maxTxid, key, bytes, timestampMs, checksum };
+    this.#host.put(this, { ...put, modifiedMs: this.#host.clock.now() });
     const isHead = this.#last === undefined || maxTxid >= this.#last.maxTxid;
     if (isHead) this.#last = file;
     if (isHead && (level === snapshotLevel || !this.storage.keepsMetadata)) await this.#describe();

@@ -1,6 +1,7 @@
 /** Years of shipping, compaction and pruning in no time: what can be restored to afterwards. */
 import fc from "fast-check";
 import { expect, test } from "vitest";
+import { nextDueMs } from "../../src/backup/due.ts";
 import { planCompaction, type TimedFile } from "../../src/backup/levels.ts";
 import { planPrune } from "../../src/backup/retention.ts";
 import { ltxKey } from "../../src/ltx/keys.ts";
@@ -42,6 +43,7 @@ test("what is kept is enough for every moment, and not much more", () => {
         files = tend(files, nowMs);
         expect(planChain(files).position).toBe(txid);
         checkMoments(files, ends, nowMs);
+        checkDue(files);
       }
       nowMs += 10_000;
       files = tend(files, nowMs);
@@ -92,6 +94,18 @@ function checkMoments(
       gapBefore(ends, txid) + 2 * (coarsestMs ?? 0),
     );
   }
+}
+
+/** Nothing to do before it is due, and something then. Deletions may wait for a whole interval. */
+function checkDue(files: readonly TimedFile[]): void {
+  const stepMs = 10;
+  const drops = (nowMs: number) => planPrune(files, { ...keeping, nowMs }).drop.length;
+  const joins = (nowMs: number) => planCompaction(files, { ...levels, nowMs });
+  const dueMs = nextDueMs(files, levels, keeping);
+  const beforeMs = dueMs ?? 1e12;
+  expect(joins(beforeMs - 1)).toBeUndefined();
+  expect(drops(beforeMs - stepMs)).toBe(0);
+  if (dueMs !== undefined) expect(joins(dueMs) !== undefined || drops(dueMs) > 0).toBe(true);
 }
 
 /** How long nothing was committed before a transaction. */

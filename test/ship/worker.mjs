@@ -102,7 +102,8 @@ async function shipping() {
   const writers = [new Writer(db), new Writer(connect())];
   const lock = connect();
   const counter = lock.prepare("SELECT n FROM counter").pluck();
-  const options = { intervalMs: 3, checkpointBytes: 65_536, retryMs: 5 };
+  const keep = JSON.parse(process.env.SHIP_KEEP ?? "false");
+  const options = { intervalMs: 3, checkpointBytes: 65_536, retryMs: 5, keep };
   const storages = places.map((place) => fileStorage(place));
   const shipper = ship(db, storages, options);
   for (;;) {

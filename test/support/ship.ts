@@ -7,8 +7,13 @@ import type { ShipperEvents } from "../../src/ship/index.ts";
 import { type ShipOptions, type Shipper, ship } from "../../src/ship/index.ts";
 import type { Storage } from "../../src/storage/storage.ts";
 
-/** Small enough that every bound is met by a test. */
-export const eager: ShipOptions = { intervalMs: 5, checkpointBytes: 65_536, retryMs: 5 };
+/** Small enough that every bound is met by a test. Nothing but shipping happens. */
+export const eager: ShipOptions = {
+  intervalMs: 5,
+  checkpointBytes: 65_536,
+  retryMs: 5,
+  keep: false,
+};
 
 export function openWal(file: string, { pageSize = 4096 } = {}): Database.Database {
   const db = new Database(file);
