@@ -274,7 +274,8 @@ napi_value Count(napi_env env, napi_callback_info info) {
       .Set("clockCacheBytes", uint64_t{merge == nullptr ? 0 : merge->clocks.bytes()})
       .Flag("held", merge != nullptr && merge->any_held && merge->parked_loads != UINT64_MAX)
       .Set("localCommits", connection->counters.local_commits)
-      .Set("localPatches", connection->counters.local_patches);
+      .Set("localPatches", connection->counters.local_patches)
+      .Set("withheldTries", connection->counters.withheld_tries);
 }
 
 napi_value SetClock(napi_env env, napi_callback_info info) {

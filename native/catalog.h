@@ -6,6 +6,7 @@
 #include "feed.h"
 #include "shape.h"
 #include "sqlite_api.h"
+#include "standoffs.h"
 
 namespace mergelite {
 
@@ -80,6 +81,7 @@ struct Table {
   bool has_ranges = false;  // digests of its rows are kept, see ranges.h
   uint64_t key_order = 0;   // see KeyOrder; 0 until it is asked for
   bool settle = false;      // withheld rows may have become fit to show
+  Standoffs standoffs;      // why those are still withheld that are not tried again
   // Of the shape's columns that are NOT NULL: the default that is written for NULL, as SQL.
   std::vector<Text> null_defaults;
 

@@ -32,6 +32,7 @@ struct Error {
 struct Counters {
   uint64_t local_commits = 0;
   uint64_t local_patches = 0;
+  uint64_t withheld_tries = 0;
 };
 
 struct Connection {

@@ -282,7 +282,9 @@ int AbsorbChangeset(Connection* connection, const Origin& origin, const Record& 
     uint8_t held;
     rc = HeldFor(connection, *target.table, merge.identity.span(), &held);
     if (rc != SQLITE_OK) return rc;
-    if (target.table->has_unique_indexes || held != 0) target.table->settle = true;
+    if (target.table->has_unique_indexes || held != 0) {
+      AskToSettle(target.table, merge.identity.span());
+    }
     if (held == BitOf(Reason::kCheck)) {
       AddDoubt(connection, {&origin, record.sequence, stamp}, target.table, merge.identity.span(),
                patch.encoded_key);

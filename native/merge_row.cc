@@ -41,7 +41,7 @@ class RowMerge {
     int rc = merge_.clocks.LookUp(connection_, table_, Identity(), patch_.key, &merge_.clock);
     if (rc == SQLITE_OK) rc = HeldFor(connection_, *table_, Identity(), &held_);
     if (rc != SQLITE_OK) return rc;
-    if (table_->has_unique_indexes || held_ != 0) table_->settle = true;
+    if (table_->has_unique_indexes || held_ != 0) AskToSettle(table_, Identity());
     if (held_ == BitOf(Reason::kCheck)) Doubt();
     return RunSeen();
   }
@@ -62,7 +62,7 @@ class RowMerge {
 
   // SQLITE_NOTFOUND when the row to be updated is not there, and nothing was done.
   int RunUnseen() {
-    if (table_->has_unique_indexes) table_->settle = true;
+    if (table_->has_unique_indexes) AskToSettle(table_, Identity());
     clock().Reset();
     clock().has_life = clock().alive = patch_.operation != Operation::kInsert;
     unseen_ = true;
@@ -328,7 +328,7 @@ class RowMerge {
     int rc = WithholdRow(connection_, table_, {Identity(), reason, message.c_str()}, patch_.key,
                          patch_.encoded_key);
     if (rc == SQLITE_OK) rc = ParkWhole(reason, message.c_str());
-    table_->settle = true;
+    AskToSettle(table_, Identity());
     return rc == SQLITE_OK ? SQLITE_CONSTRAINT : rc;
   }
 

@@ -70,9 +70,10 @@ int MergeScope::StartWriting() {
       foreign_keys_off_ = true;
     }
   }
-  bool may = false;
-  const int rc = many_ ? MayTurnTriggersOff(&may) : SQLITE_OK;
-  if (may) SetTriggers(false);
+  // The setting is for all triggers, so it is left alone when the user has any.
+  bool leave = true;
+  const int rc = many_ ? HasUserTriggers(&leave) : SQLITE_OK;
+  if (!leave) SetTriggers(false);
   return rc;
 }
 
@@ -112,9 +113,8 @@ bool MergeScope::SetTriggers(bool on) {
   return true;
 }
 
-// The setting is for all triggers, so it is left alone when the user has any.
-int MergeScope::MayTurnTriggersOff(bool* may) {
-  *may = false;
+int MergeScope::HasUserTriggers(bool* has) {
+  *has = true;
   if (connection_->catalog.has_user_triggers()) return SQLITE_OK;
   Statement& query = connection_->merge->temp_triggers;
   int rc = connection_->Prepare(
@@ -122,7 +122,7 @@ int MergeScope::MayTurnTriggersOff(bool* may) {
   if (rc != SQLITE_OK) return rc;
   rc = query.Step();
   if (rc != SQLITE_ROW) return connection_->Check(rc);
-  *may = query.ColumnInteger(0) == 0;
+  *has = query.ColumnInteger(0) != 0;
   return connection_->Check(query.Reset());
 }
 

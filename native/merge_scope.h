@@ -50,6 +50,8 @@ class MergeScope {
 
   // No trigger fires: only ours would, and they have been turned off.
   bool triggers_off() const { return triggers_off_; }
+  // Of whatever table, and the connection's own.
+  int HasUserTriggers(bool* has);
   // For a while within the call, where triggers must not fire or have to; then as it was.
   // Each tells whether it has changed anything.
   bool TurnTriggersOff() { return SetTriggers(false); }
@@ -58,7 +60,6 @@ class MergeScope {
  private:
   int StartWriting();
   int RunWithoutTriggers(Statement* statement);
-  int MayTurnTriggersOff(bool* may);
   bool SetTriggers(bool on);
 
   Connection* connection_;

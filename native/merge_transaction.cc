@@ -17,6 +17,7 @@ int Abandon(Connection* connection, int rc) {
   connection->merge->retried_version = -1;
   connection->merge->retried_id = 0;
   connection->merge->clocks.Forget(connection);
+  for (const auto& table : connection->catalog.tables()) table->standoffs.Forget();
   connection->log.Invalidate();
   connection->log.ReloadAfterRollback(connection);
   return rc;

@@ -159,7 +159,7 @@ int Park(Connection* connection, const Incoming& incoming, const Shape& shape,
          const Parking& parking, Span patch) {
   MergeState& merge = *connection->merge;
   // Under the name the table has here, if it is known.
-  const Table* known = connection->catalog.FindReplicated(shape.table.c_str());
+  Table* known = connection->catalog.FindReplicated(shape.table.c_str());
   const Text& name = known == nullptr ? shape.table : known->name;
   int rc = merge.ledger().Touch(connection, name.c_str(), parking.identity);
   if (rc == SQLITE_OK) {
@@ -183,6 +183,10 @@ int Park(Connection* connection, const Incoming& incoming, const Shape& shape,
   merge.any_parked = true;
   if ((BitOf(parking.reason) & (kWithheldBits | BitOf(Reason::kCheck))) != 0) {
     merge.any_held = true;
+  }
+  if (known != nullptr && (BitOf(parking.reason) & kWithheldBits) != 0) {
+    const auto id = static_cast<uint32_t>(known->id);
+    known->standoffs.Open(HashOfRow(id, parking.identity), parking.identity);
   }
   if (parking.reason != Reason::kCheck) merge.stats->parked++;
   merge.stats->parked_by_reason[static_cast<size_t>(parking.reason)]++;
@@ -314,7 +318,10 @@ int RetryParked(Connection* connection, const Deadline& deadline, bool* done) {
   if (merge.retried_id == 0) {
     rc = LastParked(connection, &merge.retried_last);
     if (rc != SQLITE_OK) return rc;
-    for (const auto& table : connection->catalog.tables()) table->settle = true;
+    for (const auto& table : connection->catalog.tables()) {
+      table->settle = true;
+      table->standoffs.Forget();
+    }
   }
   constexpr size_t kBatch = 64;
   for (;;) {
@@ -353,6 +360,7 @@ int RetryConflict(Connection* connection, int64_t id, MergeStats* stats) {
     Table* table = connection->catalog.FindTable(one.table.c_str());
     if (table == nullptr || !table->active) return SQLITE_OK;
     table->settle = true;
+    table->standoffs.Forget();
     return connection->catalog.Check(connection, table);
   });
 }

@@ -308,6 +308,8 @@ int RepairRows(Connection* connection, const char* name, Span keys, Span bytes, 
     if (result != SQLITE_OK || !done) return stats.more = true, result;
     if (bytes.size > 0 && IsBehind(connection, chunk)) return repaired->behind = true, SQLITE_OK;
     RowRepair repair(connection, table);
+    // Row clocks may be taken away.
+    table->standoffs.Forget();
     result = items.ReadShapes();
     if (result == SQLITE_OK) result = connection->merge->scope->BeforeWriting();
     if (result == SQLITE_OK && bytes.size > 0) result = items.Observe();

@@ -15,6 +15,7 @@ struct WithheldRow {
   Bytes encoded_key;
   Reason reason;
   Stamp birth;
+  bool stuck = false;  // it was tried in vain, and nobody knows what would help
 };
 
 // Older first. Rows of one changeset share a stamp; their keys break the tie.
@@ -42,33 +43,75 @@ class TableSettler {
         key_(table->shape->keys.size()) {}
 
   int Run() {
+    bool remembers;
+    int rc = Remembers(&remembers);
+    if (rc != SQLITE_OK) return rc;
     // Rows are tried from the oldest to the youngest, so one pass settles them all; a second one is
     // needed only for rows that the first has pushed out of the table.
     for (bool again = true; again;) {
       again = false;
       std::vector<WithheldRow> rows;
-      int rc = Collect(&rows);
+      rc = Collect(remembers, &rows);
       // Foreign keys have no say here either, nor have their cascades.
       if (rc == SQLITE_OK && !rows.empty()) rc = connection_->merge->scope->BeforeWriting();
       for (size_t i = 0; rc == SQLITE_OK && i < rows.size(); i++) {
+        connection_->counters.withheld_tries++;
         bool pushed = false;
         rc = Try(rows[i], &pushed);
         again = again || pushed;
       }
       if (rc != SQLITE_OK) return rc;
+      for (const WithheldRow& row : rows) {
+        if (row.stuck) table_->standoffs.Open(HashOf(row.identity.span()), row.identity.span());
+      }
     }
     return SQLITE_OK;
   }
 
  private:
-  int Collect(std::vector<WithheldRow>* rows) {
-    Statement query;
-    int rc = connection_->Check(
-        query.Prepare(connection_->api, connection_->db,
-                      "SELECT key, patch, reason FROM main._mergelite_parked WHERE table_name = ?1 "
-                      "AND reason IN " MERGELITE_WITHHELD " GROUP BY key"));
+  uint64_t HashOf(Span identity) const {
+    return HashOfRow(static_cast<uint32_t>(table_->id), identity);
+  }
+
+  // What a trigger of the user's does to a row may depend on anything.
+  int Remembers(bool* remembers) {
+    bool triggers;
+    const int rc = connection_->merge->scope->HasUserTriggers(&triggers);
+    if (triggers) table_->standoffs.Forget();
+    *remembers = !triggers;
+    return rc;
+  }
+
+  int Collect(bool remembers, std::vector<WithheldRow>* rows) {
+    const Standoffs::Epoch epoch{connection_->log.loads(), connection_->catalog.schema_version()};
+    if (!table_->standoffs.Knows(epoch)) {
+      if (remembers) table_->standoffs.Learn(epoch);
+      return CollectOf({}, rows);
+    }
+    std::vector<Bytes> open;
+    table_->standoffs.TakeOpen(&open);
+    for (const Bytes& identity : open) {
+      const size_t before = rows->size();
+      const int rc = CollectOf(identity.span(), rows);
+      if (rc != SQLITE_OK) return rc;
+      if (rows->size() > before) continue;
+      table_->standoffs.Remove(HashOf(identity.span()), identity.span());
+    }
+    SortByAge(rows);
+    return SQLITE_OK;
+  }
+
+  // One row, or all that are withheld, and in order.
+  int CollectOf(Span identity, std::vector<WithheldRow>* rows) {
+    Text sql("SELECT key, patch, reason FROM main._mergelite_parked WHERE table_name = ?1 AND ");
+    sql << (identity.size > 0 ? "key = ?2 AND " : "")
+        << "reason IN " MERGELITE_WITHHELD " GROUP BY key";
+    Statement& query = identity.size > 0 ? collect_one_ : collect_all_;
+    int rc = connection_->Prepare(&query, sql.c_str());
     if (rc != SQLITE_OK) return rc;
     query.String(1, table_->name.span());
+    if (identity.size > 0) query.Bytes(2, identity);
+    const size_t before = rows->size();
     while ((rc = query.Step()) == SQLITE_ROW) {
       WithheldRow row;
       row.identity.Append(query.ColumnBytes(0));
@@ -81,14 +124,19 @@ class TableSettler {
       rows->push_back(static_cast<WithheldRow&&>(row));
     }
     if (rc != SQLITE_OK) return connection_->Check(rc);
-    for (WithheldRow& row : *rows) {
+    for (size_t i = before; i < rows->size(); i++) {
+      WithheldRow& row = (*rows)[i];
       rc = BirthOf(row.identity.span(), row.encoded_key.span(), &row.birth);
       if (rc != SQLITE_OK) return rc;
     }
+    if (identity.size == 0) SortByAge(rows);
+    return SQLITE_OK;
+  }
+
+  void SortByAge(std::vector<WithheldRow>* rows) const {
     std::sort(rows->begin(), rows->end(), [this](const WithheldRow& a, const WithheldRow& b) {
       return BornBefore(peers_, a.birth, a.identity.span(), b.birth, b.identity.span());
     });
-    return SQLITE_OK;
   }
 
   int BirthOf(Span identity, Span encoded_key, Stamp* birth) {
@@ -101,17 +149,19 @@ class TableSettler {
 
   // First as things are; then, if an older row than those in its way asks for its value, with these
   // withheld.
-  int Try(const WithheldRow& row, bool* pushed) {
+  int Try(WithheldRow& row, bool* pushed) {
     std::vector<Bytes> image;
+    row.stuck = true;
     Parking parking{row.identity.span(), row.reason};
     bool shown = false;
     int rc = ReadImage(row, &image);
     if (rc == SQLITE_OK) rc = Show(row, image, &shown, &parking.reason);
-    if (rc != SQLITE_OK || shown) return rc;
+    if (rc != SQLITE_OK || shown) return row.stuck = false, rc;
     if (parking.reason != row.reason) {
       parking.detail = detail_.c_str();
       rc = ChangeReason(connection_, *table_, parking);
     }
+    if (rc == SQLITE_OK && parking.reason == Reason::kNotNull) BlockedBy(row, row.identity.span());
     if (rc != SQLITE_OK || parking.reason != Reason::kUnique) return rc;
     rc = connection_->Execute("SAVEPOINT _mergelite_push");
     if (rc != SQLITE_OK) return rc;
@@ -119,6 +169,7 @@ class TableSettler {
     rc = PushYounger(row, image, &any);
     if (rc == SQLITE_OK && any) rc = Show(row, image, &shown, &parking.reason);
     if (rc != SQLITE_OK) return rc;
+    if (shown) row.stuck = false;
     if (!shown) rc = connection_->Execute("ROLLBACK TO _mergelite_push");
     if (rc == SQLITE_OK) rc = connection_->Execute("RELEASE _mergelite_push");
     *pushed = shown;
@@ -148,6 +199,7 @@ class TableSettler {
     *reason = WithholdingReason(code);
     if ((rc & 0xff) == SQLITE_CONSTRAINT && connection_->InTransaction()) return SQLITE_OK;
     if (rc == SQLITE_OK) rc = UnparkWithheld(connection_, *table_, row.identity.span());
+    if (rc == SQLITE_OK) table_->standoffs.Remove(HashOf(row.identity.span()), row.identity.span());
     return connection_->Check(rc);
   }
 
@@ -185,9 +237,14 @@ class TableSettler {
     return SQLITE_OK;
   }
 
+  void BlockedBy(WithheldRow& row, Span by) {
+    row.stuck = false;
+    table_->standoffs.Block(HashOf(row.identity.span()), row.identity.span(), HashOf(by));
+  }
+
   // Withholds shown rows that are in the way of this one and were born later. One that turns out
   // not to be in the way comes back in the next pass.
-  int PushYounger(const WithheldRow& row, const std::vector<Bytes>& image, bool* any) {
+  int PushYounger(WithheldRow& row, const std::vector<Bytes>& image, bool* any) {
     for (;;) {
       Bytes in_the_way;
       int rc = FindInTheWay(row, image, &in_the_way);
@@ -276,7 +333,7 @@ class TableSettler {
     return connection_->Check(rc);
   }
 
-  int PushIfYounger(const WithheldRow& row, Span encoded_key, bool* pushed) {
+  int PushIfYounger(WithheldRow& row, Span encoded_key, bool* pushed) {
     int rc = DecodeKey(connection_, encoded_key, &key_);
     if (rc != SQLITE_OK) return rc;
     Bytes identity;
@@ -285,7 +342,7 @@ class TableSettler {
     rc = BirthOf(identity.span(), encoded_key, &birth);
     if (rc != SQLITE_OK) return rc;
     if (!BornBefore(peers_, row.birth, row.identity.span(), birth, identity.span())) {
-      return SQLITE_OK;
+      return BlockedBy(row, identity.span()), SQLITE_OK;
     }
     *pushed = true;
     return WithholdRow(connection_, table_, {identity.span(), Reason::kUnique, detail_.c_str()},
@@ -297,6 +354,7 @@ class TableSettler {
   const PeerIds& peers_;
   std::vector<Value> key_;
   RowClock clock_;
+  Statement collect_one_, collect_all_;
   Text detail_;  // what SQLite says of the row that is tried
 };
 

@@ -51,6 +51,11 @@ int HeldFor(Connection* connection, const Table& table, Span identity, uint8_t* 
   return connection->Check(query.Reset());
 }
 
+void AskToSettle(Table* table, Span identity) {
+  table->settle = true;
+  table->standoffs.Touch(HashOfRow(static_cast<uint32_t>(table->id), identity));
+}
+
 int WithholdRow(Connection* connection, Table* table, const Parking& parking, const Value* key,
                 Span encoded_key) {
   RowClock clock;
@@ -79,6 +84,7 @@ int WithholdRow(Connection* connection, Table* table, const Parking& parking, co
   Origin* origin = connection->log.FindOrigin(connection->log.peers().Of(clock.life.origin));
   rc = Park(connection, {origin, 0, clock.life}, *table->shape, parking, patch.span());
   if (rc != SQLITE_OK) return rc;
+  AskToSettle(table, parking.identity);
   BindKey(&table->remove, key, table->shape->keys.size());
   rc = connection->Check(connection->merge->scope->Run(*table, parking.identity, &table->remove));
   return rc == SQLITE_OK ? TouchAllRanges(connection, *table) : rc;

@@ -15,6 +15,8 @@ int HeldFor(Connection* connection, const Table& table, Span identity, uint8_t* 
 // nothing when the row is not in the table.
 int WithholdRow(Connection* connection, Table* table, const Parking& parking, const Value* key,
                 Span encoded_key);
+// A row is written, or withheld: what it stood in the way of is tried at the end of the batch.
+void AskToSettle(Table* table, Span identity);
 // After a batch: shows what can be shown and withholds what must be, so that a row is shown exactly
 // when the table can hold it and no older shown row conflicts with it.
 int SettleWithheld(Connection* connection);

@@ -99,6 +99,8 @@ export interface NativeCounters {
   clockCacheBytes: number;
   localCommits: number;
   localPatches: number;
+  /** How often a withheld row was tried. */
+  withheldTries: number;
   /** Some row is known to be withheld, or to violate a CHECK. */
   held: boolean;
 }
