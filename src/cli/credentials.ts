@@ -40,14 +40,19 @@ export function readCredentials(values: Values): Credentials {
 function readToken(values: Values): string | undefined {
   const token = values.text("token");
   const file = values.text("token-file");
-  if (file === undefined) return token ?? process.env.MERGELITE_TOKEN;
+  if (file === undefined) return checkToken(token ?? process.env.MERGELITE_TOKEN);
   if (token !== undefined) throw usageFailure("--token and --token-file exclude each other");
   const read = readCredentialFile("token-file", file).toString().trim();
-  // A header has room for one line, and an empty token would let everyone in who sends none.
   if (/^[!-~]{1,4096}$/.test(read)) return read;
   throw new Failure(`--token-file: ${file} does not hold a token`, {
     hint: "Write one line of printable ASCII without spaces into it.",
   });
+}
+
+/** An empty one is a variable that somebody forgot to set, and would let everyone in. */
+function checkToken(token: string | undefined): string | undefined {
+  if (token === "") throw usageFailure("the token is empty: unset MERGELITE_TOKEN, or set it");
+  return token;
 }
 
 /** As a header to send. */

@@ -5,11 +5,12 @@ import {
   type FollowPosition,
   follow as followSource,
 } from "../backup/index.ts";
+import { ReplicaError } from "../errors.ts";
 import { dialerFor, parseUrl } from "./addresses.ts";
 import { pointOf, showProgress, withStorage } from "./backup-url.ts";
 import { type Command, type CommandInput, jsonOption } from "./command.ts";
 import { credentialOptions, readCredentials } from "./credentials.ts";
-import { exitCodes } from "./failure.ts";
+import { exitCodes, Failure } from "./failure.ts";
 import { reasonOf } from "./linked.ts";
 import type { Output } from "./output.ts";
 import { interruptSignal, whenAborted } from "./signals.ts";
@@ -40,7 +41,12 @@ async function runFollow(input: CommandInput): Promise<number> {
   }
   const credentials = readCredentials(values);
   const primary = await dialerFor(parseUrl(url, credentials), credentials);
-  return await followFrom(primary, input, options);
+  try {
+    return await followFrom(primary, input, options);
+  } catch (error) {
+    const isUnreachable = error instanceof ReplicaError && error.code === "TRANSPORT_FAILED";
+    throw isUnreachable ? new Failure(`${url}: ${reasonOf(error)}`, { cause: error }) : error;
+  }
 }
 
 async function followFrom(
