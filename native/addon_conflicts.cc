@@ -265,6 +265,7 @@ napi_value PackStats(napi_env env, Connection* connection, const MergeStats& sta
       .Flag("busy", stats.busy)
       .Flag("more", stats.more)
       .Set("gaps", gaps)
+      .Set("below", stats.below)
       .Set("unknownShapes", shapes)
       .Set("refused", refused)
       .Set("keyCollisions", stats.key_collisions)

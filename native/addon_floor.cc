@@ -17,7 +17,9 @@ napi_value Floor(napi_env env, napi_callback_info info) {
   return Object(env)
       .Set("state", Buffer(env, record.state.span()))
       .Set("revision", record.revision)
-      .Set("bound", record.bound);
+      .Set("bound", record.bound)
+      .Set("swept", record.swept)
+      .Flag("transfer", record.transfer);
 }
 
 napi_value Save(napi_env env, napi_callback_info info) {

@@ -156,7 +156,7 @@ napi_value TakeChunk(napi_env env, napi_callback_info info) {
   if (connection == nullptr) return nullptr;
   const auto flags = static_cast<uint64_t>(call.Integer(4));
   StateMessage message{call.View(1), call.View(2), static_cast<size_t>(call.Integer(3)),
-                       (flags & 1) != 0, (flags & 2) != 0};
+                       (flags & 1) != 0};
   StateMerge merge;
   const int rc = MergeChunk(connection, message, call.Real(5), &merge);
   if (call.Failed(connection, rc)) return nullptr;

@@ -4,6 +4,7 @@
 #include "ledger.h"
 #include "merge_scope.h"
 #include "row_scan.h"
+#include "state.h"
 #include "table_sql.h"
 
 namespace mergelite {
@@ -125,6 +126,8 @@ class Sweeper {
       if (table == nullptr || !table->active || table->shape->hash != hash) return SQLITE_OK;
       int result = connection_->catalog.Check(connection_, table);
       if (result != SQLITE_OK) return result;
+      result = connection_->log.RaiseSwept(connection_, horizon_);
+      if (result != SQLITE_OK) return result;
       connection_->merge->clocks.EndLookUps(connection_);
       Text sql("DELETE FROM ");
       AppendClockName(&sql, *table);
@@ -199,7 +202,12 @@ int ReadFloor(Connection* connection, FloorRecord* record) {
   }
   if (rc != SQLITE_OK) return connection->Check(rc);
   rc = MetaNumber(connection, "floor_revision", &record->revision);
-  return rc == SQLITE_OK ? MetaNumber(connection, "bound", &record->bound) : rc;
+  if (rc == SQLITE_OK) rc = MetaNumber(connection, "bound", &record->bound);
+  if (rc == SQLITE_OK) rc = MetaNumber(connection, "swept", &record->swept);
+  StateProgress progress;
+  if (rc == SQLITE_OK) rc = ReadStateProgress(connection, &progress);
+  record->transfer = progress.exists;
+  return rc;
 }
 
 int SaveFloor(Connection* connection, const FloorRecord& record, FloorSave* save) {

@@ -9,6 +9,8 @@ struct FloorRecord {
   Bytes state;            // as src/sync/floor.ts encodes it; empty at first
   uint64_t revision = 0;  // counts what was saved
   uint64_t bound = 0;     // this file writes nothing stamped below it
+  uint64_t swept = 0;     // tombstones below it are gone, here or where rows came from
+  bool transfer = false;  // rows instead of log have begun to come, and not ended
 };
 int ReadFloor(Connection* connection, FloorRecord* record);
 

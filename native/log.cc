@@ -196,6 +196,10 @@ int Log::LoadSelf(Connection* connection) {
     return connection->Fail("FILE_DAMAGED", "_mergelite_meta names a peer that is not there",
                             "Restore the file from a backup, or run `mergelite detach`.");
   }
+  int64_t swept;
+  rc = MetaInteger(connection, "swept", &swept);
+  if (rc != SQLITE_OK) return rc;
+  swept_ = static_cast<uint64_t>(swept);
   rc = ReadTail(connection);
   if (rc == SQLITE_ROW) {
     self_->held = SequenceOf(tail_.ColumnInteger(0));
@@ -341,28 +345,6 @@ int Log::Counts(Connection* connection, int64_t* rows, int64_t* bytes) {
   *rows = query.ColumnInteger(0);
   *bytes = query.ColumnInteger(1);
   return connection->Check(query.Reset());
-}
-
-int Log::MetaInteger(Connection* connection, const char* key, int64_t* value) {
-  int rc = connection->Prepare(&meta_, "SELECT value FROM main._mergelite_meta WHERE key = ?1");
-  if (rc != SQLITE_OK) return rc;
-  meta_.String(1, key);
-  rc = meta_.Step();
-  *value = 0;
-  if (rc != SQLITE_ROW) return connection->Check(rc);
-  *value = meta_.ColumnInteger(0);
-  return connection->Check(meta_.Reset());
-}
-
-int Log::SetMeta(Connection* connection, const char* key, const Value& value) {
-  Statement statement;
-  const int rc = connection->Check(statement.Prepare(
-      connection->api, connection->db,
-      "INSERT OR REPLACE INTO main._mergelite_meta (key, value) VALUES (?1, ?2)"));
-  if (rc != SQLITE_OK) return rc;
-  statement.String(1, key);
-  statement.Any(2, value);
-  return connection->Check(statement.Run());
 }
 
 void Log::ReloadAfterRollback(Connection* connection) {

@@ -44,6 +44,9 @@ class Log {
   uint64_t loads() const { return loads_; }
 
   int64_t tag() const { return tag_; }
+  // Tombstones below this timestamp are gone from the file, or never came: see docs/decisions/0016.
+  uint64_t swept() const { return swept_; }
+  int RaiseSwept(Connection* connection, uint64_t swept);
   uint64_t peer_id() const { return self_ == nullptr ? 0 : self_->peer; }
   Origin* self() { return self_; }
   std::vector<std::unique_ptr<Origin>>& origins() { return origins_; }
@@ -106,6 +109,7 @@ class Log {
   uint64_t loads_ = 0;
   int64_t tag_ = 0;
   uint64_t newest_timestamp_ = 0;
+  uint64_t swept_ = 0;
   Origin* self_ = nullptr;
   std::vector<std::unique_ptr<Origin>> origins_;
   PeerIds peers_;

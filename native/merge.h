@@ -38,6 +38,8 @@ struct MergeStats {
     uint64_t peer, sequence;
   };
   std::vector<Gap> gaps;
+  // Changesets below what this file has swept, which are told as gaps: see MergeRecord.
+  uint64_t below = 0;
   std::vector<uint64_t> unknown_shapes;
   struct Refused {
     uint64_t peer, sequence;

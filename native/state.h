@@ -42,8 +42,6 @@ struct StateMessage {
   Span next;           // the sender's cursor behind the chunk
   size_t offset = 0;   // where the slice before this one stopped
   bool again = false;  // this is not the first slice of the chunk
-  // The sender has never dropped a tombstone: what it does not have it has never known.
-  bool keep_absent = false;
 };
 // Merges a chunk for about `budget_ms`, in one transaction with the row clocks and the progress.
 int MergeChunk(Connection* connection, const StateMessage& message, double budget_ms,

@@ -151,7 +151,8 @@ const AbsentRows::Mentioned* AbsentRows::FindMentioned(const Table& table, const
 
 int AbsentRows::Drop(Bytes* position, Span last, bool* more) {
   *more = false;
-  if (target_ == nullptr || keeps_all_) return SQLITE_OK;
+  // A sender that has never forgotten a tombstone has never known what it does not have.
+  if (target_ == nullptr || chunk_.swept == 0) return SQLITE_OK;
   Statement* rows;
   int rc = Select(position->span(), last, &rows);
   std::vector<Value> key(target_->table->shape->keys.size());

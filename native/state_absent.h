@@ -10,8 +10,6 @@ class AbsentRows {
   AbsentRows(Connection* connection, const StateChunk& chunk, const Deadline& deadline)
       : connection_(connection), chunk_(chunk), deadline_(deadline) {}
 
-  // Nothing is deleted.
-  void KeepAll() { keeps_all_ = true; }
   // `position`: the key behind which the rows to be merged begin.
   int Open(Span position);
   // The table, if nothing is known here of any of these rows: none is in excess then.
@@ -43,7 +41,6 @@ class AbsentRows {
   Statement rows_[4];
   std::vector<Mentioned> mentioned_;
   bool sorted_ = false;
-  bool keeps_all_ = false;
   Table* fresh_ = nullptr;
   Bytes names_, identity_;
   RowClock clock_;

@@ -24,7 +24,8 @@ bool ReadName(Reader* in, Span* name) {
 }
 
 bool ReadBody(Reader* in, StateChunk* chunk) {
-  if (!ReadStateVector(in, &chunk->vector)) return false;
+  chunk->swept = in->Varint();
+  if (!ReadStateVector(in, &chunk->vector) || chunk->swept > kTimestampMax) return false;
   const uint64_t shapes = in->Varint();
   if (shapes > in->left()) return false;
   chunk->shapes.clear();
@@ -44,6 +45,7 @@ bool ReadBody(Reader* in, StateChunk* chunk) {
 void EncodeStateChunk(const StateChunk& chunk, Bytes* out) {
   out->Byte(kStateFormat);
   out->Byte(chunk.flags);
+  out->Varint(chunk.swept);
   AppendStateVector(chunk.vector, out);
   out->Varint(chunk.shapes.size());
   for (const Span& descriptor : chunk.shapes) AppendSized(descriptor, out);

@@ -20,6 +20,7 @@ struct StateOrigin {
 
 struct StateChunk {
   uint8_t flags = 0;
+  uint64_t swept = 0;  // the sender knows of no tombstone below this timestamp
   std::vector<StateOrigin> vector;
   std::vector<Span> shapes;  // descriptors; the first is that of the table
   Span table;                // empty for a chunk of parked patches

@@ -37,9 +37,11 @@ class ChunkMerger {
     if (rc != SQLITE_OK) return rc;
     rc = items_.Observe();
     if (rc != SQLITE_OK) return rc;
+    // What this file lacks from here on is what the sender has forgotten.
+    rc = connection_->log.RaiseSwept(connection_, chunk_.swept);
+    if (rc != SQLITE_OK) return rc;
     IntersectVector(&progress_.vector, chunk_.vector);
     AbsentRows absent(connection_, chunk_, deadline_);
-    if (message.keep_absent) absent.KeepAll();
     rc = absent.Open(position_.span());
     if (rc == SQLITE_OK) rc = items_.NoteParked();
     if (rc == SQLITE_OK) rc = OpenFresh(absent.fresh());

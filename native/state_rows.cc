@@ -53,6 +53,7 @@ int StateRows::AddParkedAlone(Statement* parked) {
 void StateRows::Encode(Bytes* out) {
   chunk_.shapes.clear();
   for (const Bytes& descriptor : descriptors_) chunk_.shapes.push_back(descriptor.span());
+  chunk_.swept = connection_->log.swept();
   chunk_.item_count = item_count_;
   chunk_.items = items_.span();
   EncodeStateChunk(chunk_, out);

@@ -37,6 +37,8 @@ export interface MergeResult extends ConflictChanges {
   more: boolean;
   /** Origins whose next sequence is missing: flat pairs of peer id and first missing sequence. */
   gaps: number[];
+  /** Changesets among them that are older than tombstones which are gone here. */
+  below: number;
   /** Hashes (16 hex digits) of shapes that records need and this replica has not learned. */
   unknownShapes: string[];
   /** Records that make no sense, kept in `_mergelite_refused`. */
@@ -81,6 +83,15 @@ export interface OrphanPage {
   found: { encodedKey: Uint8Array; detail: string; key: SqlValue[]; values: SqlValue[] }[];
   lastKey: Uint8Array;
   done: boolean;
+}
+
+/** What the file has promised, and whether it is whole: see `FloorStore`. */
+export interface NativeFloor {
+  state: Uint8Array;
+  revision: number;
+  bound: number;
+  swept: number;
+  transfer: boolean;
 }
 
 export interface NativeStatus {

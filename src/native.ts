@@ -15,6 +15,7 @@ import type {
   MergeResult,
   NativeConflict,
   NativeCounters,
+  NativeFloor,
   NativeStatus,
   OrphanPage,
   RepairResult,
@@ -134,8 +135,8 @@ export interface Binding extends WalBinding {
   readState(handle: Handle, cursor: Uint8Array, bytesMax: number, budgetMs: number): StateChunk;
   /**
    * Merges a chunk for about `budgetMs`, in one transaction. `next` is the sender's cursor behind
-   * it; `offset` is 0 for the first call, then what the last one consumed. `flags`: 1 unless this is
-   * the first call, and 2 if the sender has never dropped a tombstone.
+   * it; `offset` is 0 for the first call, then what the last one consumed. `again`: 1 unless this
+   * is the first call.
    * @throws PAYLOAD_CORRUPT, STATE_OUT_OF_ORDER
    */
   mergeState(
@@ -143,11 +144,11 @@ export interface Binding extends WalBinding {
     chunk: Uint8Array,
     next: Uint8Array,
     offset: number,
-    flags: number,
+    again: 0 | 1,
     budgetMs: number,
   ): StateMergeResult;
   /** What this file has promised its cluster: see `FloorStore`. `state` is empty at first. */
-  floor(handle: Handle): { state: Uint8Array; revision: number; bound: number };
+  floor(handle: Handle): NativeFloor;
   /**
    * Nothing here is stamped below the highest `bound` saved. Saves nothing when the file is at
    * another revision (`stale`).

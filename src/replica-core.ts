@@ -233,7 +233,6 @@ export class ReplicaCore {
         admitted: () => this.floor.admitted(),
         onFloor: (link, message) => this.floor.onMessage(link, message),
         takesState: (link) => this.floor.takesState(link),
-        dropsTombstones: (link) => this.floor.dropsTombstones(link),
         onStateMerged: (link, result) => this.#onStateMerged(link, result),
         onStateProgress: (event) => this.events.emit("state", event),
         onRepaired: (result) => this.verifier.noteRepaired(result),

@@ -13,6 +13,14 @@ export interface FloorRecord {
   readonly bound: number;
 }
 
+/** What tells whether the file is whole. */
+export interface Sweeps {
+  /** Tombstones below it are gone, here or where rows came from; 0 for none. */
+  readonly swept: number;
+  /** Rows instead of the log have begun to come, and not ended. */
+  readonly transfer: boolean;
+}
+
 /** The member that lets this file in again. */
 export interface Readmission {
   /** What it holds. */
@@ -41,7 +49,7 @@ export class FloorStore {
     this.#handle = handle;
   }
 
-  read(): FloorRecord {
+  read(): FloorRecord & Sweeps {
     return call(() => native.floor(this.#handle));
   }
 

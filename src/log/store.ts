@@ -237,18 +237,11 @@ export class Store {
 
   mergeState(
     { chunk, next }: { chunk: Uint8Array; next: Uint8Array },
-    { offset, again, keepAbsent }: { offset: number; again: boolean; keepAbsent: boolean },
+    { offset, again }: { offset: number; again: boolean },
     budgetMs: number,
   ): StateMergeResult {
     return call(() =>
-      native.mergeState(
-        this.#handle,
-        chunk,
-        next,
-        offset,
-        (again ? 1 : 0) + (keepAbsent ? 2 : 0),
-        budgetMs,
-      ),
+      native.mergeState(this.#handle, chunk, next, offset, again ? 1 : 0, budgetMs),
     );
   }
 
@@ -392,6 +385,11 @@ export class Store {
 /** What peers are told: the sequences held. */
 export function heldOf(marks: readonly OriginMarks[]): VersionVector {
   return new Map(marks.filter((mark) => mark.held > 0).map((mark) => [mark.peerId, mark.held]));
+}
+
+/** What shows in the tables. */
+export function mergedOf(marks: readonly OriginMarks[]): VersionVector {
+  return new Map(marks.filter(({ merged }) => merged > 0).map((one) => [one.peerId, one.merged]));
 }
 
 /** Whether any origin has more than was told. */

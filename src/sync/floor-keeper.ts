@@ -5,11 +5,11 @@
 import type { Clock } from "../clock.ts";
 import { ReplicaError } from "../errors.ts";
 import type { FloorStore } from "../log/floor-store.ts";
-import type { OriginMarks } from "../log/store.ts";
+import { mergedOf, type OriginMarks } from "../log/store.ts";
 import { timestampOf } from "../log/timestamp.ts";
 import { TombstoneSweeper } from "../log/tombstones.ts";
 import type { KnownPeer, TrimPolicy } from "../log/trim.ts";
-import type { ReadonlyVersionVector } from "../log/vector.ts";
+import { mergeVector, type ReadonlyVersionVector } from "../log/vector.ts";
 import type { MembershipEvent } from "../replica-events.ts";
 import {
   admits,
@@ -17,14 +17,15 @@ import {
   type FloorState,
   forgetPeers,
   horizonOf,
-  isElsewhere,
   isMember,
   joinFloor,
   membersOf,
   mergeFloor,
   newFloor,
+  raiseGate,
   verdictOf,
 } from "./floor.ts";
+import { type Door, doorsOf, patienceMs } from "./floor-doors.ts";
 import { newTalk, type Talk, tellIn, told } from "./floor-talk.ts";
 import type { LinkInput } from "./link-state.ts";
 import { decodeFloorRecord, encodeFloorRecord, type Floor } from "./protocol-floor.ts";
@@ -69,6 +70,10 @@ export interface FloorOwner {
 
 interface Remote extends Talk {
   toldOutside: boolean;
+  /** It knows what this peer has merged, to catch up. */
+  toldMerged: boolean;
+  /** What it had merged when it said so. */
+  merged: ReadonlyVersionVector | undefined;
 }
 
 const periodsPerRetention = 16;
@@ -77,8 +82,6 @@ const periodMsRange = { min: 25, max: 5_000 };
 const stridesPerRetention = 4;
 const settledPeriods = 2;
 const peersPeriods = 12;
-/** A member that another one does not know waits so long for others to tell it. */
-const patiencePeriods = 12;
 const busyMs = 50;
 /** Transactions stamp in steps of eight. */
 const aimOffset = 7;
@@ -143,21 +146,17 @@ export class FloorKeeper<Link extends FloorLink> {
     return horizon === 0 || (this.#remotes.get(link)?.state?.passed ?? 0) >= horizon;
   }
 
-  /** Tombstones go only below horizons. Who has not told of its own may have one. */
-  dropsTombstones(link: Link): boolean {
-    const there = this.#remotes.get(link)?.state;
-    return there === undefined || horizonOf(there) > 0 || horizonOf(this.#state) > 0;
-  }
-
   onLive(link: Link): void {
-    this.#remotes.set(link, { ...newTalk(), toldOutside: false });
+    const unknown = { toldOutside: false, toldMerged: false, merged: undefined };
+    this.#remotes.set(link, { ...newTalk(), ...unknown });
     this.#lookIn(0);
   }
 
-  onMessage(link: Link, { state }: Floor): void {
+  onMessage(link: Link, { state, merged }: Floor): void {
     const remote = this.#remotes.get(link);
     if (remote === undefined) return;
     remote.state = { self: link.peerId, since: 0, ...state };
+    remote.merged = merged;
     this.#lookIn(0);
   }
 
@@ -219,11 +218,14 @@ export class FloorKeeper<Link extends FloorLink> {
   #load(): void {
     const self = this.#owner.marks()[0]?.peerId ?? 0;
     const record = this.#store.floor.read();
-    if (record.revision === this.#revision && this.#state.self === self) return;
-    this.#revision = record.revision;
+    const { revision, swept, transfer } = record;
+    const isKnown = revision === this.#revision && this.#state.self === self;
+    if (isKnown && swept <= this.#state.gate) return;
+    this.#revision = revision;
     const kept = record.state.byteLength > 0 ? decodeFloorRecord(record.state) : undefined;
-    // Another id is another peer, and has promised nothing.
-    this.#take(kept?.self === self ? kept : newFloor(self, this.#timestamp()));
+    // Another id is another peer, and has promised nothing; but tombstones that are gone stay gone.
+    const nobody = () => newFloor(self, this.#timestamp(), { swept, whole: !transfer });
+    this.#take(raiseGate(kept?.self === self ? kept : nobody(), swept));
   }
 
   #timestamp(aheadMs = 0): number {
@@ -257,7 +259,6 @@ export class FloorKeeper<Link extends FloorLink> {
       }
     }
     const isOutside = this.#doors(state).length > 0;
-    const held = new Map(this.#owner.marks().map(({ peerId, merged }) => [peerId, merged]));
     return advanceFloor(state, {
       timestamp: this.#timestamp(),
       // Whoever is to give way does not rise meanwhile. No transaction takes the timestamp of a
@@ -265,7 +266,7 @@ export class FloorKeeper<Link extends FloorLink> {
       aim: !isWanted || isOutside ? 0 : timestampOf(nowMs - Math.ceil(retentionMs)) + aimOffset,
       stride:
         timestampOf(nowMs) - timestampOf(nowMs - Math.ceil(retentionMs / stridesPerRetention)),
-      held,
+      held: mergedOf(this.#owner.marks()),
       settled: Math.abs(nowMs - this.#boundMs) >= settledPeriods * this.#periodMs,
     });
   }
@@ -308,27 +309,24 @@ export class FloorKeeper<Link extends FloorLink> {
   #tell(link: Link, remote: Remote): void {
     const state = this.#state;
     const nowMs = this.#options.clock.now();
-    const waitMs = tellIn(remote, state, { nowMs, periodMs: this.#periodMs });
+    const { state: there } = remote;
+    const isOutside = there !== undefined && verdictOf(state, there) === "gate";
+    const isDue = isOutside && !remote.toldMerged;
+    const waitMs = isDue ? 0 : tellIn(remote, state, { nowMs, periodMs: this.#periodMs });
     if (waitMs === undefined) return;
     if (waitMs > 0) {
       this.#lookIn(waitMs);
       return;
     }
     told(remote, state, nowMs);
-    link.input({ type: "floor", message: { kind: "floor", state }, nowMs });
+    remote.toldMerged = isOutside;
+    const merged = isOutside ? { merged: mergedOf(this.#owner.marks()) } : {};
+    link.input({ type: "floor", message: { kind: "floor", state, ...merged }, nowMs });
   }
 
-  /** Those for whom this file stands outside; who has promised most comes first. */
-  #doors(state: FloorState): { link: Link; there: FloorState }[] {
+  #doors(state: FloorState): Door<Link>[] {
     // A clock that is ahead would take this file's along.
-    const boundMax = this.#timestamp(this.#options.driftMaxMs);
-    const doors: { link: Link; there: FloorState }[] = [];
-    for (const [link, { state: there }] of this.#remotes) {
-      if (there === undefined || !link.live || there.gate > boundMax) continue;
-      if (verdictOf(state, there) === "yield") doors.push({ link, there });
-    }
-    // The same one for everybody: otherwise two could wait for each other.
-    return doors.sort(({ there: a }, { there: b }) => b.gate - a.gate || b.self - a.self);
+    return doorsOf(state, this.#remotes, this.#timestamp(this.#options.driftMaxMs));
   }
 
   #goIn(): void {
@@ -340,26 +338,26 @@ export class FloorKeeper<Link extends FloorLink> {
       return;
     }
     this.#outsideMs ??= nowMs;
-    const { link, there } = door;
+    const { link, there, merged } = door;
     const waitedMs = Math.abs(nowMs - this.#outsideMs);
-    // A fellow member may only not have heard of this one yet.
-    const isElse = isElsewhere(this.#state, there) || isMember(this.#state, there.self);
-    const isForgotten = there.forgotten.has(this.#state.self);
-    if (isElse && !isForgotten && waitedMs < patiencePeriods * this.#periodMs) return;
+    if (merged === undefined || waitedMs < patienceMs(this.#state, there, this.#periodMs)) return;
     if (this.#rejoin?.link !== link || this.#rejoin.work.bound !== there.gate) {
       // From here on nothing is written below it, under whatever id.
       if (!this.#save(this.#state, there.gate)) return;
       this.#rejoin = { link, work: new Rejoin(this.#store.floor, there.gate) };
       this.#owner.onMembership({ peerId: this.#state.self, member: false, reissued: 0 });
     }
-    this.#step(link, this.#rejoin.work, there);
+    this.#step(this.#rejoin.work, { link, there, merged });
   }
 
-  #step(link: Link, work: Rejoin, there: FloorState): void {
+  #step(work: Rejoin, door: Door<Link> & { merged: ReadonlyVersionVector }): void {
+    const { link, there, merged } = door;
     const marks = this.#owner.marks();
     const here = this.#state;
     const before = work.patches;
-    const step = work.step(link, { here, there, marks }, this.#options.mergeSliceMs);
+    const held = new Map(link.remoteVector);
+    mergeVector(held, merged);
+    const step = work.step({ held, merged, here, there, marks }, this.#options.mergeSliceMs);
     if (work.patches > before) this.#owner.onReissued();
     if (step === "more") this.#lookIn(0);
     else if (step === "busy") this.#lookIn(busyMs);

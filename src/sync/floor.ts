@@ -49,21 +49,43 @@ export type Verdict = "merge" | "gate" | "yield";
 const nobody: ReadonlySet<number> = new Set();
 const nothing: ReadonlyVersionVector = new Map();
 
+/** What a file under a new id has been through under others. */
+export interface FilePast {
+  /** Tombstones below it are gone. */
+  readonly swept: number;
+  /** It holds everything else that was below; not so while rows come instead of log. */
+  readonly whole: boolean;
+}
+
 /** Nobody's member yet. */
-export function newFloor(self: number, since: number): FloorState {
-  const added = new Map([[self, 0]]);
-  const forgotten: ReadonlySet<number> = nobody;
+export function newFloor(
+  self: number,
+  since: number,
+  { swept, whole }: FilePast = { swept: 0, whole: true },
+): FloorState {
+  const passed = whole ? swept : 0;
   return {
     self,
     since,
-    added,
-    forgotten,
-    bound: 0,
-    gate: 0,
-    floor: 0,
-    passed: 0,
+    added: new Map([[self, swept]]),
+    forgotten: nobody,
+    bound: swept,
+    gate: swept,
+    floor: passed,
+    passed,
     round: undefined,
   };
+}
+
+/** Nothing below what the file has swept comes in, by whatever way it was swept. */
+export function raiseGate(state: FloorState, swept: number): FloorState {
+  if (swept <= state.gate) return state;
+  return { ...state, gate: swept, bound: Math.max(state.bound, swept) };
+}
+
+/** It holds everything below its gate that any member holds: only then may it let others in. */
+export function isWhole({ gate, passed }: Pick<FloorState, "gate" | "passed">): boolean {
+  return passed >= gate;
 }
 
 export function isMember({ added, forgotten }: FloorState, peerId: number): boolean {
@@ -88,7 +110,9 @@ export function horizonOf({ floor, passed }: FloorState): number {
 
 /** Whether `here` takes changesets from `there`. */
 export function admits(here: FloorState, there: FloorState): boolean {
-  return here.bound === 0 || vouchesFor(here, there);
+  if (here.bound === 0 || vouchesFor(here, there)) return true;
+  // Nobody else relies on what it takes from those who let it in.
+  return here.added.size === 1 && verdictOf(here, there) === "yield";
 }
 
 export function verdictOf(here: FloorState, there: FloorState): Verdict {
@@ -103,10 +127,20 @@ export function verdictOf(here: FloorState, there: FloorState): Verdict {
   if (!isOutside && !isRemoteOutside) return "merge";
   if (isOutside && isRemoteOutside) {
     // Two clusters that do not know of each other: one of them has to give way.
-    if (here.gate !== there.gate) return here.gate < there.gate ? "yield" : "gate";
-    return here.self < there.self ? "yield" : "gate";
+    return compareRanks(here, there) < 0 ? "yield" : "gate";
   }
   return isOutside ? "yield" : "gate";
+}
+
+/** Negative if `a` gives way: who can let others in, and has promised most, stays. */
+export function compareRanks(a: FloorState, b: FloorState): number {
+  return (
+    Number(a.gate > 0) - Number(b.gate > 0) ||
+    Number(isWhole(a)) - Number(isWhole(b)) ||
+    a.gate - b.gate ||
+    Number(a.added.size > 1) - Number(b.added.size > 1) ||
+    b.self - a.self
+  );
 }
 
 /** There is no floor yet: whoever is let in takes part in the round. */
@@ -116,8 +150,8 @@ function areFounders(here: FloorState, there: FloorState): boolean {
 
 /**
  * It is a member; or it was let in elsewhere, and everyone on the way from a member that is known
- * here was, at a bound that is high enough for this peer, too. Who was let in by a peer forgotten
- * here does not know that it is.
+ * here was. At a gate below a floor that can only have been before this peer knew that one of them
+ * had passed; and who was let in by a peer forgotten here does not know that it is.
  */
 function vouchesFor(here: FloorState, there: FloorState): boolean {
   if (isMember(here, there.self)) return true;
@@ -126,7 +160,7 @@ function vouchesFor(here: FloorState, there: FloorState): boolean {
     isMember(there, there.self) &&
     isMember(there, here.self) &&
     [...here.forgotten].every((peerId) => there.forgotten.has(peerId)) &&
-    [...there.added].every(([peerId, bound]) => here.added.has(peerId) || bound >= here.gate)
+    [...there.added].every(([peerId, gate]) => here.added.has(peerId) || gate >= here.floor)
   );
 }
 
@@ -141,22 +175,29 @@ export function isElsewhere(here: FloorState, there: FloorState): boolean {
 /** Both accept each other: what the two know together. The same state when that is nothing new. */
 export function mergeFloor(here: FloorState, there: FloorState): FloorState {
   const added = new Map(here.added);
-  for (const [peerId, bound] of there.added) {
-    // Founders cannot know whose word to take for the bounds of others.
-    const told = areFounders(here, there) ? 0 : bound;
+  let { passed } = here;
+  for (const [peerId, gate] of there.added) {
+    // Founders cannot know whose word to take for the gates of others.
+    const told = areFounders(here, there) ? 0 : gate;
+    // It may hold what nobody here does, from its gate on.
+    if (!added.has(peerId)) passed = Math.min(passed, told);
     added.set(peerId, Math.min(added.get(peerId) ?? told, told));
   }
   const forgotten = new Set([...here.forgotten, ...there.forgotten]);
   const floor = Math.max(here.floor, there.floor);
-  const all = { ...here, added, forgotten, floor };
+  const all = { ...here, added, forgotten, floor, passed };
   const round = mergeRounds(roundWithin(all, here), roundWithin(all, there), floor);
   const merged = { ...all, round };
   return isSameFloor(here, merged) ? here : merged;
 }
 
-/** As a member from now on, of all that the other one knows of. */
+/**
+ * As a member from now on, of all that the other one knows of. This peer has merged all that the
+ * other one had merged below its gate.
+ */
 export function joinFloor(here: FloorState, there: FloorState): FloorState {
   const gate = Math.max(here.gate, there.gate);
+  const passed = Math.max(here.passed, isWhole(there) ? there.gate : 0);
   return {
     self: here.self,
     since: here.since,
@@ -165,7 +206,7 @@ export function joinFloor(here: FloorState, there: FloorState): FloorState {
     bound: Math.max(here.bound, gate),
     gate,
     floor: there.floor,
-    passed: 0,
+    passed,
     round: undefined,
   };
 }

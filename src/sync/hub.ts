@@ -50,8 +50,6 @@ export interface HubOwner {
   admitted(): ReadonlySet<number> | undefined;
   onFloor(link: LinkHost, message: Floor): void;
   takesState(link: LinkHost): boolean;
-  /** It may have forgotten deletes, as far as is known. */
-  dropsTombstones(link: LinkHost): boolean;
   onError(error: ReplicaError): void;
 }
 
@@ -106,7 +104,6 @@ export class Hub {
       ...shared,
       onProgress: (event) => owner.onStateProgress(event),
       onMerged: (link, result) => owner.onStateMerged(link, result),
-      dropsTombstones: (link) => owner.dropsTombstones(link),
       onRejected: (link, error) => link.close("PROTOCOL_MALFORMED", error.message),
     });
   }

@@ -1,12 +1,14 @@
 /** FLOOR: what a peer knows of its cluster's floor. The same bytes are kept in the file. */
 import { ByteReader, ByteWriter, malformed } from "../log/bytes.ts";
-import { readPeerId, readVector, writeVector } from "../log/vector.ts";
+import { type ReadonlyVersionVector, readPeerId, readVector, writeVector } from "../log/vector.ts";
 import type { FloorRound, FloorState } from "./floor.ts";
 
 export interface Floor {
   readonly kind: "floor";
   /** All but who says so. */
   readonly state: Omit<FloorState, "self" | "since">;
+  /** What the sender has merged, for those who have to catch up before they are let in. */
+  readonly merged?: ReadonlyVersionVector;
 }
 
 /** Peers ever let in, and as many forgotten ones. */
@@ -15,8 +17,9 @@ export const floorPeersMax = 65_536;
 const recordFormat = 1;
 const recordBytesMax = 4 * 1024 * 1024;
 const roundFlag = 1;
+const mergedFlag = 2;
 
-export function writeFloor(writer: ByteWriter, { state }: Floor): void {
+export function writeFloor(writer: ByteWriter, { state, merged }: Omit<Floor, "kind">): void {
   const { bound, gate, floor, passed, added, forgotten, round } = state;
   for (const timestamp of [bound, gate, floor, passed]) writer.varint(timestamp);
   writeCount(writer, added.size);
@@ -25,12 +28,14 @@ export function writeFloor(writer: ByteWriter, { state }: Floor): void {
     writer.varint(since);
   }
   writePeers(writer, forgotten);
-  writer.u8(round === undefined ? 0 : roundFlag);
-  if (round === undefined) return;
-  writer.varint(round.timestamp);
-  writePeers(writer, round.announced);
-  writeVector(writer, round.vector);
-  writePeers(writer, round.passed);
+  writer.u8((round === undefined ? 0 : roundFlag) | (merged === undefined ? 0 : mergedFlag));
+  if (round !== undefined) {
+    writer.varint(round.timestamp);
+    writePeers(writer, round.announced);
+    writeVector(writer, round.vector);
+    writePeers(writer, round.passed);
+  }
+  if (merged !== undefined) writeVector(writer, merged);
 }
 
 /** @throws PROTOCOL_MALFORMED */
@@ -49,7 +54,9 @@ export function readFloor(reader: ByteReader): Floor {
   const forgotten = readPeers(reader);
   const flags = reader.u8();
   const round = (flags & roundFlag) === 0 ? undefined : readRound(reader);
-  return { kind: "floor", state: { bound, gate, floor, passed, added, forgotten, round } };
+  const merged = (flags & mergedFlag) === 0 ? undefined : readVector(reader);
+  const state = { bound, gate, floor, passed, added, forgotten, round };
+  return { kind: "floor", state, ...(merged === undefined ? {} : { merged }) };
 }
 
 /** What the file keeps. */
@@ -58,7 +65,7 @@ export function encodeFloorRecord(state: FloorState): Uint8Array {
   writer.u8(recordFormat);
   writer.varint(state.self);
   writer.varint(state.since);
-  writeFloor(writer, { kind: "floor", state });
+  writeFloor(writer, { state });
   return writer.finish();
 }
 

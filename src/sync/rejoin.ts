@@ -3,12 +3,18 @@
  * issued again, so that nothing older than the floor comes in; `docs/decisions/0016` has the steps.
  */
 import type { FloorStore, Readmission } from "../log/floor-store.ts";
-import { heldOf, type OriginMarks } from "../log/store.ts";
+import { mergedOf, type OriginMarks } from "../log/store.ts";
 import { covers, type ReadonlyVersionVector } from "../log/vector.ts";
 import { admits, type FloorState, isElsewhere, membersOf } from "./floor.ts";
 
-export interface RejoinLink {
-  readonly remoteVector: ReadonlyVersionVector;
+/** Both sides as of now. */
+export interface RejoinView {
+  /** What the one who lets this file in holds, and what it had merged when it told its gate. */
+  readonly held: ReadonlyVersionVector;
+  readonly merged: ReadonlyVersionVector;
+  readonly here: FloorState;
+  readonly there: FloorState;
+  readonly marks: readonly OriginMarks[];
 }
 
 /** `renewed`, `joined`: something has changed for others, too. */
@@ -26,6 +32,8 @@ export class Rejoin {
   readonly #store: RejoinStore;
   #phase: Phase = "look";
   #to: Readmission | undefined;
+  /** To be merged here first. It does not move, or a busy cluster would never be reached. */
+  #target: ReadonlyVersionVector | undefined;
   #cursor: Uint8Array = new Uint8Array(0);
 
   /** The gate of the one who lets this file in has been promised already. */
@@ -35,17 +43,13 @@ export class Rejoin {
   }
 
   /** Does the next thing. `ready`: there is nothing left that would keep this file outside. */
-  step(
-    link: RejoinLink,
-    { here, there, marks }: { here: FloorState; there: FloorState; marks: readonly OriginMarks[] },
-    sliceMs: number,
-  ): RejoinStep {
+  step(view: RejoinView, sliceMs: number): RejoinStep {
     switch (this.#phase) {
       case "look":
-        return this.#look(link, here, there);
+        return this.#look(view);
       case "catch up":
-        if (this.#to === undefined || !covers(heldOf(marks), this.#to.vector)) return "wait";
-        this.#phase = "reissue";
+        if (this.#isBehind(view)) return "wait";
+        this.#phase = "look";
         return "more";
       case "reissue":
         return this.#reissue(sliceMs);
@@ -54,20 +58,31 @@ export class Rejoin {
     }
   }
 
-  #look(link: RejoinLink, here: FloorState, there: FloorState): RejoinStep {
-    const vector = new Map(link.remoteVector);
-    const to = { vector, members: membersOf(there), bound: there.gate };
+  #isBehind({ marks, merged }: RejoinView): boolean {
+    this.#target ??= merged;
+    return !covers(mergedOf(marks), this.#target);
+  }
+
+  #look(view: RejoinView): RejoinStep {
+    const { held, here, there } = view;
+    const to = { vector: held, members: membersOf(there), bound: there.gate };
     const unsent = this.#store.unsent(to);
+    const isBehind = this.#isBehind(view);
     const isElse = isElsewhere(here, there) || there.forgotten.has(here.self);
     // As nobody it has promised nothing, and can take all that the other one has.
-    const isClosed = unsent.others && !admits(here, there);
+    const isClosed = (unsent.others || isBehind) && !admits(here, there);
     if (unsent.own || isElse || isClosed) {
       this.#store.renewIdentity();
       return "renewed";
     }
+    if (isBehind) {
+      this.#phase = "catch up";
+      return "wait";
+    }
     if (!unsent.others) return "ready";
     this.#to = to;
-    this.#phase = "catch up";
+    this.#cursor = new Uint8Array(0);
+    this.#phase = "reissue";
     return "more";
   }
 

@@ -20,7 +20,7 @@ export interface StateTarget {
   };
   mergeState(
     message: { chunk: Uint8Array; next: Uint8Array },
-    options: { offset: number; again: boolean; keepAbsent: boolean },
+    options: { offset: number; again: boolean },
     budgetMs: number,
   ): StateMergeResult;
 }
@@ -30,8 +30,6 @@ export interface StateReceiverOptions<Link extends StateLink> {
   readonly sliceMs: number;
   marks(): readonly OriginMarks[];
   send(link: Link, message: StateMessage): void;
-  /** What the link does not have may have been deleted there. */
-  dropsTombstones(link: Link): boolean;
   onProgress(event: StateProgressEvent): void;
   onMerged(link: Link, result: StateMergeResult): void;
   /** The link sent what makes no sense. */
@@ -166,8 +164,7 @@ export class StateReceiver<Link extends StateLink> {
     if (this.#transfer !== transfer) return;
     this.#guard(transfer.link, () => {
       const { clock, sliceMs } = this.#options;
-      const keepAbsent = !this.#options.dropsTombstones(transfer.link);
-      const result = this.#target.mergeState(message, { offset, again, keepAbsent }, sliceMs);
+      const result = this.#target.mergeState(message, { offset, again }, sliceMs);
       const goOn = (afterMs: number, next: Slice) => {
         const merge = () => this.#merge(transfer, message, next);
         if (afterMs === 0) clock.nextTurn(merge);

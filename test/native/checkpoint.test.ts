@@ -44,7 +44,7 @@ async function receiveState(
   for (let rows = 0; ; ) {
     const { chunk, next } = native.readState(from.handle, cursor, 1 << 18, patiently);
     let offset = 0;
-    for (let again = 0; ; ) {
+    for (let again: 0 | 1 = 0; ; ) {
       const merged = native.mergeState(to.handle, chunk, next, offset, again, 4);
       if (merged.busy) {
         await onBusy();

@@ -124,6 +124,41 @@ describe("tombstones", () => {
     expect(sweep(here, timestampOf(nowMs + 60)).dropped).toBe(0);
   });
 
+  it("that are gone keep older rows out, here and where rows go from here, at any id", () => {
+    const [here, late, there] = [replica(), replica(), replica()];
+    here.db.exec("INSERT INTO note VALUES (1, 'here', 1), (2, 'here', 1)");
+    late.db.exec("INSERT INTO note VALUES (2, 'late', 1), (3, 'late', 1)");
+    at(here, 10);
+    here.db.exec("DELETE FROM note WHERE id = 2");
+    trimAll(here);
+    const horizon = timestampOf(nowMs + 20);
+    sweep(here, horizon);
+    expect(native.floor(here.handle)).toMatchObject({ swept: horizon, transfer: false });
+    const before = dump(here.db, "note");
+    const records = native.readLog(late.handle, late.peerId, 1, 1, 1e6);
+    const refusedBy = ({ handle }: RawReplica) => {
+      const { below, gaps, changesets } = native.merge(handle, records, 0, patiently);
+      expect([below, gaps, changesets]).toEqual([1, [late.peerId, 1], 0]);
+    };
+    refusedBy(here);
+    expect(dump(here.db, "note")).toEqual(before);
+    expect(heldOf(here, late.peerId)).toBe(0);
+    // From the first chunk on: the deletes of rows in it have left no trace.
+    transferState(here, there, { bytesMax: 1, chunksMax: 1 });
+    expect(native.floor(there.handle)).toMatchObject({ swept: horizon, transfer: true });
+    refusedBy(there);
+    transferState(here, there);
+    expect(native.floor(there.handle)).toMatchObject({ swept: horizon, transfer: false });
+    expect(dump(there.db, "note")).toEqual(before);
+    there.peerId = native.renewIdentity(there.handle);
+    refusedBy(there);
+    // What is younger comes in.
+    const young = replica({ atMs: nowMs + 30 });
+    young.db.exec("INSERT INTO note VALUES (9, 'young', 1)");
+    pull(young, there);
+    expect(dump(there.db, "note")).toHaveLength(before.length + 1);
+  });
+
   it("that are gone at one side are no difference, and state brings nothing back", () => {
     const [here, there, third] = [replica(), replica(), replica()];
     here.db.exec("INSERT INTO note VALUES (1, 1, 1), (2, 1, 1), (3, 1, 1)");

@@ -77,6 +77,7 @@ function readChunk(bytes: Uint8Array) {
   const format = cursor.byte();
   const flags = cursor.byte();
   const many = <Item>(read: () => Item) => Array.from({ length: Number(cursor.varint()) }, read);
+  const swept = cursor.varint();
   const origins = many(() => [cursor.varint(), cursor.varint(), cursor.varint()]);
   const shapes = many(() => readShape(sized()));
   const table = text();
@@ -90,7 +91,7 @@ function readChunk(bytes: Uint8Array) {
     return { origin: head >> 3, flags: head & 7, timestamp, sequence, patch };
   });
   expect(cursor.left).toBe(0);
-  return { format, flags, origins, shapes, table, order, after, items };
+  return { format, flags, swept, origins, shapes, table, order, after, items };
 }
 
 describe("the golden chunk of state", () => {
@@ -101,7 +102,7 @@ describe("the golden chunk of state", () => {
   it("reads as docs/format.md says", () => {
     const chunk = readChunk(bytesOf(golden().chunk));
     const first = BigInt(wallMs - 1_735_689_600_000) * 8192n;
-    expect(chunk).toMatchObject({ format: 1, flags: 3, table: "note", after: "" });
+    expect(chunk).toMatchObject({ format: 1, flags: 3, swept: 0n, table: "note", after: "" });
     expect(chunk.origins).toEqual([[BigInt(peer), 3n, first + 16n]]);
     expect(chunk.shapes[0]).toMatchObject({ table: "note", columns: ["a", "b"] });
     expect(chunk.order).toBe(hash64(Buffer.from("UTF-8 TEXT 0 INTEGER 0")));

@@ -4,11 +4,13 @@ import { covers } from "../../src/log/vector.ts";
 import {
   admits,
   advanceFloor,
+  compareRanks,
   type FloorState,
   forgetPeers,
   horizonOf,
   isElsewhere,
   isMember,
+  isWhole,
   joinFloor,
   membersOf,
   mergeFloor,
@@ -145,14 +147,15 @@ export class FloorWorld {
     this.#take(peer, state);
     const best = views
       .filter(([from, view]) => !from.away && verdictOf(peer.state, view) === "yield")
-      .sort(([, x], [, y]) => y.gate - x.gate || y.self - x.self)[0];
+      .sort(([, x], [, y]) => compareRanks(y, x))[0];
     peer.outside = best === undefined ? 0 : peer.outside + 1;
     // A member of the same cluster may only not have heard of it yet.
     const waits =
       best !== undefined &&
       (isElsewhere(peer.state, best[1]) || isMember(peer.state, best[1].self)) &&
       !best[1].forgotten.has(peer.state.self);
-    if (best !== undefined && (!waits || peer.outside > patience)) this.#goIn(peer, ...best);
+    if (best === undefined || (waits && peer.outside <= patience)) return;
+    if (isWhole(best[1]) || peer.outside > 4 * patience) this.#goIn(peer, ...best);
   }
 
   #take(peer: ModelPeer, state: FloorState): void {
@@ -170,13 +173,14 @@ export class FloorWorld {
         .some((at) => at < view.gate);
     const own = isBelow(self);
     const others = [...peer.held.keys()].filter((origin) => origin !== self && isBelow(origin));
-    const isClosed = others.length > 0 && !admits(peer.state, view);
+    const isBehind = !covers(peer.held, member.held);
+    const isClosed = (others.length > 0 || isBehind) && !admits(peer.state, view);
     if (own || isElsewhere(peer.state, view) || view.forgotten.has(self) || isClosed) {
       this.renew(peer);
       return;
     }
+    if (isBehind) return;
     if (others.length > 0) {
-      if (!covers(peer.held, member.held)) return;
       for (const origin of others) {
         if (known(origin) === 0) peer.held.delete(origin);
         else peer.held.set(origin, known(origin));
@@ -189,7 +193,9 @@ export class FloorWorld {
 
   /** A copy, a reboot, or a way out of a cluster. */
   renew(peer: ModelPeer): void {
-    peer.state = newFloor(this.#nextId++, this.now);
+    // Without a floor there is no sweep.
+    const swept = Math.max(horizonOf(peer.state), 0);
+    peer.state = newFloor(this.#nextId++, this.now, { swept, whole: isWhole(peer.state) });
     peer.outside = 0;
     for (const other of this.peers) other.views.delete(peer);
   }

@@ -10,8 +10,6 @@ export interface TransferOptions {
   /** Stops after this many chunks, as a link that is cut. */
   chunksMax?: number;
   restart?: boolean;
-  /** The sender has never dropped a tombstone. */
-  keepAbsent?: boolean;
   /** Called before each chunk is read and before each slice is merged. */
   between?: () => void;
 }
@@ -47,10 +45,9 @@ export function transferState(
     const { chunk, next } = readChunk(from, cursor, bytesMax);
     done.chunks++;
     let offset = 0;
-    for (let again = 0, more = true; more; again = 1) {
+    for (let again: 0 | 1 = 0, more = true; more; again = 1) {
       between?.();
-      const flags = again + (options.keepAbsent === true ? 2 : 0);
-      const merged = native.mergeState(to.handle, chunk, next, offset, flags, sliceMs);
+      const merged = native.mergeState(to.handle, chunk, next, offset, again, sliceMs);
       if (merged.busy) throw new Error("the receiver is busy");
       if (merged.resumeAtMs > 0) return done;
       done.rows += merged.rows;

@@ -7,6 +7,7 @@ import {
   forgetPeers,
   horizonOf,
   isElsewhere,
+  isWhole,
   joinFloor,
   membersOf,
   mergeFloor,
@@ -116,11 +117,42 @@ describe("a stranger", () => {
     expect(admits(a, stranger)).toBe(false);
     expect([verdictOf(a, stranger), verdictOf(stranger, a)]).toEqual(["gate", "yield"]);
     const member = joinFloor(stranger, a);
-    expect(member).toMatchObject({ bound: 500, passed: 0 });
+    expect(member).toMatchObject({ bound: 500, passed: 500 });
     expect([verdictOf(a, member), verdictOf(member, a)]).toEqual(["merge", "merge"]);
     expect(membersOf(mergeFloor(a, member))).toEqual([1, 2, 9]);
-    // Rows with tombstones gone are not for it to judge before it has passed a round.
-    expect(horizonOf(mergeFloor(member, a))).toBe(0);
+    // It has merged all that there was below.
+    expect(horizonOf(mergeFloor(member, a))).toBe(500);
+  });
+
+  it("keeps apart what is older than tombstones it once had, under whatever id", () => {
+    const [a] = agreed();
+    const renewed = newFloor(7, 900, { swept: 400, whole: true });
+    expect(horizonOf(renewed)).toBe(400);
+    // What others have done before it takes as little as a cluster does.
+    expect([verdictOf(renewed, fresh(9)), verdictOf(fresh(9), renewed)]).toEqual(["gate", "yield"]);
+    expect(admits(renewed, fresh(9))).toBe(false);
+    expect([verdictOf(renewed, a), admits(renewed, a)]).toEqual(["yield", true]);
+    // At the same gate who is alone gives way.
+    expect(verdictOf(newFloor(7, 900, { swept: 500, whole: true }), a)).toBe("yield");
+  });
+
+  it("half of whose rows have come gives way, and makes nobody whole", () => {
+    const half = newFloor(7, 900, { swept: 800, whole: false });
+    const [a] = agreed();
+    expect([verdictOf(half, a), verdictOf(a, half)]).toEqual(["yield", "gate"]);
+    expect(verdictOf(fresh(9), half)).toBe("yield");
+    expect(isWhole(joinFloor(fresh(9), half))).toBe(false);
+    // Its gate is above what the other one can tell.
+    expect(joinFloor(half, a)).toMatchObject({ gate: 800, passed: 500 });
+    expect(isWhole(joinFloor(fresh(9), a))).toBe(true);
+  });
+
+  it("let in below what this peer has passed may hold what it does not", () => {
+    const [a, b] = agreed();
+    const early = { ...joinFloor(fresh(9), a), gate: 300, added: new Map(a.added).set(9, 300) };
+    const ahead = { ...b, floor: 200, gate: 500, passed: 500 };
+    const merged = mergeFloor(ahead, early);
+    expect([merged.passed, isWhole(merged)]).toEqual([300, false]);
   });
 
   it("that only overheard who the members are is no member", () => {

@@ -138,6 +138,10 @@ describe("messages", () => {
     ].join("");
     expect(hex(floor)).toBe(`${start}01${["ac02", "01", "05", "01", "058001", "00"].join("")}`);
     expect(hex({ ...floor, state: { ...floor.state, round: undefined } })).toBe(`${start}00`);
+    const merged = new Map([[5, 9]]);
+    const told = { ...floor, merged, state: { ...floor.state, round: undefined } };
+    expect(hex(told)).toBe(`${start}02010509`);
+    expect(decodeMessage(encodeMessage(told))).toEqual(told);
   });
 
   it("keep the bytes the specification gives", () => {

@@ -49,7 +49,6 @@ function receiver(results: (number: number) => Partial<StateMergeResult>) {
       send: (_, message) => {
         if (message.kind === "stateRequest") requests.push(message.requestId);
       },
-      dropsTombstones: () => true,
       onProgress: () => undefined,
       onMerged: () => undefined,
       onRejected: (_, error) => fail(error),
