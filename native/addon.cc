@@ -272,6 +272,7 @@ napi_value Count(napi_env env, napi_callback_info info) {
   return Object(env)
       .Set("clockCacheEntries", uint64_t{merge == nullptr ? 0 : merge->clocks.count()})
       .Set("clockCacheBytes", uint64_t{merge == nullptr ? 0 : merge->clocks.bytes()})
+      .Set("clockReads", merge == nullptr ? 0 : merge->clocks.reads())
       .Flag("held", merge != nullptr && merge->any_held && merge->parked_loads != UINT64_MAX)
       .Set("localCommits", connection->counters.local_commits)
       .Set("localPatches", connection->counters.local_patches)

@@ -88,6 +88,7 @@ int Clocks::LookUp(Connection* connection, Table* table, Span identity, const Va
 int Clocks::ReadTable(Connection* connection, Table* table, const Value* key, RowClock* clock) {
   int rc = PrepareClocks(connection, table);
   if (rc != SQLITE_OK) return rc;
+  reads_++;
   table->clock_key.Point(key);
   if (!table->clock_reading) {
     table->clock_reading = true;
@@ -114,19 +115,44 @@ void Clocks::EndLookUps(Connection* connection) {
   }
 }
 
+// Another connection may have folded what was never absorbed here, and dropped what was.
+void Clocks::LookAtLoads(Connection* connection) {
+  const Log& log = connection->log;
+  if (recent_loads_ == log.loads()) return;
+  WrittenPast(connection);
+  recent_loads_ = log.loads();
+}
+
 bool Clocks::MayReach(Connection* connection, const Table& table, Span identity,
                       uint64_t timestamp) {
-  const Log& log = connection->log;
-  if (recent_loads_ != log.loads()) {
-    // Another connection may have folded what was never absorbed here.
-    recent_.Raise(log.newest_timestamp());
-    recent_loads_ = log.loads();
-  }
+  LookAtLoads(connection);
   return recent_.MayReach(HashOfRow(static_cast<uint32_t>(table.id), identity), timestamp);
+}
+
+bool Clocks::KnowsNewer(Connection* connection, const Target& target, const Patch& patch,
+                        Span identity, const Stamp& stamp) {
+  LookAtLoads(connection);
+  const PeerIds& peers = connection->log.peers();
+  clock_.Reset();
+  for (const ClockCache* cache : {&active_, &frozen_, &folded_}) {
+    const Span found = cache->Find(static_cast<uint32_t>(target.table->id), identity);
+    if (found.size == 0) continue;
+    other_.Decode(found);
+    clock_.Join(other_, peers);
+  }
+  if (clock_.has_life && peers.Newer(clock_.life, stamp)) return true;
+  if (patch.operation != Operation::kUpdate || clock_.overrides.empty()) return false;
+  for (size_t i = 0; i < patch.shape->columns.size(); i++) {
+    if (!patch.Sets(i)) continue;
+    const uint32_t id = target.table->column_ids[static_cast<size_t>(target.columns[i])];
+    if (!peers.Newer(clock_.Of(id), stamp)) return false;
+  }
+  return true;
 }
 
 void Clocks::WrittenPast(Connection* connection) {
   recent_.Raise(connection->log.newest_timestamp());
+  folded_.Clear();
 }
 
 Span Clocks::JoinEncoded(const PeerIds& peers, Span a, Span b) {
@@ -140,6 +166,8 @@ Span Clocks::JoinEncoded(const PeerIds& peers, Span a, Span b) {
 
 void Clocks::Absorb(Connection* connection, const Target& target, const Patch& patch, Span identity,
                     const Stamp& stamp) {
+  // From here on, not from the first question on, its rows are known.
+  LookAtLoads(connection);
   const PeerIds& peers = connection->log.peers();
   const auto table_id = static_cast<uint32_t>(target.table->id);
   const Span found = active_.Find(table_id, identity);
@@ -185,6 +213,7 @@ int Clocks::AbsorbTail(Connection* connection, const Deadline& deadline, bool* d
 }
 
 void Clocks::Freeze(Connection* connection) {
+  folded_.Clear();
   frozen_.Swap(active_);
   active_.Clear();
   fold_order_.Start(&frozen_);
@@ -214,11 +243,16 @@ int Clocks::Fold(Connection* connection, const Deadline& deadline, bool all, boo
       mark.origin->dirty = true;
     }
     fold_order_.Clear();
+    folded_.Swap(frozen_);
     frozen_.Clear();
+    // That of a large changeset may be far beyond what a generation takes.
+    if (folded_.bytes() > 3 * kCacheBytesMax) folded_.Clear();
     // Until here the clock tables of this generation were written without a look: its rows are
     // distinct.
     for (const auto& table : connection->catalog.tables()) table->clocks_empty = false;
   }
+  // What asks for that is about to change clocks itself, or to leave the connection alone.
+  if (all) folded_.Clear();
   *done = true;
   return SQLITE_OK;
 }
@@ -262,6 +296,7 @@ void Clocks::Forget(Connection* connection) {
   active_.Clear();
   fold_order_.Clear();
   frozen_.Clear();
+  folded_.Clear();
   frozen_marks_.clear();
   for (const auto& table : connection->catalog.tables()) table->clocks_empty = false;
   for (auto& origin : connection->log.origins()) origin->absorbed = 0;

@@ -42,11 +42,15 @@ class Clocks {
   // Whether the row's clock has a stamp that is not below this one; without looking, so that it may
   // be told of rows of which that is not true. Inside a transaction, with all changesets absorbed.
   bool MayReach(Connection* connection, const Table& table, Span identity, uint64_t timestamp);
+  // Whether all that the patch sets has a newer stamp, as far as memory tells: then it loses
+  // whatever else the clock says. Tells of no insert.
+  bool KnowsNewer(Connection* connection, const Target& target, const Patch& patch, Span identity,
+                  const Stamp& stamp);
   // Joins one patch into the active generation. Never fails: it is memory only.
   void Absorb(Connection* connection, const Target& target, const Patch& patch, Span identity,
               const Stamp& stamp);
   // Clock tables were written past Absorb(): no row is known any longer to be without a stamp that
-  // the file has seen.
+  // the file has seen, nor to have one that it had.
   void WrittenPast(Connection* connection);
   // Reads changesets from the log that are merged but not in memory yet, as those this connection's
   // own users wrote.
@@ -57,7 +61,9 @@ class Clocks {
   bool Full() const { return active_.bytes() >= 2 * kCacheBytesMax; }
   bool empty() const { return active_.empty() && frozen_.empty(); }
   size_t count() const { return active_.count() + frozen_.count(); }
-  size_t bytes() const { return active_.bytes() + frozen_.bytes(); }
+  size_t bytes() const { return active_.bytes() + frozen_.bytes() + folded_.bytes(); }
+  // Row clocks that were looked for in their tables.
+  uint64_t reads() const { return reads_; }
   // Folds one row at once: for a patch that no log brings back.
   int FoldRow(Connection* connection, Table* table, Span identity, Span key);
   // Between two patches of a changeset however large: folds what is too much for memory. Folded in
@@ -87,11 +93,16 @@ class Clocks {
   int FoldPiece(Connection* connection);
   int ReadTable(Connection* connection, Table* table, const Value* key, RowClock* clock);
 
+  void LookAtLoads(Connection* connection);
+
   ClockCache active_;
   ClockCache frozen_;  // being folded
+  // The one folded last, until the next is frozen: what loses against recent writes needs no look.
+  ClockCache folded_;
   FoldOrder fold_order_;
   RecentRows recent_;
   uint64_t recent_loads_ = UINT64_MAX;  // of the log, see Log::loads()
+  uint64_t reads_ = 0;
   bool doubtful_ = false;
   bool reading_ = false;  // some table's clock_read is under way
   std::vector<FrozenMark> frozen_marks_;

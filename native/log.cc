@@ -102,34 +102,6 @@ int Log::RenewIdentity(Connection* connection) {
   return rc;
 }
 
-uint32_t Log::DataVersion(Connection* connection) {
-  uint32_t version = 0;
-  connection->api->file_control(connection->db, "main", SQLITE_FCNTL_DATA_VERSION, &version);
-  return version;
-}
-
-int Log::Refresh(Connection* connection) {
-  // Any read makes SQLite look whether the file has changed.
-  int64_t tag = 0;
-  if (valid_ && connection->InTransaction()) {
-    if (DataVersion(connection) == data_version_) return SQLITE_OK;
-  }
-  int rc = MetaInteger(connection, "tag", &tag);
-  if (rc != SQLITE_OK) return rc;
-  const uint32_t version = DataVersion(connection);
-  if (valid_ && version == data_version_) return SQLITE_OK;
-  tag_ = tag;
-  valid_ = false;
-  loads_++;
-  rc = LoadOrigins(connection);
-  if (rc != SQLITE_OK) return rc;
-  valid_ = true;
-  data_version_ = version;
-  return SQLITE_OK;
-}
-
-void Log::Committed(Connection* connection) { data_version_ = DataVersion(connection); }
-
 int Log::LoadOrigins(Connection* connection) {
   int rc = connection->Prepare(
       &load_origins_,
@@ -374,7 +346,7 @@ void Log::Forget() {
 
 void Log::Finalize() {
   for (Statement* statement :
-       {&meta_, &load_origins_, &tail_, &write_, &append_, &range_, &save_}) {
+       {&meta_, &load_origins_, &tail_, &write_, &append_, &range_, &save_, &others_}) {
     statement->Finalize();
   }
 }

@@ -103,9 +103,11 @@ class Log {
   int PrepareRange(Connection* connection, int64_t first, int64_t last);
   int CheckRange(Connection* connection, int rc);
   uint32_t DataVersion(Connection* connection);
+  int OthersVersion(Connection* connection, int64_t* version);
 
   bool valid_ = false;
   uint32_t data_version_ = 0;
+  int64_t others_version_ = 0;
   uint64_t loads_ = 0;
   int64_t tag_ = 0;
   uint64_t newest_timestamp_ = 0;
@@ -114,7 +116,7 @@ class Log {
   std::vector<std::unique_ptr<Origin>> origins_;
   PeerIds peers_;
   std::vector<uint64_t> loaded_;  // peer ids by ordinal, as the file has them
-  Statement meta_, load_origins_, tail_, write_, append_, range_, save_;
+  Statement meta_, load_origins_, tail_, write_, append_, range_, save_, others_;
 };
 
 }  // namespace mergelite

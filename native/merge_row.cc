@@ -38,6 +38,7 @@ class RowMerge {
       const int rc = RunUnseen();
       if (rc != SQLITE_NOTFOUND) return rc;
     }
+    if (LosesUnseen()) return Lost(), SQLITE_OK;
     int rc = merge_.clocks.LookUp(connection_, table_, Identity(), patch_.key, &merge_.clock);
     if (rc == SQLITE_OK) rc = HeldFor(connection_, *table_, Identity(), &held_);
     if (rc != SQLITE_OK) return rc;
@@ -58,6 +59,14 @@ class RowMerge {
     // An insert looks: it may tell of two rows that have become one.
     return incoming_.in_order && !insert &&
            !merge_.clocks.MayReach(connection_, *table_, Identity(), incoming_.stamp.timestamp);
+  }
+
+  // What loses against what memory holds of the row has lost. Where nothing is parked, the row of
+  // a newer update was there, or has been deleted since by what is newer still. An insert looks.
+  bool LosesUnseen() {
+    if (!incoming_.in_order || !target_.knows_all_columns || AnyParked(connection_)) return false;
+    return patch_.operation != Operation::kInsert &&
+           merge_.clocks.KnowsNewer(connection_, target_, patch_, Identity(), incoming_.stamp);
   }
 
   // SQLITE_NOTFOUND when the row to be updated is not there, and nothing was done.

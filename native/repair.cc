@@ -173,6 +173,7 @@ class RowRepair {
     sql << " WHERE ";
     AppendKeyCondition(&sql, *table_->shape);
     connection_->merge->clocks.EndLookUps(connection_);
+    connection_->merge->clocks.WrittenPast(connection_);
     Statement statement;
     rc = connection_->Check(statement.Prepare(connection_->api, connection_->db, sql.c_str()));
     if (rc != SQLITE_OK) return rc;

@@ -108,6 +108,8 @@ export interface NativeCounters {
   /** Row clocks in memory, not folded yet. */
   clockCacheEntries: number;
   clockCacheBytes: number;
+  /** Row clocks that merging has looked for in their tables. */
+  clockReads: number;
   localCommits: number;
   localPatches: number;
   /** How often a withheld row was tried. */

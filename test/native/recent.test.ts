@@ -10,6 +10,7 @@ import {
   patiently,
   pull,
   type RawReplica,
+  teachShapes,
 } from "../support/replica.ts";
 import { transferState } from "../support/state.ts";
 
@@ -72,6 +73,66 @@ function foldAndTrim({ handle }: RawReplica): void {
   const none = new Float64Array();
   while (native.trim(handle, Number.MAX_SAFE_INTEGER, none, none, 1, patiently).more) {}
 }
+
+/** Row clocks that `work` has looked for in their table. */
+function readsOf({ handle }: RawReplica, work: () => void): number {
+  const before = native.counters(handle).clockReads;
+  work();
+  return native.counters(handle).clockReads - before;
+}
+
+/** More of a row than its key, so that few rows make a generation of clocks. */
+function insertLong({ db }: RawReplica, first: number, last: number): void {
+  const sql = `WITH RECURSIVE n (i) AS (SELECT ? UNION ALL SELECT i + 1 FROM n WHERE i < ?)
+    INSERT INTO note SELECT printf('%01500d', i * 7919 % 1000003), i, 0 FROM n`;
+  db.prepare(sql).run(first, last);
+}
+
+/** A replica with folded clocks whose newest columns are its own, and a peer that wrote before. */
+function foldedBefore(file: string): { here: RawReplica; early: RawReplica; expected: unknown } {
+  const schema = "CREATE TABLE note (k TEXT PRIMARY KEY NOT NULL, a, b); CREATE TABLE local (n)";
+  const [here, early] = [openRaw(file, schema, ["note"]), openRaw(":memory:", schema, ["note"])];
+  open.push(here.db, early.db);
+  native.setClock(here.handle, nowMs);
+  insertLong(here, 1, 3000);
+  pull(here, early);
+  native.setClock(early.handle, nowMs + 1000);
+  native.setClock(here.handle, nowMs + 2000);
+  const some = "(SELECT k FROM note ORDER BY a LIMIT 2000)";
+  early.db.exec(`UPDATE note SET b = 'early' WHERE k IN ${some}`);
+  here.db.exec(`UPDATE note SET b = 'here' WHERE k IN ${some}`);
+  insertLong(here, 3001, 9000);
+  maintainAll(here);
+  return { here, early, expected: here.db.prepare("SELECT * FROM note").all() };
+}
+
+describe("what memory holds of rows", () => {
+  it("decides against what is older, after folding and commits of other tables", () => {
+    const { here, early, expected } = foldedBefore(folder.file());
+    teachShapes(early, here);
+    here.db.exec("INSERT INTO local VALUES (1)");
+    expect(readsOf(here, () => pull(early, here))).toBe(0);
+    expect(here.db.prepare("SELECT * FROM note").all()).toEqual(expected);
+  });
+
+  it("decides nothing once another connection has written", () => {
+    const file = folder.file();
+    const { here, early, expected } = foldedBefore(file);
+    const db = new Database(file);
+    open.push(db);
+    db.exec("INSERT INTO local VALUES (1)");
+    expect(readsOf(here, () => pull(early, here))).toBe(2000);
+    expect(here.db.prepare("SELECT * FROM note").all()).toEqual(expected);
+  });
+
+  it("is forgotten when all is folded", () => {
+    const { here, early, expected } = foldedBefore(folder.file());
+    foldAndTrim(here);
+    expect(native.counters(here.handle).clockCacheBytes).toBe(0);
+    expect(readsOf(here, () => pull(early, here))).toBe(2000);
+    expect(here.db.prepare("SELECT * FROM note").all()).toEqual(expected);
+  });
+});
 
 describe("rows that nobody has touched lately", () => {
   it("win, and lose to what came in between", () => {
