@@ -38,6 +38,8 @@ export class Capture {
   readonly #clock: Clock;
   #map: PageMap;
   #state: ShipState;
+  /** Of the database at that state, in pages: the map is ahead of it when a write has failed. */
+  #size: number;
   #isLost = false;
 
   constructor(
@@ -51,6 +53,7 @@ export class Capture {
     this.#clock = clock;
     this.#state = start.state;
     this.#map = start.map;
+    this.#size = start.map.size;
   }
 
   get state(): ShipState {
@@ -80,6 +83,8 @@ export class Capture {
 
   /** Compares all pages, and makes those that differ the next transaction. */
   async rebase(reason: RebaseReason): Promise<Captured> {
+    // If it fails, what was committed meanwhile may be gone from the WAL when it is tried again.
+    this.#isLost = true;
     let end = await this.#wal.next(true).catch(() => undefined);
     if (end === undefined) {
       await this.#wal.letGo("newer");
@@ -108,11 +113,7 @@ export class Capture {
 
   /** Bounds the WAL; see `Wal.checkpoint`. */
   async checkpoint(barrier: boolean): Promise<{ moved: boolean; captured?: Captured }> {
-    const { moved, carried } = await this.#wal.checkpoint(
-      barrier,
-      this.#state.place,
-      this.#map.size,
-    );
+    const { moved, carried } = await this.#wal.checkpoint(barrier, this.#state.place, this.#size);
     if (carried === undefined) return { moved };
     const { end, pages, data } = carried;
     // Nobody else has them: unless they are kept now, all pages have to be compared.
@@ -138,7 +139,7 @@ export class Capture {
   }
 
   async #changesTo(end: WalEnd): Promise<Captured | undefined> {
-    const found = await this.#wal.changes(this.#state.place, this.#map.size, end);
+    const found = await this.#wal.changes(this.#state.place, this.#size, end);
     if (found === undefined) return undefined;
     if (found.commits > 0) {
       return await this.#keep(found, end, this.#wal.read(found, end.place, false));
@@ -172,6 +173,7 @@ export class Capture {
       throw error;
     }
     this.#state = state;
+    this.#size = found.size;
     if (this.#folder.isLogLong(this.#map)) await this.#folder.saveMap(this.#map);
     return { file, commits: found.commits, walBytes: this.#used(end) };
   }
@@ -236,6 +238,7 @@ export class Capture {
       await this.#folder.saveMap(this.#map);
     }
     this.#state = { txid, timestampMs, pageSize, place: end.place };
+    this.#size = found.size;
     await this.#folder.saveState(this.#state);
     return numbers.length;
   }

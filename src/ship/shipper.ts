@@ -153,6 +153,8 @@ export class Shipper {
   }
 
   async #flush(): Promise<Position> {
+    // What waits is tried at once: on a full disk it must go before more can be read.
+    for (const target of this.#targets) target.kick();
     const { txid, timestampMs } = (await this.#loop.captureNow()).state;
     await Promise.all(this.#targets.map((target) => target.reach(txid)));
     return { txid, timestampMs };
