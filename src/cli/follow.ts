@@ -10,20 +10,25 @@ import { dialerFor, parseUrl } from "./addresses.ts";
 import { pointOf, showProgress, withStorage } from "./backup-url.ts";
 import { type Command, type CommandInput, jsonOption } from "./command.ts";
 import { credentialOptions, readCredentials } from "./credentials.ts";
-import { exitCodes, Failure } from "./failure.ts";
+import { execOption, parseCommand, runChild } from "./exec.ts";
+import { exitCodes, Failure, usageFailure } from "./failure.ts";
 import { reasonOf } from "./linked.ts";
 import type { Output } from "./output.ts";
 import { interruptSignal, whenAborted } from "./signals.ts";
 
 export const follow: Command = {
   name: "follow",
-  usage: "URL FILE [--interval MS]",
+  usage: "URL FILE [--exec COMMAND] [--interval MS]",
   summary: "keep a read-only copy of a database up to date",
   description: `Restores FILE from the backup at URL, or goes on with a copy that was followed before, and brings
 it up to date until stopped. With a URL of ws:// or wss:// the copy comes from mergelite serve-wal,
-and each commit as it is made. Any program may read FILE meanwhile, and none may write it.`,
+and each commit as it is made. Any program may read FILE meanwhile, and none may write it.
+
+With --exec COMMAND runs once FILE is good, gets the signals, and ends it all when it ends; its
+output is all there is on stdout.`,
   options: {
     interval: { type: "string", value: "MS", help: "how often to look for news (default 1000)" },
+    exec: execOption,
     ...credentialOptions,
     json: jsonOption,
   },
@@ -55,10 +60,16 @@ async function followFrom(
   options: FollowOptions & { signal: AbortSignal },
 ): Promise<number> {
   const isJson = values.flag("json");
+  const text = values.text("exec");
+  if (text !== undefined && isJson) throw usageFailure("--exec has no use for --json");
+  const command = text === undefined ? undefined : parseCommand(text);
   const follower = await followSource(source, file, options);
   try {
+    report(follower, { file, output });
+    options.signal.throwIfAborted();
+    if (command !== undefined) return await runChild(command);
     tell(output, file, follower.position, isJson);
-    report(follower, { file, output, isJson });
+    follower.on("applied", (position) => tell(output, file, position, isJson));
     await whenAborted(options.signal);
   } finally {
     await follower.close();
@@ -66,11 +77,7 @@ async function followFrom(
   return exitCodes.done;
 }
 
-function report(
-  follower: Follower,
-  { file, output, isJson }: { file: string; output: Output; isJson: boolean },
-): void {
-  follower.on("applied", (position) => tell(output, file, position, isJson));
+function report(follower: Follower, { file, output }: { file: string; output: Output }): void {
   follower.on("failed", ({ error, retryMs }) => {
     output.error(`warning: ${reasonOf(error)}; trying again in ${Math.round(retryMs)} ms`);
   });

@@ -2,17 +2,37 @@
 import { constants } from "node:os";
 import { Failure } from "./failure.ts";
 
+type Receiver = (name: NodeJS.Signals) => void;
+
+let receiver: Receiver | undefined;
+
 /** Aborts with a `Failure` that has the customary exit code. Takes the signals over for good. */
 export function interruptSignal(): AbortSignal {
   const controller = new AbortController();
   for (const name of ["SIGINT", "SIGTERM"] as const) {
     const exitCode = 128 + constants.signals[name];
     process.on(name, () => {
-      if (controller.signal.aborted) process.exit(exitCode);
-      controller.abort(new Failure("interrupted", { exitCode }));
+      if (receiver !== undefined) receiver(name);
+      else if (controller.signal.aborted) process.exit(exitCode);
+      else controller.abort(new Failure("interrupted", { exitCode }));
     });
   }
   return controller.signal;
+}
+
+/**
+ * Gives signals, those of `interruptSignal` and others that would end this process, to somebody
+ * else. Returns what takes them back.
+ */
+export function passSignals(to: Receiver): () => void {
+  receiver = to;
+  const names = ["SIGHUP", "SIGQUIT", "SIGUSR2"] as const;
+  const pass = (name: NodeJS.Signals) => to(name);
+  for (const name of names) process.on(name, pass);
+  return () => {
+    receiver = undefined;
+    for (const name of names) process.off(name, pass);
+  };
 }
 
 /** Resolves when `signal` aborts. */

@@ -1,0 +1,18 @@
+/** How `--exec` reads a command line. */
+import { expect, test } from "vitest";
+import { parseCommand } from "../../src/cli/exec.ts";
+
+test.each([
+  ["node server.js", "node", ["server.js"]],
+  ["  node\tserver.js \n", "node", ["server.js"]],
+  [`"/a b/node" 'it is "so"' x"y z"'w'`, "/a b/node", ['it is "so"', "xy zw"]],
+  [`sh -c 'exec server --port $PORT'`, "sh", ["-c", "exec server --port $PORT"]],
+  [`true ""`, "true", [""]],
+  [String.raw`C:\bin\app.exe \x`, String.raw`C:\bin\app.exe`, [String.raw`\x`]],
+])("%s", (text, program, args) => {
+  expect(parseCommand(text)).toEqual({ program, args });
+});
+
+test.each(["", "  ", `""`, `node "a`, "it's"])("%j is no command", (text) => {
+  expect(() => parseCommand(text)).toThrow(/--exec/);
+});
