@@ -50,6 +50,13 @@ export interface AttachOptions {
   readonly retentionMs?: number;
   /** See commits of other processes on the same file at once. @default true */
   readonly watchFile?: boolean;
+  /**
+   * Compare tables with a linked peer about so often, in ms, by itself: the event `verify` and the
+   * metrics tell what differs. 0: never. @default 0
+   */
+  readonly verifyEveryMs?: number;
+  /** Mend what those comparisons find, as `verify` with `repair: true` does. @default false */
+  readonly verifyRepair?: boolean;
   /** How long the peers around must be the same before another one leads, in ms. @default 5 min */
   readonly leaderGraceMs?: number;
   /** Told what the events tell, without what users wrote. @default none: NODE_DEBUG=mergelite */
@@ -75,6 +82,7 @@ const ranges = {
   retentionMs: { min: 1000, max: 10 * 365 * 24 * 3600 * 1000 },
   windowBytes: { min: 64 * 1024, max: 64 * 1024 * 1024 },
   leaderGraceMs: { min: 0, max: 24 * 3600 * 1000 },
+  verifyEveryMs: { min: 0, max: 365 * 24 * 3600 * 1000 },
 } as const;
 
 const defaults: Options = {
@@ -90,6 +98,8 @@ const defaults: Options = {
   retentionMs: 25 * 3600 * 1000,
   watchFile: true,
   leaderGraceMs: 5 * 60 * 1000,
+  verifyEveryMs: 0,
+  verifyRepair: false,
   logger: undefined,
   backup: undefined,
   clock: systemClock,
@@ -122,7 +132,9 @@ export function readOptions(options: AttachOptions): Options {
   if (read.tombstones !== "keep" && read.tombstones !== "drop") {
     throw invalid("option tombstones must be keep or drop");
   }
-  if (typeof read.watchFile !== "boolean") throw invalid("option watchFile must be a boolean");
+  for (const name of ["watchFile", "verifyRepair"] as const) {
+    if (typeof read[name] !== "boolean") throw invalid(`option ${name} must be a boolean`);
+  }
   if (read.backup !== undefined) checkBackupOptions(read.backup);
   if (read.logger !== undefined && !isLogger(read.logger)) {
     throw invalid("option logger must have the methods debug, info, warn and error");

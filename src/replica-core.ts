@@ -37,6 +37,7 @@ import type { LinkEnd, LinkHost } from "./sync/link-host.ts";
 import { MergeSources } from "./sync/merge-sources.ts";
 import { formatToken } from "./token.ts";
 import { Verifier } from "./verifier.ts";
+import { VerifyRounds } from "./verify-rounds.ts";
 import { Waiters } from "./waiters.ts";
 
 export class ReplicaCore {
@@ -59,6 +60,7 @@ export class ReplicaCore {
   readonly totals: LinkTotals = noTotals();
   readonly #maintenance: Maintenance;
   readonly #trimmer: Trimmer;
+  readonly #rounds: VerifyRounds;
   readonly #sources: MergeSources;
   readonly #onClosed: () => void;
   #marks: readonly OriginMarks[] = [];
@@ -119,6 +121,7 @@ export class ReplicaCore {
       onTrimmed: () => this.hub.horizonMoved(),
       onError: (error) => this.events.emit("error", { error }),
     });
+    this.#rounds = this.#makeRounds();
     if (options.watchFile && file !== "") {
       this.#unwatch = watchCommits(file, options.clock, () => this.lookAtLog());
     }
@@ -185,6 +188,7 @@ export class ReplicaCore {
     for (const link of this.hub.liveLinks) if (!link.gated) this.#trimmer.note(link);
     this.#trimmer.close();
     await this.snapshots.close(closedError());
+    await this.#rounds.close(closedError());
     this.floor.close();
     this.scheduler.close(); // Links wait until there is room for more to merge.
     await this.hub.close();
@@ -203,6 +207,25 @@ export class ReplicaCore {
         onEvent: (event) => this.events.emit("snapshot", event),
       },
       this.options.backup,
+    );
+  }
+
+  #makeRounds(): VerifyRounds {
+    const { clock, random, verifyEveryMs, verifyRepair } = this.options;
+    // Four of 24 ms are work.
+    const pace = { restMs: 20, deep: false, commonOnly: true };
+    return new VerifyRounds(
+      {
+        clock,
+        random,
+        linked: () => this.hub.liveLinks.filter(({ gated }) => !gated),
+        held: () => heldOf(this.#marks),
+        look: (peerId, signal) => this.verifier.look(this.hub, peerId, { ...pace, signal }),
+        verify: (peerId, signal) =>
+          this.verifier.verify(this.hub, peerId, { ...pace, signal, repair: verifyRepair }),
+        onError: (error) => this.events.emit("error", { error }),
+      },
+      verifyEveryMs,
     );
   }
 

@@ -25,6 +25,14 @@ export interface VerifyCall {
   readonly repair?: boolean | "here" | "there";
 }
 
+/** What nobody waits for takes its time. */
+export interface Pace {
+  /** Between two slices of work on this side. @default 0 */
+  readonly restMs?: number;
+  /** Tables that the peer does not replicate, or sorts otherwise, are no difference. */
+  readonly commonOnly?: boolean;
+}
+
 /** What the verifier tells the replica. */
 export interface VerifierOwner {
   readonly clock: Clock;
@@ -52,8 +60,27 @@ export class Verifier {
   async verify(
     hub: Hub,
     peerId: number | undefined,
-    { signal, limit = 100, repair = false, deep = repair !== false }: VerifyCall,
+    call: VerifyCall & Pace,
   ): Promise<Verification> {
+    const { verification, remote } = await this.#compare(hub, peerId, call);
+    const { differences } = verification;
+    this.counters.verifiedAtMs = this.#owner.clock.now();
+    this.counters.verifyDifferences = differences;
+    const mended = verification.repair === undefined ? {} : { repair: verification.repair };
+    this.#owner.onVerified({ peerId: remote, differences, ...mended });
+    return verification;
+  }
+
+  /** Compares, and tells nobody but the caller. */
+  async look(hub: Hub, peerId: number, call: VerifyCall & Pace): Promise<Verification> {
+    return (await this.#compare(hub, peerId, call)).verification;
+  }
+
+  async #compare(
+    hub: Hub,
+    peerId: number | undefined,
+    { signal, limit = 100, repair = false, deep = repair !== false, ...pace }: VerifyCall & Pace,
+  ): Promise<{ verification: Verification; remote: number }> {
     if (!choices.includes(repair)) {
       throw new ReplicaError("INVALID_OPTION", `repair is ${String(repair)}`, {
         hint: 'Give true, false, "here" or "there".',
@@ -70,14 +97,10 @@ export class Verifier {
       deep,
       clock,
       signal,
+      ...pace,
       repair: winner === false ? undefined : { winner, onRepaired },
     });
-    const { differences } = verification;
-    this.counters.verifiedAtMs = clock.now();
-    this.counters.verifyDifferences = differences;
-    const mended = verification.repair === undefined ? {} : { repair: verification.repair };
-    this.#owner.onVerified({ peerId: remote, differences, ...mended });
-    return verification;
+    return { verification, remote };
   }
 
   noteRepaired(result: RepairResult): void {

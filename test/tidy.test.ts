@@ -96,7 +96,7 @@ const layers = [
   ["replica-core"],
   ["open-metrics"],
   ["metric-families"],
-  ["verifier", "options", "metrics", "status", "closed", "conflicts"],
+  ["verifier", "verify-rounds", "options", "metrics", "status", "closed", "conflicts"],
   ["orphans", "identity", "lag", "file-gauge", "leader"],
   ["live"],
   ["sync", "merge", "ship", "backup"],

@@ -43,6 +43,13 @@ export interface Page {
 }
 
 const sliceMs = 4;
+
+export interface OwnTableOptions {
+  readonly clock: Clock;
+  readonly signal?: AbortSignal | undefined;
+  /** Between two slices of work. @default 0 */
+  readonly restMs?: number | undefined;
+}
 const busyRetryMs = 5;
 /** Of rows read for repair, in one message and one transaction. */
 const chunkBytes = 65_536;
@@ -53,16 +60,14 @@ export class OwnTable {
   readonly #store: Rangeable;
   readonly #clock: Clock;
   readonly #signal: AbortSignal | undefined;
+  readonly #restMs: number;
 
-  constructor(
-    store: Rangeable,
-    table: string,
-    { clock, signal }: { clock: Clock; signal?: AbortSignal | undefined },
-  ) {
+  constructor(store: Rangeable, table: string, { clock, signal, restMs = 0 }: OwnTableOptions) {
     this.#store = store;
     this.table = table;
     this.#clock = clock;
     this.#signal = signal;
+    this.#restMs = restMs;
   }
 
   /** @throws TABLE_NOT_REPLICATED */
@@ -102,12 +107,18 @@ export class OwnTable {
       this.#signal?.throwIfAborted();
       const answer = look();
       if (!answer.busy && !answer.more) {
-        await nextTurn();
+        await this.#rest();
         return answer;
       }
       if (answer.busy) await this.#clock.sleep(busyRetryMs, { signal: this.#signal });
-      else await nextTurn();
+      else await this.#rest();
     }
+  }
+
+  /** Gives others their turn; such a rest does not keep the process alive. */
+  #rest(): Promise<void> {
+    if (this.#restMs === 0) return nextTurn();
+    return new Promise((resolve) => this.#clock.setTimer(this.#restMs, resolve));
   }
 }
 

@@ -3,7 +3,7 @@ import Database from "better-sqlite3";
 import fc from "fast-check";
 import { afterEach, describe, expect, it } from "vitest";
 import { attach } from "../../src/attach.ts";
-import type { WatchResult } from "../../src/index.ts";
+import type { AttachOptions, WatchResult } from "../../src/index.ts";
 import type { Replica } from "../../src/replica.ts";
 import type { VerifyEvent } from "../../src/replica-events.ts";
 import { encodeMessage } from "../../src/sync/protocol.ts";
@@ -31,11 +31,11 @@ const schema = `
   CREATE TABLE note (id INTEGER PRIMARY KEY, a, b);
   CREATE TABLE word (k TEXT PRIMARY KEY NOT NULL, n);`;
 
-function peer(): Peer {
+function peer(options: AttachOptions = {}): Peer {
   const db = new Database(folder.file());
   db.pragma("journal_mode = WAL");
   db.exec(schema);
-  const replica = attach(db, { tables: ["note", "word"], heartbeatMs: 200 });
+  const replica = attach(db, { tables: ["note", "word"], heartbeatMs: 200, ...options });
   const made = { db, replica };
   peers.push(made);
   return made;
@@ -249,4 +249,34 @@ describe("a peer that answers nonsense", () => {
       here.replica.verify(undefined, { repair: "mine" as "here" }),
     ).rejects.toMatchObject({ code: "INVALID_OPTION" });
   });
+});
+
+describe("verifyEveryMs", () => {
+  it("finds by itself what differs, and mends it where that is wanted", async () => {
+    const [first, plain] = [peer({ verifyEveryMs: 100, verifyRepair: true }), peer()];
+    plain.db.exec(`
+      WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000)
+      INSERT INTO note SELECT i, 'a' || i, i FROM n`);
+    untracked(plain.db, "INSERT INTO word VALUES ('by hand', 1)");
+    const events: VerifyEvent[] = [];
+    first.replica.on("verify", (event) => events.push(event));
+    join(first, plain);
+    await expect.poll(() => events.length, { timeout: 20_000 }).toBeGreaterThan(1);
+    expect(events[0]).toMatchObject({ peerId: plain.replica.peerId, differences: 1 });
+    expect(events[0]?.repair).toMatchObject({ left: 0 });
+    expect(events.at(-1)?.differences).toBe(0);
+    expectSame([first, plain]);
+    expect(dump(first.db, "word")).toHaveLength(1);
+  }, 30_000);
+
+  it("tells, and mends nothing, unless it is asked to", async () => {
+    const [first, plain] = [peer({ verifyEveryMs: 50 }), peer()];
+    untracked(plain.db, "INSERT INTO word VALUES ('by hand', 1)");
+    join(first, plain);
+    const { replica } = first;
+    await expect.poll(() => replica.metrics().verifyDifferences, { timeout: 20_000 }).toBe(1);
+    expect(dump(first.db, "word")).toEqual([]);
+    await replica.close();
+    expect(replica.metrics().repairedRows).toBe(0);
+  }, 30_000);
 });
