@@ -1,8 +1,9 @@
 /** `mergelite status`: what a file holds, without opening it for writing. */
 
 import { wallMsOf } from "../log/timestamp.ts";
-import type { Binding, Handle } from "../native.ts";
-import type { Status } from "../status.ts";
+import type { Binding, Handle, NativeFloor } from "../native.ts";
+import { floorStatusOf, type Status } from "../status.ts";
+import { decodeFloorRecord } from "../sync/protocol-floor.ts";
 import { type Command, type CommandInput, jsonOption } from "./command.ts";
 import { findOrphans, type ListedConflict, listConflicts, printConflicts } from "./conflicts.ts";
 import { withReplicatedFile } from "./database.ts";
@@ -39,7 +40,20 @@ interface FileStatus {
   readonly parked: { table: string; reason: string; count: number }[];
   readonly violations: Status["violations"];
   readonly refused: number;
+  readonly floor: FileFloor | null;
   readonly conflicts?: ListedConflict[];
+}
+
+/** What is known of the cluster's floor; null before there was anything to know. */
+interface FileFloor {
+  readonly members: number;
+  readonly forgotten: number;
+  /** Every member holds everything below it. */
+  readonly floor: string | null;
+  /** Tombstones below it are gone from this file. */
+  readonly swept: string | null;
+  /** Members that the next floor waits for. */
+  readonly waitsFor: number[];
 }
 
 async function showStatus({ arguments: [file = ""], values, output }: CommandInput) {
@@ -67,12 +81,21 @@ async function showStatus({ arguments: [file = ""], values, output }: CommandInp
         ...orphans.counts.map((one) => ({ ...one, reason: "foreign-key" as const })),
       ],
       refused,
+      floor: floorOf(native.floor(handle)),
       ...(values.flag("conflicts") ? { conflicts: listConflicts(native, handle, orphans) } : {}),
     };
   });
   if (values.flag("json")) output.document(found);
   else print(found, output);
   return exitCodes.done;
+}
+
+function floorOf({ state, swept }: NativeFloor): FileFloor | null {
+  if (state.byteLength === 0) return null;
+  const isoOf = (ms: number | null) => (ms === null ? null : new Date(ms).toISOString());
+  const { members, forgotten, floorMs, waitsFor } = floorStatusOf(decodeFloorRecord(state), false);
+  const sweptMs = wallMsOf(swept) ?? null;
+  return { members, forgotten, floor: isoOf(floorMs), swept: isoOf(sweptMs), waitsFor };
 }
 
 function pairsOf(flat: Float64Array): Map<number, number> {
@@ -105,10 +128,8 @@ function originsOf(
   return origins;
 }
 
-function print(
-  { peerId, tables, log, origins, peers, parked, violations, refused, conflicts }: FileStatus,
-  output: Output,
-): void {
+function print(found: FileStatus, output: Output): void {
+  const { peerId, tables, log, origins, peers, parked, violations, refused, conflicts } = found;
   const block = (title: string, rows: (string | number)[][]) => {
     alignRows(rows).forEach((line, i) => {
       output.line(`${(i === 0 ? title : "").padEnd(8)} ${line}`);
@@ -160,6 +181,18 @@ function print(
       violations.map(({ table, reason, count }) => [table, count, `in violation of: ${reason}`]),
     );
   }
+  if (found.floor !== null) printFloor(found.floor, block);
   if (refused > 0) block("refused", [[formatCount(refused)]]);
   if (conflicts !== undefined) printConflicts(conflicts, output);
+}
+
+function printFloor(
+  { members, floor, swept, waitsFor }: FileFloor,
+  block: (title: string, rows: (string | number)[][]) => void,
+): void {
+  const told = (name: string, at: string | null) =>
+    at === null ? [] : [`${name} ${formatTimestamp(Date.parse(at))}`];
+  const waits = waitsFor.length === 0 ? [] : [`waits for ${waitsFor.join(", ")}`];
+  const parts = [plural(members, "member"), ...told("at", floor), ...told("swept to", swept)];
+  block("floor", [[[...parts, ...waits].join(", ")]]);
 }

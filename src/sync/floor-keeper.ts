@@ -310,7 +310,8 @@ export class FloorKeeper<Link extends FloorLink> {
     const state = this.#state;
     const nowMs = this.#options.clock.now();
     const { state: there } = remote;
-    const isOutside = there !== undefined && verdictOf(state, there) === "gate";
+    // Of two that have forgotten each other both give way.
+    const isOutside = there !== undefined && verdictOf(state, there) !== "merge";
     const isDue = isOutside && !remote.toldMerged;
     const waitMs = isDue ? 0 : tellIn(remote, state, { nowMs, periodMs: this.#periodMs });
     if (waitMs === undefined) return;

@@ -48,6 +48,9 @@ export async function act(world: World, action: Action): Promise<void> {
     case "mute":
       world.network.mute(world.peerOf(action.peer).number, action.kind);
       return;
+    case "vouch":
+      world.vouches = true;
+      return;
     case "clock":
       world.peerOf(action.peer).clock.set(action);
       world.peerOf(action.peer).tellTime();

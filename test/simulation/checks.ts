@@ -104,7 +104,7 @@ export function isQuiet(peers: readonly Peer[], ledger: Ledger): boolean {
     const { replica } = running;
     const marks = replica.vector();
     const isWaiting = ({ peerId, held, merged }: OriginMarks) =>
-      held !== merged && (writers.has(peerId) || !ledger.isCutOff(peerId, held));
+      held !== merged && (writers.has(peerId) || !ledger.isCutOff(peerId, merged, held));
     if (marks.some(isWaiting)) return false;
     const vector = marks
       .filter(({ held }) => held > 0)

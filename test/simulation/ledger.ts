@@ -93,11 +93,14 @@ export class Ledger {
   }
 
   /**
-   * Whether the rest of the transaction is gone for ever: a large one is sent in parts, and its
-   * origin may lose it before it has sent them all.
+   * Whether all that is not merged belongs to a transaction whose rest is gone for ever: a large one
+   * is sent in parts, and its origin may lose it before it has sent them all.
    */
-  isCutOff(origin: number, held: number): boolean {
-    return this.#continues.has(`${origin}.${held}`);
+  isCutOff(origin: number, merged: number, held: number): boolean {
+    for (let sequence = held; sequence > merged; sequence--) {
+      if (!this.#continues.has(`${origin}.${sequence}`)) return false;
+    }
+    return true;
   }
 
   /** What a changeset was stamped, in ms since 2025. */

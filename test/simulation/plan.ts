@@ -71,7 +71,9 @@ export type Action =
   /** Never drawn: for tests that the checks notice. The file is changed behind the replica's back. */
   | { do: "sabotage"; peer: number; sql: string }
   /** Never drawn: from here on messages of this kind that the peer sends are lost. */
-  | { do: "mute"; peer: number; kind: number };
+  | { do: "mute"; peer: number; kind: number }
+  /** Never drawn: from here on everybody tells everybody that all are members of everything. */
+  | { do: "vouch" };
 
 export interface Event {
   readonly tick: number;

@@ -56,7 +56,30 @@ export const namedSeeds: readonly NamedSeed[] = [
     found: "rows that only one of two living copies wrote were deleted by state from the other's",
     size: { seed: 318, peers: 2, ticks: 45 },
   },
+  {
+    found: "a newcomer in the middle of its first sync let a deleted row be issued again",
+    size: { seed: 123, peers: 2, ticks: 55, floors: true },
+  },
+  {
+    found: "rows stayed whose tombstones the sender had dropped under another id",
+    size: { seed: 159, peers: 2, ticks: 55, floors: true },
+  },
+  {
+    found: "rows of the log stayed that state knew to be deleted, and had no tombstones of",
+    size: { seed: 389, peers: 4, ticks: 35, floors: true },
+  },
+  {
+    found: "a member took no state from who had been let in after it",
+    size: { seed: 14, peers: 4, ticks: 45, floors: true },
+  },
+  {
+    found: "a member kept out for ever whom others had let in below what it had passed itself",
+    size: { seed: 143, peers: 4, ticks: 55, floors: true },
+  },
 ];
+
+/** CI's share of histories in which tombstones go. */
+export const floorSeeds = { first: 1, last: 30 } as const;
 
 /** What CI runs, small and large, by number. */
 export function sizeOf(seed: number): PlanSize {

@@ -45,6 +45,7 @@ export interface RunOptions {
 const peersMax = 32;
 /** By `docs/protocol.md`. */
 const stateRequestKind = 14;
+const floorKind = 17;
 /** Between two looks, so that nothing comes and goes unseen. */
 const lookMs = 500;
 
@@ -63,6 +64,8 @@ export class World implements PeerOwner {
   healed = false;
   /** Why changesets alone need not make peers equal. */
   suspicion: string | undefined;
+  /** Nobody is kept out: what every FLOOR says makes its sender a member. */
+  vouches = false;
   #someLost = false;
   readonly journal = new Journal((text) => this.fail(text));
   readonly horizons: Horizons;
@@ -82,7 +85,7 @@ export class World implements PeerOwner {
       time: this.time,
       chance: this.chance.stream("network"),
       onMessage: ({ from, to, bytes }) => this.#onMessage(from, to, bytes),
-      rewrite: (bytes) => smallerChunks(bytes, plan.chunkBytes),
+      rewrite: (bytes) => this.#vouch(smallerChunks(bytes, plan.chunkBytes)),
     });
     this.time.onMove = () => {
       for (const peer of this.peers) peer.tellTime();
@@ -193,6 +196,18 @@ export class World implements PeerOwner {
   readonly onRejection = (reason: unknown): void => {
     this.fail(`unhandled rejection: ${reason instanceof Error ? reason.stack : String(reason)}`);
   };
+
+  #vouch(bytes: Uint8Array): Uint8Array {
+    if (!this.vouches || bytes[0] !== floorKind) return bytes;
+    const message = decodeMessage(bytes);
+    if (message.kind !== "floor") return bytes;
+    const ids = [...this.ledger.written.keys(), ...this.peers.map(({ lastId }) => lastId)];
+    const living = new Set(this.peers.map(({ lastId }) => lastId));
+    const gate = 2 ** 52;
+    const added = new Map(ids.filter((id) => id > 0).map((id) => [id, gate]));
+    const forgotten = new Set([...added.keys()].filter((id) => !living.has(id)));
+    return encodeMessage({ ...message, state: { ...message.state, added, forgotten } });
+  }
 
   #onMessage(from: number, to: number, bytes: Uint8Array): void {
     this.messages += 1;

@@ -20,7 +20,8 @@ const db = new Database(file);
 db.pragma("journal_mode = WAL");
 db.pragma("synchronous = NORMAL");
 db.exec("CREATE TABLE IF NOT EXISTS item (id TEXT PRIMARY KEY NOT NULL, owner TEXT, n INTEGER)");
-const replica = attach(db, { tables: ["item"], heartbeatMs: 500 });
+const options = JSON.parse(process.env.PEER_OPTIONS ?? "{}");
+const replica = attach(db, { tables: ["item"], heartbeatMs: 500, ...options });
 const server = await listenWebSocket({ host: "127.0.0.1", port: Number(port) }, (t) => replica.connect(t));
 for (const url of urls) replica.connect(webSocketTransport(url));
 const insert = db.prepare("INSERT INTO item VALUES (?, ?, ?)");
@@ -61,11 +62,13 @@ export class PeerProcess {
   readonly #child: ChildProcess;
   readonly #listeners = new Set<() => void>();
 
-  constructor(folder: string, args: readonly string[]) {
+  /** `options`: of `attach`, beyond table and heartbeat. */
+  constructor(folder: string, args: readonly string[], options: object = {}) {
     const script = join(folder, "peer.mjs");
     writeFileSync(script, program);
     this.#child = spawn(process.execPath, [script, ...args], {
       stdio: ["ignore", "inherit", "inherit", "ipc"],
+      env: { ...process.env, PEER_OPTIONS: JSON.stringify(options) },
     });
     this.#child.on("message", (message) => {
       this.messages.push(message as PeerMessage);
