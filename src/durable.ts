@@ -14,16 +14,22 @@ export async function syncFolder(folder: string): Promise<void> {
   }
 }
 
+export interface WriteOptions {
+  /** Of `open(2)` as Node names them: "w" replaces a file, "wx" refuses to. */
+  readonly flags: "w" | "wx";
+  /** Without, a crash of the process is survived, and one of the machine not. @default true */
+  readonly syncs?: boolean;
+}
+
 /**
  * Writes a file of `pieces`, and syncs it; its name is durable once its folder has been synced.
  *
- * @param flags - of `open(2)` as Node names them: "w" replaces a file, "wx" refuses to
  * @returns its size in bytes
  */
 export async function writeSynced(
   path: string,
   pieces: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
-  { flags }: { flags: "w" | "wx" },
+  { flags, syncs = true }: WriteOptions,
 ): Promise<number> {
   let bytes = 0;
   const file = await fs.open(path, flags, 0o644);
@@ -32,7 +38,7 @@ export async function writeSynced(
       await file.writeFile(piece);
       bytes += piece.length;
     }
-    await file.sync();
+    if (syncs) await file.sync();
   } finally {
     await file.close();
   }
@@ -40,9 +46,14 @@ export async function writeSynced(
 }
 
 /** A crash leaves the file as it was, or as it is to be. */
-export async function replaceFile(folder: string, name: string, bytes: Uint8Array): Promise<void> {
+export async function replaceFile(
+  folder: string,
+  name: string,
+  bytes: Uint8Array,
+  { syncs = true }: Pick<WriteOptions, "syncs"> = {},
+): Promise<void> {
   const temporary = join(folder, `${name}.tmp`);
-  await writeSynced(temporary, [bytes], { flags: "w" });
+  await writeSynced(temporary, [bytes], { flags: "w", syncs });
   await fs.rename(temporary, join(folder, name));
-  await syncFolder(folder);
+  if (syncs) await syncFolder(folder);
 }

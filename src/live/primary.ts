@@ -265,7 +265,9 @@ export class WalServer {
  */
 export function serveWal(db: ShipDatabase, options: ServeWalOptions = {}): WalServer {
   const settings = readServeWalOptions(options);
-  const source = openSource(db, { stateDir: settings.stateDir, suffix: "-live" });
+  // What a loss of power takes from the folder, its runs tell from what followers have.
+  const { stateDir } = settings;
+  const source = openSource(db, { stateDir, suffix: "-live", syncs: false });
   return new WalServer(source, settings);
 }
 

@@ -21,7 +21,7 @@ export function ship(
   const settings = readShipOptions(options);
   const storages = isStorage(storage) ? [storage] : storage;
   if (storages.length === 0) throw new TypeError("ship needs a storage");
-  const source = openSource(db, { stateDir: settings.stateDir, suffix: "-ship" });
+  const source = openSource(db, { stateDir: settings.stateDir, suffix: "-ship", syncs: true });
   return new Shipper({ ...source, settings }, storages);
 }
 

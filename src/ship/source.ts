@@ -26,13 +26,13 @@ const folders = new Set<string>();
  */
 export function openSource(
   db: ShipDatabase,
-  { stateDir, suffix }: { stateDir: string | undefined; suffix: string },
+  { stateDir, suffix, syncs }: { stateDir: string | undefined; suffix: string; syncs: boolean },
 ): OpenedSource {
   db.loadExtension(extensionPath);
   const handle = Number(db.prepare("SELECT mergelite_handle()").pluck().get());
   const wal = new Wal(handle);
   const file = realpathSync(db.name);
-  const folder = new StateFolder(stateDir ?? `${file}${suffix}`);
+  const folder = new StateFolder(stateDir ?? `${file}${suffix}`, { syncs });
   if (folders.has(folder.path)) {
     throw new ReplicaError("SHIP_ACTIVE", `${folder.path} belongs to another shipper`, {
       hint: "Use the shipper that `ship` returned first; it takes several storages.",

@@ -37,10 +37,16 @@ const logBytesMin = 1024 * 1024;
 
 export class StateFolder {
   readonly path: string;
+  readonly #syncs: boolean;
   #logBytes = 0;
 
-  constructor(path: string) {
+  /**
+   * Without `syncs` a loss of power may take the folder back to any earlier state, or to one that
+   * knows nothing; never to one that is wrong.
+   */
+  constructor(path: string, { syncs }: { syncs: boolean }) {
     this.path = path;
+    this.#syncs = syncs;
   }
 
   /** What is there, with remains of a crash removed; `map` is empty when it is not known. */
@@ -74,9 +80,9 @@ export class StateFolder {
   ): Promise<{ name: string; bytes: number }> {
     const part = this.pathOf("part.tmp");
     try {
-      const bytes = await writeSynced(part, pieces, { flags: "w" });
+      const bytes = await writeSynced(part, pieces, { flags: "w", syncs: this.#syncs });
       await fs.rename(part, this.pathOf(name()));
-      await syncFolder(join(this.path, queueName));
+      if (this.#syncs) await syncFolder(join(this.path, queueName));
       return { name: name(), bytes };
     } catch (error) {
       await fs.rm(part, { force: true }).catch(() => {});
@@ -94,7 +100,7 @@ export class StateFolder {
     const file = await fs.open(join(this.path, logName), "a");
     try {
       await file.writeFile(bytes);
-      await file.datasync();
+      if (this.#syncs) await file.datasync();
     } finally {
       await file.close();
     }
@@ -107,6 +113,7 @@ export class StateFolder {
   }
 
   async saveMap(map: PageMap): Promise<void> {
+    // Durable in any case: a log must never come to stand behind an older map than its own.
     await replaceFile(this.path, mapName, map.encode());
     await fs.rm(join(this.path, logName), { force: true });
     this.#logBytes = 0;
@@ -114,7 +121,9 @@ export class StateFolder {
 
   async saveState({ txid, timestampMs, pageSize, place }: ShipState): Promise<void> {
     const state = { format: 1, txid, timestampMs, pageSize, place: [...place] };
-    await replaceFile(this.path, stateName, Buffer.from(`${JSON.stringify(state)}\n`));
+    await replaceFile(this.path, stateName, Buffer.from(`${JSON.stringify(state)}\n`), {
+      syncs: this.#syncs,
+    });
   }
 
   async #readState(): Promise<ShipState | undefined> {
