@@ -95,6 +95,8 @@ export async function follow(
   } catch (error) {
     await loop?.close();
     await marks?.close();
+    // A mark without a copy would let a later file of somebody else's pass for one.
+    if (!(await exists(path))) await rm(markPathOf(path), { force: true });
     lock.release();
     throw error;
   }

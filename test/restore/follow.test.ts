@@ -160,6 +160,9 @@ describe("a copy", () => {
     const nothing = fileStorage(`${folder.file()}-none`);
     const other = folder.file();
     await expect(follow(nothing, other)).rejects.toMatchObject({ code: "BACKUP_EMPTY" });
+    // What is put there afterwards is no copy.
+    writeFileSync(other, "mine");
+    await expect(follow(backup.storage, other)).rejects.toMatchObject({ code: "FILE_EXISTS" });
   });
 
   test("is followed once at a time, and a killed follower is none", async () => {
