@@ -1,12 +1,22 @@
 /**
  * UNIQUE among replicas (ARCHITECTURE.md, withheld rows): whatever the histories and the order of
  * delivery, all replicas show the same rows, namely those that no older shown row conflicts with.
- * An observer without the constraints merges everything too, so it knows the logical rows.
+ * An observer without the constraints merges everything too, so it knows the logical rows. One of
+ * the files is used through two connections, each of which remembers what it has seen of it.
  */
+import Database from "better-sqlite3";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { native } from "../../src/native.ts";
-import { converge, deliver, maintainAll, openRaw, type RawReplica } from "../support/replica.ts";
+import { temporaryFolder } from "../support/folder.ts";
+import {
+  attachRaw,
+  converge,
+  deliver,
+  maintainAll,
+  openRaw,
+  type RawReplica,
+} from "../support/replica.ts";
 import { unlimited } from "../support/unlimited.ts";
 
 const columns = "id INTEGER PRIMARY KEY, a TEXT COLLATE NOCASE, b INTEGER, c INTEGER, v TEXT";
@@ -49,6 +59,7 @@ const step = fc.oneof(
       kind: fc.constant("write"),
       row,
       peer: fc.nat(2),
+      beside: fc.boolean(),
       statement: fc.constantFrom(...Object.values(statements)),
       clockMs: fc.integer({ min: -900, max: 900 }),
     }),
@@ -61,6 +72,7 @@ const step = fc.oneof(
       to: fc.nat(2),
       changesets: fc.integer({ min: 1, max: 9 }),
       maintain: fc.boolean(),
+      beside: fc.boolean(),
     }),
   },
 );
@@ -92,35 +104,51 @@ function conflict(one: Row, other: Row): boolean {
   return inPart(one) && inPart(other) && one.v === other.v;
 }
 
+const folder = temporaryFolder({ inMemory: true });
+
+/** Three peers, and the last one's file through another connection. */
+function openPeers(): [peers: RawReplica[], beside: RawReplica] {
+  const file = folder.file();
+  const peers = [":memory:", ":memory:", file].map((name) => openRaw(name, constrained, ["t"]));
+  const beside = attachRaw(new Database(file));
+  for (const { db } of [...peers, beside]) db.pragma("synchronous = OFF");
+  // From here on nothing is tried again for the schema's sake.
+  for (const peer of [...peers, beside]) maintainAll(peer);
+  return [peers, beside];
+}
+
 test(
   "rows that UNIQUE keeps apart are the same on all replicas: the older ones",
   () => {
     fc.assert(
       fc.property(fc.array(step, { minLength: 5, maxLength: 60 }), (steps) => {
-        const peers = [0, 1, 2].map(() => openRaw(":memory:", constrained, ["t"]));
+        const [peers, beside] = openPeers();
+        const door = (peer: number, other: boolean) =>
+          peer === 2 && other ? beside : (peers[peer] as RawReplica);
         const observer = openRaw(":memory:", `CREATE TABLE t (${columns})`, ["t"]);
         try {
           let nowMs = Date.now();
           for (const one of steps) {
             nowMs += 1;
             if ("statement" in one) {
-              const peer = peers[one.peer] as RawReplica;
+              const peer = door(one.peer, one.beside);
               native.setClock(peer.handle, nowMs + one.clockMs);
               write(peer, one.statement, one.row);
             } else if (one.from !== one.to) {
-              const to = peers[one.to] as RawReplica;
+              const to = door(one.to, one.beside);
               deliver(peers[one.from] as RawReplica, to, one.changesets);
               if (one.maintain) maintainAll(to);
             }
           }
-          for (const replica of [...peers, observer]) native.setClock(replica.handle, nowMs + 2000);
+          for (const replica of [...peers, beside, observer])
+            native.setClock(replica.handle, nowMs + 2000);
           converge([...peers, observer]);
           const expected = shownRows(observer);
           for (const peer of peers) {
             expect(peer.db.prepare("SELECT * FROM t ORDER BY id").all()).toEqual(expected);
           }
         } finally {
-          for (const replica of [...peers, observer]) replica.db.close();
+          for (const replica of [...peers, beside, observer]) replica.db.close();
         }
       }),
       { numRuns: histories, seed, endOnFailure: false },
