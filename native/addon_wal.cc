@@ -189,6 +189,15 @@ napi_value NewSource(napi_env env, napi_callback_info info) {
   return nullptr;
 }
 
+// walHasMoved(source)
+napi_value HasMoved(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  auto* source = ExternalOf<WalSource>(call, 0);
+  napi_value moved = nullptr;
+  napi_get_boolean(env, source != nullptr && source->HasMoved(), &moved);
+  return moved;
+}
+
 // Rung by the commits of one connection, once for all of them until the WAL is read: waking
 // JavaScript costs a commit more than all else that is done for shipping.
 struct ShipBell {
@@ -281,6 +290,7 @@ void AddWalFunctions(napi_env env, napi_value exports) {
              {"walPages", Pages},
              {"walCheckpoint", StartCheckpoint},
              {"walClose", Simple<Kind::kClose>},
+             {"walHasMoved", HasMoved},
              {"walWatch", Watch},
              {"walUnwatch", Unwatch},
          });

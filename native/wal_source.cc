@@ -7,17 +7,10 @@ namespace mergelite {
 namespace {
 
 constexpr int kBusyMs = 1000;
-// How long a barrier may wait for a writer; without it the checkpoint goes on all the same.
-constexpr int kBarrierBusyMs = 50;
 // How often the end may move while a read transaction begins, before somebody else has a try.
 constexpr int kTriesMax = 200;
-// How often the end is looked for behind a checkpoint, and what may have been committed meanwhile.
-constexpr int kMovesMax = 4;
-constexpr uint64_t kCarriedBytesMax = 8 * 1024 * 1024;
 constexpr const char* kNotWal =
     "the database is not in WAL mode: run PRAGMA journal_mode = WAL before it is shipped";
-
-bool IsWal(const char* mode) { return strlen(mode) == 3 && memcmp(mode, "wal", 3) == 0; }
 
 }  // namespace
 
@@ -66,21 +59,31 @@ int WalSource::Connect(sqlite3** db) {
   int rc = api_->open_v2(file_.c_str(), db, flags, vfs_.c_str());
   if (rc != SQLITE_OK) return Fail(*db, rc);
   api_->busy_timeout(*db, kBusyMs);
+  // There may be thousands of databases, and these connections look at one page.
+  api_->db_config(*db, SQLITE_DBCONFIG_LOOKASIDE, nullptr, 0, 0);
   // Who closes last would delete the WAL, and with it the place from which shipping goes on.
   int persist = 1;
   api_->db_config(*db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
   api_->file_control(*db, "main", SQLITE_FCNTL_PERSIST_WAL, &persist);
-  rc = Execute(*db, "PRAGMA wal_autocheckpoint = 0");
+  rc = Execute(*db, "PRAGMA wal_autocheckpoint = 0; PRAGMA main.schema_version");
   if (rc != SQLITE_OK) return rc;
-  Statement mode;
-  rc = mode.Prepare(api_, *db, "PRAGMA main.journal_mode");
-  if (rc == SQLITE_OK) rc = mode.Step();
-  if (rc != SQLITE_ROW) return Fail(*db, rc);
-  return IsWal(mode.ColumnText(0)) ? SQLITE_OK : Fail(SQLITE_MISUSE, kNotWal);
+  return IsWal(*db) ? SQLITE_OK : Fail(SQLITE_MISUSE, kNotWal);
+}
+
+// The journal mode as the database file has it. Whoever asks SQLite has it read the whole schema.
+bool WalSource::IsWal(sqlite3* db) {
+  sqlite3_file* file = nullptr;
+  api_->file_control(db, "main", SQLITE_FCNTL_FILE_POINTER, &file);
+  if (file == nullptr || file->pMethods == nullptr) return false;
+  uint8_t versions[2] = {};
+  constexpr int kVersionsAt = 18;
+  constexpr uint8_t kWalVersion = 2;
+  const int rc = file->pMethods->xRead(file, versions, sizeof versions, kVersionsAt);
+  return rc == SQLITE_OK && versions[0] == kWalVersion && versions[1] == kWalVersion;
 }
 
 int WalSource::BeginReading(sqlite3* db) {
-  return Execute(db, "BEGIN; SELECT 1 FROM main.sqlite_schema LIMIT 1");
+  return Execute(db, "BEGIN; PRAGMA main.schema_version");
 }
 
 bool WalSource::Note(int frames, int many) {
@@ -110,6 +113,7 @@ int WalSource::Next(bool exact, WalIndexHead* end) {
                       before.end.salt == end->end.salt && before.end.frame == end->end.frame;
     if (read && (!exact || same)) {
       holds_next_ = true;
+      seen_ = *end;
       seen_frames_.store(static_cast<int>(end->end.frame), std::memory_order_relaxed);
       return SQLITE_OK;
     }
@@ -126,7 +130,9 @@ int WalSource::LetGo(bool newer) {
     held_ = next_;
     next_ = older;
   }
-  return Execute(next_, "ROLLBACK");
+  const int rc = Execute(next_, "ROLLBACK");
+  api_->db_release_memory(next_);
+  return rc;
 }
 
 int WalSource::Scan(const WalPlace& from, const WalIndexHead& end, uint32_t before, WalScan* scan) {
@@ -246,68 +252,13 @@ int WalSource::SizeOfDatabase(const WalIndexHead& end, uint32_t* pages) {
   return rc == SQLITE_OK ? rc : Fail(rc, "the size of the database cannot be read");
 }
 
-int WalSource::Checkpoint(bool barrier, const WalPlace& captured, uint32_t before, bool* moved,
-                          Carried* carried) {
-  message_.Clear();
-  *moved = false;
-  if (!holds_ || holds_next_) return SQLITE_OK;
-  if (barrier && writer_ == nullptr) {
-    const int rc = Connect(&writer_);
-    if (rc != SQLITE_OK) return rc;
-    api_->busy_timeout(writer_, kBarrierBusyMs);
-  }
-  // Most of it beforehand, so that writers wait for the rest only.
-  int frames = 0, done = 0;
-  int rc = WriteBack(&frames, &done);
-  if (rc != SQLITE_OK) return rc;
-  const bool keeps_out =
-      barrier && api_->exec(writer_, "BEGIN IMMEDIATE", nullptr, nullptr, nullptr) == SQLITE_OK;
-  // A checkpoint comes no further than the reader that is held, so both go on in turn.
-  for (int tries = 0; rc == SQLITE_OK && !*moved && tries < kMovesMax; tries++) {
-    rc = MoveToEnd(captured, before, frames, moved, carried);
-    if (rc == SQLITE_OK && !*moved) rc = WriteBack(&frames, &done);
-  }
-  // What is carried must not be lost over what failed behind it.
-  if (carried->is_there) rc = SQLITE_OK;
-  if (keeps_out) Execute(writer_, "ROLLBACK");
-  return rc;
-}
-
-int WalSource::WriteBack(int* frames, int* done) {
-  const int rc = api_->wal_checkpoint_v2(next_, "main", SQLITE_CHECKPOINT_PASSIVE, frames, done);
-  if (rc == SQLITE_OK && *frames == *done) return SQLITE_OK;
-  *frames = -1;
-  return rc == SQLITE_OK || (rc & 0xff) == SQLITE_BUSY ? SQLITE_OK : Fail(next_, rc);
-}
-
-// `frames` of the WAL have been written back, all there were; -1 for not all.
-int WalSource::MoveToEnd(const WalPlace& captured, uint32_t before, int frames, bool* moved,
-                         Carried* carried) {
-  WalIndexHead end;
-  int rc = Next(false, &end);
-  if (rc != SQLITE_OK) return rc;
-  const bool goes_on = end.end.salt == captured.salt && end.end.frame >= captured.frame;
-  const uint64_t ahead = goes_on ? end.end.frame - captured.frame : 0;
-  const size_t frame_bytes = kWalFrameHeadBytes + page_size_;
-  if (!goes_on || ahead * frame_bytes > kCarriedBytesMax) return LetGo(true);
-  Carried found;
-  if (ahead > 0) {
-    rc = Scan(captured, end, before, &found.scan);
-    if (rc == SQLITE_OK && found.scan.broken) rc = SQLITE_ABORT;
-    const size_t count = found.scan.pages.size();
-    uint8_t* out = found.data.Reserve(count * page_size_);
-    if (rc == SQLITE_OK) {
-      rc =
-          Pages(end.end.salt, found.scan.pages.data(), found.scan.frames.data(), count, false, out);
-    }
-    if (rc != SQLITE_OK) return LetGo(true), rc;
-    found.data.Advance(count * page_size_);
-  }
-  found.end = end;
-  found.is_there = true;
-  *carried = static_cast<Carried&&>(found);
-  *moved = static_cast<int64_t>(end.end.frame) == frames;
-  return LetGo(false);
+bool WalSource::HasMoved() {
+  if (api_->mutex_try(busy_) != SQLITE_OK) return false;
+  WalIndexHead now;
+  const bool same = holds_ && ReadIndex(held_, &now) && now.change == seen_.change &&
+                    now.end.salt == seen_.end.salt && now.end.frame == seen_.end.frame;
+  Leave();
+  return !same;
 }
 
 bool WalSource::Abandon() {

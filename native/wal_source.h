@@ -54,6 +54,9 @@ class WalSource {
   bool Note(int frames, int many);
   // Of the commits noted there are many.
   bool has_many() const { return noted_.load() == Noted::kMany; }
+  // Whether anybody may have committed since the end was last looked for; costs no system call. Not
+  // while an operation is under way.
+  bool HasMoved();
   // From a commit, when the WAL has become too large: gives up the chain unless an operation is
   // under way. Whether nothing is held now.
   bool Abandon();
@@ -69,6 +72,7 @@ class WalSource {
   WalSource(const Api* api, const char* file, const char* vfs);
   ~WalSource();
   int Connect(sqlite3** db);
+  bool IsWal(sqlite3* db);
   int BeginReading(sqlite3* db);
   int Execute(sqlite3* db, const char* sql);
   bool ReadIndex(sqlite3* db, WalIndexHead* head);
@@ -93,6 +97,7 @@ class WalSource {
   enum class Noted { kNothing, kSome, kMany };
   std::atomic<Noted> noted_{Noted::kNothing};
   std::atomic<int> seen_frames_{0};
+  WalIndexHead seen_;
   std::atomic<int> owners_{1};
   Text message_;
 };

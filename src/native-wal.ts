@@ -37,6 +37,8 @@ export interface WalBinding {
     before: number,
   ): Promise<WalAnswer>;
   walClose(source: WalSource): Promise<WalAnswer>;
+  /** Whether anybody may have committed since the last `walNext`; costs next to nothing. */
+  walHasMoved(source: WalSource): boolean;
   /**
    * Calls back soon after a commit of this connection, once until `walNext`, and once more when the
    * WAL has `framesMany` frames more than then. From `framesMax` frames on it is given up.

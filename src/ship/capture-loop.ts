@@ -2,7 +2,6 @@
  * Reads what is committed to a database, soon after it was, one look at a time, and keeps its WAL
  * small. What is done with it is the host's: a shipper's, or that of whoever streams it.
  */
-import { stat } from "node:fs/promises";
 import type { Clock } from "../clock.ts";
 import { ReplicaError } from "../errors.ts";
 import type { Capture, Captured } from "./capture.ts";
@@ -64,7 +63,6 @@ export class CaptureLoop {
   #isPausing = false;
   #cancelPoll: (() => void) | undefined;
   #unwatch: (() => void) | undefined;
-  #walMark = "";
   #looksLeft = 0;
 
   constructor(source: CaptureSource, settings: CaptureSettings, host: CaptureHost) {
@@ -209,18 +207,12 @@ export class CaptureLoop {
     });
   }
 
-  /** Commits of others change the WAL's size or time. Its file may be opened by nobody here. */
+  /** Commits of others ring no bell, but show in the memory that SQLite shares with them. */
   #poll(): void {
     if (this.#isStopped) return;
     this.#cancelPoll = this.#clock.setTimer(this.#settings.pollMs, () => {
-      void stat(`${this.#source.file}-wal`, { bigint: true })
-        .then(({ size, mtimeNs, ino }) => {
-          const mark = `${size} ${mtimeNs} ${ino}`;
-          if (mark !== this.#walMark) this.#note();
-          this.#walMark = mark;
-        })
-        .catch(() => {})
-        .finally(() => this.#poll());
+      if (this.#source.wal.hasMoved()) this.#note();
+      this.#poll();
     });
   }
 

@@ -11,8 +11,8 @@ export interface ShipOptions {
    */
   readonly intervalMs?: number;
   /**
-   * How often to look for commits of other processes and connections, in ms: a look at the size and
-   * time of the WAL, without opening it. @default intervalMs
+   * How often to look for commits of other processes and connections, in ms: a look at memory
+   * that SQLite shares between processes. @default intervalMs
    */
   readonly pollMs?: number;
   /**

@@ -36,6 +36,8 @@ export class WalBroken extends Error {}
 
 export const walHeadBytes = 32;
 const frameHeadBytes = 24;
+/** Of pages: each batch costs JavaScript's thread some turns. */
+const readBytes = 1024 * 1024;
 
 export const saltsOf = (place: WalPlace): [number, number] => [place[0] ?? 0, place[1] ?? 0];
 export const hasSalts = (a: WalPlace, b: WalPlace): boolean => a[0] === b[0] && a[1] === b[1];
@@ -77,6 +79,11 @@ export class Wal {
     native.walWatch(this.#handle, this.#source, many, max, onCommit);
   }
 
+  /** Whether anybody may have committed since it was read last. */
+  hasMoved(): boolean {
+    return native.walHasMoved(this.#source);
+  }
+
   unwatch(): void {
     native.walUnwatch(this.#handle);
   }
@@ -116,10 +123,10 @@ export class Wal {
     place: WalPlace,
     whole: boolean,
   ): AsyncGenerator<PageBatch, void, undefined> {
-    const step = batchPagesOf(this.pageSize);
+    const step = batchPagesOf(this.pageSize, readBytes);
     for (let at = 0; at < numbers.length; at += step) {
       const some = numbers.slice(at, at + step);
-      const data = new Uint8Array(some.length * this.pageSize);
+      const data = Buffer.allocUnsafeSlow(some.length * this.pageSize);
       const there = frames.slice(at, at + step);
       const flag = whole ? 1 : 0;
       const answer = await native.walPages(this.#source, flag, place, some, there, data);

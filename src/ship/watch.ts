@@ -12,7 +12,7 @@ export function watchWal(file: string, onWrite: () => void): () => void {
     watcher.on("error", () => watcher.close());
     return () => watcher.close();
   } catch {
-    // Looks at its size and time find it.
+    // Looks at the shared memory find it.
     return () => {};
   }
 }
