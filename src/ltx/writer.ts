@@ -27,7 +27,9 @@ export async function* encodeLtx(
   for await (const { numbers, data } of batches) {
     if (numbers.length === 0) continue;
     order.check(numbers);
-    const out = new Uint8Array(numbers.length * (header.pageSize + overheadOf(header.pageSize)));
+    const room = numbers.length * (header.pageSize + overheadOf(header.pageSize));
+    // All of it that is yielded has been written.
+    const out = Buffer.allocUnsafeSlow(room);
     const sizes = new Uint32Array(numbers.length);
     const result = await native.encodeLtxPages(header.pageSize, numbers, data, sizes, out, crc);
     crc = result.crc;

@@ -104,7 +104,7 @@ export class Target {
     };
     await this.place.confirm({ signal });
     try {
-      await this.storage.put(key, () => piecesOf(path, onGone), { metadata, signal });
+      await this.storage.put(key, () => piecesOf(path, file.bytes, onGone), { metadata, signal });
     } catch (error) {
       throw isGone ? new FileGone() : error;
     }
@@ -210,6 +210,7 @@ class FileGone extends Error {}
 
 async function* piecesOf(
   path: string,
+  bytes: number,
   onGone: () => void,
 ): AsyncGenerator<Uint8Array, void, undefined> {
   const file = await open(path, "r").catch((error: NodeJS.ErrnoException) => {
@@ -217,10 +218,10 @@ async function* piecesOf(
     throw error;
   });
   try {
-    for (let at = 0; ; ) {
-      const buffer = new Uint8Array(pieceBytes);
+    for (let at = 0; at < bytes; ) {
+      const buffer = Buffer.allocUnsafeSlow(Math.min(pieceBytes, bytes - at));
       const { bytesRead } = await file.read(buffer, 0, buffer.length, at);
-      if (bytesRead === 0) return;
+      if (bytesRead === 0) throw new Error(`${path} is shorter than it was`);
       at += bytesRead;
       yield buffer.subarray(0, bytesRead);
     }
