@@ -6,9 +6,12 @@ import { captureBench, captureTitle } from "./capture.mjs";
 import { catchUpBench, catchUpText } from "./catch-up.mjs";
 import { chart } from "./chart.mjs";
 import { diskBench, diskTable } from "./disk.mjs";
+import { idleBench, idleText } from "./idle.mjs";
 import { ratioTable } from "./lib.mjs";
 import { logBench, logTable } from "./log.mjs";
 import { mergeBench, mergeTitle } from "./merge.mjs";
+import { restoreBench, restoreText } from "./restore.mjs";
+import { shipBench, shipText } from "./ship.mjs";
 import { syncBench, syncText } from "./sync.mjs";
 
 const charted = [];
@@ -21,6 +24,10 @@ const benches = {
     syncText(await syncBench(quick ? { latencies: 100, changes: 50_000 } : {})),
   "catch-up": async ({ quick }) =>
     catchUpText(await catchUpBench(quick ? { rows: 100_000, seconds: 10 } : {})),
+  ship: async ({ quick }) => shipText(await shipBench(quick ? { rounds: 1, turnMs: 500 } : {})),
+  restore: async ({ quick }) =>
+    restoreText(await restoreBench(quick ? { bytes: 2 ** 26, rounds: 1 } : {})),
+  idle: async ({ quick }) => idleText(await idleBench(quick ? { count: 100, seconds: 2 } : {})),
 };
 
 function ratios(section, title, results) {
