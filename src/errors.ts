@@ -26,6 +26,7 @@ export const replicaErrorCodes = [
   "EXTENSION_REFUSED",
   "FILE_DAMAGED",
   "FILE_EXISTS",
+  "FILE_IN_USE",
   "FOLLOW_ACTIVE",
   "IDENTITY_LOST",
   "INVALID_CURSOR",

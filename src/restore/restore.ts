@@ -30,7 +30,7 @@ export interface RestoreIntoOptions {
 export interface RestoreOptions extends RestoreIntoOptions {
   /** Do nothing when the file exists. @default false */
   readonly ifMissing?: boolean;
-  /** Put the restored file in place of one that exists. Nothing may use that. @default false */
+  /** Put the restored file in place of one that exists and that nobody uses. @default false */
   readonly force?: boolean;
 }
 
@@ -51,8 +51,8 @@ export interface Restored {
  * damaged or missing and others hold the same, it takes these.
  *
  * Resolves to `undefined` when `ifMissing` and the file exists.
- * @throws `BACKUP_EMPTY`, `BACKUP_GAP`, `BACKUP_DAMAGED`, `FILE_EXISTS`, the storage's errors, and
- * those of the file system
+ * @throws `BACKUP_EMPTY`, `BACKUP_GAP`, `BACKUP_DAMAGED`, `FILE_EXISTS`, `FILE_IN_USE`, the storage's
+ * errors, and those of the file system
  */
 export async function restore(
   storage: Storage,

@@ -5,6 +5,7 @@ import * as fs from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { syncFolder } from "../durable.ts";
 import { ReplicaError } from "../errors.ts";
+import { checkUnused } from "./in-use.ts";
 
 /** What SQLite keeps beside a database and would take for a part of it. */
 const companions = ["-wal", "-shm", "-journal"];
@@ -19,7 +20,10 @@ export async function exists(path: string): Promise<boolean> {
   }
 }
 
-/** Never opens the file at the target: closing it would drop the locks SQLite has on it here. */
+/**
+ * Opens the file at the target through SQLite only: closing it otherwise would drop the locks that
+ * SQLite has on it here.
+ */
 export class Target {
   readonly path: string;
   readonly file: FileHandle;
@@ -28,11 +32,11 @@ export class Target {
 
   /**
    * Removes what a process that was killed has left. `mustBeNew`: no file may be there.
-   * @throws `FILE_EXISTS`, and errors of the file system
+   * @throws `FILE_EXISTS`, `FILE_IN_USE`, and errors of the file system
    */
   static async open(file: string, { mustBeNew }: { mustBeNew: boolean }): Promise<Target> {
     const path = resolve(file);
-    if (mustBeNew && (await exists(path))) throw fileExists(file);
+    await checkFree(path, mustBeNew);
     await removeLeftovers(path);
     const temporary = `${path}-restoring-${process.pid}-${randomUUID()}`;
     return new Target(path, temporary, await fs.open(temporary, "wx+", 0o644));
@@ -49,7 +53,7 @@ export class Target {
   async install({ mustBeNew }: { mustBeNew: boolean }): Promise<void> {
     await this.file.sync();
     await this.#close();
-    if (mustBeNew && (await exists(this.path))) throw fileExists(this.path);
+    await checkFree(this.path, mustBeNew);
     const aside = await this.#setAside();
     await fs.rename(this.#temporary, this.path);
     await syncFolder(dirname(this.path));
@@ -91,8 +95,10 @@ export class Target {
   }
 }
 
-function fileExists(file: string): ReplicaError {
-  return new ReplicaError("FILE_EXISTS", `${file} exists`, {
+async function checkFree(path: string, mustBeNew: boolean): Promise<void> {
+  if (!(await exists(path))) return;
+  if (!mustBeNew) return await checkUnused(path);
+  throw new ReplicaError("FILE_EXISTS", `${path} exists`, {
     hint: "Stop what uses it and restore with `force`, or restore to another file.",
   });
 }

@@ -10,6 +10,7 @@ import { fileStorage } from "../../src/storage/file.ts";
 import { churn, HandMadeBackup } from "../support/backup.ts";
 import { temporaryFolder } from "../support/folder.ts";
 import { digestOf, litestreamSha256 } from "../support/ltx.ts";
+import { accountsSql, ReaderProcess } from "../support/reader-process.ts";
 import { root } from "../support/ring1.ts";
 
 const folder = temporaryFolder();
@@ -177,6 +178,49 @@ describe("the target", () => {
       expect(existsSync(`${target}-wal`)).toBe(false);
       expect(readFileSync(target).equals(backup.image)).toBe(true);
     }
+  });
+
+  test.each(["WAL", "DELETE"])("a file in use is not replaced, in mode %s", async (mode) => {
+    const backup = await madeBackup(3);
+    const file = folder.file();
+    const user = new Database(file);
+    user.pragma(`journal_mode = ${mode}`);
+    user.exec("CREATE TABLE mine (a); BEGIN; INSERT INTO mine VALUES (1)");
+    const inUse = { code: "FILE_IN_USE" };
+    await expect(restore(backup.storage, file, { force: true })).rejects.toMatchObject(inUse);
+    user.exec("COMMIT");
+    if (mode === "WAL") {
+      await expect(restore(backup.storage, file, { force: true })).rejects.toMatchObject(inUse);
+    }
+    expect(user.prepare("SELECT a FROM mine").pluck().all()).toEqual([1]);
+    user.close();
+    await restore(backup.storage, file, { force: true });
+    expect(readFileSync(file).equals(backup.image)).toBe(true);
+    expect(beside(file)).toEqual([basename(file)]);
+  });
+
+  test("nor one that is opened meanwhile, nor one of another process", async () => {
+    const backup = await madeBackup(3);
+    const file = folder.file();
+    const other = new Database(file);
+    other.pragma("journal_mode = WAL");
+    other.exec(accountsSql);
+    other.close();
+    const inUse = { code: "FILE_IN_USE" };
+    const users: Database.Database[] = [];
+    const onProgress = () => {
+      const user = new Database(file);
+      users.push(user);
+      user.exec("UPDATE version SET n = n + 1");
+    };
+    const late = restore(backup.storage, file, { force: true, onProgress });
+    await expect(late).rejects.toMatchObject(inUse);
+    for (const user of users) user.close();
+    const reader = await ReaderProcess.start(folder.path, file, 5000);
+    await expect(restore(backup.storage, file, { force: true })).rejects.toMatchObject(inUse);
+    expect((await reader.stop()).wrong).toEqual([]);
+    await restore(backup.storage, file, { force: true });
+    expect(readFileSync(file).equals(backup.image)).toBe(true);
   });
 
   test("an abort leaves what was there, and nothing else", async () => {
