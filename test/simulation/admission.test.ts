@@ -74,22 +74,22 @@ const forgotten: readonly Event[] = [
 ];
 
 describe("what is older than a floor", () => {
-  it("stays away, although files go back in time", { timeout: 60_000 }, async () => {
+  it("stays away, although files go back in time", { timeout: 240_000 }, async () => {
     expect((await simulate(worldOf(2, setBack))).violation).toBeUndefined();
   });
 
-  it("comes back if a file forgets what it has dropped", { timeout: 60_000 }, async () => {
+  it("comes back if a file forgets what it has dropped", { timeout: 240_000 }, async () => {
     const sql = "DELETE FROM _mergelite_meta WHERE key = 'swept'";
     const forgets = at(20, { do: "sabotage", peer: 0, sql });
     const { violation } = await simulate(worldOf(2, [...setBack, forgets]));
     expect(violation).toMatch(/hold the same and show|resurrected/);
   });
 
-  it("is written again by who was forgotten", { timeout: 60_000 }, async () => {
+  it("is written again by who was forgotten", { timeout: 240_000 }, async () => {
     expect((await simulate(worldOf(3, forgotten))).violation).toBeUndefined();
   });
 
-  it("never arrives if everybody vouches for everybody", { timeout: 60_000 }, async () => {
+  it("never arrives if everybody vouches for everybody", { timeout: 240_000 }, async () => {
     const { violation } = await simulate(worldOf(3, [...forgotten, at(16, { do: "vouch" })]));
     expect(violation).toMatch(/not converged in time/);
   });
