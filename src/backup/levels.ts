@@ -31,7 +31,7 @@ export const levelDefaults: Required<CompactionLevels> = {
 };
 
 /** Inputs at a time; what is left makes another file. */
-const inputsMax = 256;
+export const filesJoinedMax = 256;
 
 /** @throws `TypeError` */
 export function checkLevels({
@@ -84,7 +84,7 @@ function planLevel(
     // An interval ends with the first file of a later one: a clock that went back changes nothing.
     if (!isOver || !follows || intervalOf(file) > intervalOf(first)) break;
     inputs.push(file);
-    if (inputs.length === inputsMax) break;
+    if (inputs.length === filesJoinedMax) break;
   }
   return inputs.length === 0 ? undefined : { level, inputs };
 }
@@ -97,7 +97,7 @@ function planSnapshot(
   const base = newestSnapshot(files);
   if (base === undefined || snapshotDueMs(base, snapshotMs) > nowMs) return undefined;
   const byKey = new Map(files.map((file) => [file.key, file]));
-  const tail = planTail(files, base.maxTxid).files.slice(0, inputsMax - 1);
+  const tail = planTail(files, base.maxTxid).files.slice(0, filesJoinedMax - 1);
   const inputs = [base, ...tail.flatMap(({ key }) => byKey.get(key) ?? [])];
   return inputs.length === 1 ? undefined : { level: snapshotLevel, inputs };
 }

@@ -1,5 +1,5 @@
 /** What is shipped, against the database byte by byte. */
-import { rmSync } from "node:fs";
+import { existsSync, rmSync } from "node:fs";
 import Database from "better-sqlite3";
 import { describe, expect, test } from "vitest";
 import { LtxReader } from "../../src/ltx/index.ts";
@@ -117,6 +117,28 @@ describe("a shipped database", () => {
     await shipper.close();
     db.close();
   });
+});
+
+test("a file is shipped by a connection of its own", async () => {
+  const file = folder.file();
+  const storage = memoryStorage();
+  expect(() => ship(file, storage, eager)).toThrow(
+    expect.objectContaining({ code: "SQLITE", message: expect.stringContaining(file) }),
+  );
+  const other = new Database(file);
+  other.exec("CREATE TABLE note (id INTEGER PRIMARY KEY, body BLOB)");
+  const shipper = ship(file, storage, eager);
+  expect(() => ship(file, storage, eager)).toThrow(
+    expect.objectContaining({ code: "SHIP_ACTIVE" }),
+  );
+  await shipper.flush();
+  expect(other.pragma("journal_mode", { simple: true })).toBe("wal");
+  other.exec("INSERT INTO note (body) VALUES ('a')");
+  await shipper.close();
+  await expectSame(storage, other, `${file}.copy`);
+  other.close();
+  // Nobody has it open any more: SQLite has deleted the log.
+  expect(existsSync(`${file}-wal`)).toBe(false);
 });
 
 describe("a shipper that begins again", () => {
