@@ -31,14 +31,20 @@ export function parseCommand(text: string): ChildCommand {
 
 /**
  * Runs a program with our terminal and environment, and passes on signals: when it ends is its own
- * decision. Resolves to its exit code, 128 and the signal's number for one that was killed.
+ * decision, also when `stop` aborts and asks it to (SIGTERM). Resolves to its exit code, 128 and the
+ * signal's number for one that was killed.
  */
-export async function runChild({ program, args }: ChildCommand): Promise<number> {
+export async function runChild(
+  { program, args }: ChildCommand,
+  stop?: AbortSignal,
+): Promise<number> {
   const child = spawn(program, args, { stdio: "inherit" });
   const takeBack = passSignals((name) => {
     // A terminal has sent it to both of us.
     if (name === "SIGTERM" || process.stdin.isTTY !== true) child.kill(name);
   });
+  const end = () => child.kill("SIGTERM");
+  stop?.addEventListener("abort", end);
   try {
     const [code, signal] = await exitOf(child);
     return code ?? 128 + (signal === null ? 0 : constants.signals[signal]);
@@ -46,6 +52,7 @@ export async function runChild({ program, args }: ChildCommand): Promise<number>
     const why = cause instanceof Error ? cause.message : String(cause);
     throw new Failure(`cannot run ${program}: ${why}`, { cause });
   } finally {
+    stop?.removeEventListener("abort", end);
     takeBack();
   }
 }

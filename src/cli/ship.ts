@@ -1,72 +1,196 @@
-/** `mergelite ship`: copies what is committed to a database into storages, until it is stopped. */
-import { systemClock } from "../clock.ts";
-import { formatTxid } from "../ltx/keys.ts";
-import type { Shipper } from "../ship/index.ts";
+/** `mergelite ship`: copies what is committed to databases into storages, until it is stopped. */
+import type { ShipOptions, Shipper } from "../ship/index.ts";
 import type { Storage } from "../storage/storage.ts";
-import { withStorage } from "./backup-url.ts";
-import type { Command, CommandInput } from "./command.ts";
-import { withDatabase } from "./database.ts";
-import { exitCodes } from "./failure.ts";
-import type { Output } from "./output.ts";
-import { interruptSignal } from "./signals.ts";
+import { type Command, type CommandInput, jsonOption, type Values } from "./command.ts";
+import { openDatabase } from "./database.ts";
+import { type ChildCommand, execOption, parseCommand, runChild } from "./exec.ts";
+import { exitCodes, Failure, usageFailure } from "./failure.ts";
+import { planArguments, planConfig, type ShipPlan } from "./ship-plan.ts";
+import { messageOf, report } from "./ship-report.ts";
+import { interruptSignal, stayAlive } from "./signals.ts";
 
 export const ship: Command = {
   name: "ship",
-  usage: "FILE URL [--once] [--interval MS]",
-  summary: "back a database up continuously",
+  usage: "FILE… URL [--once] [--interval MS] [--exec COMMAND] | --config FILE.toml",
+  summary: "back databases up continuously",
   description: `Copies every commit to the database FILE into the storage at URL, whichever process makes it,
-until SIGINT or SIGTERM; then it ships what is left. FILE is in WAL mode from then on, and
-FILE-ship beside it is a folder with the shipper's position. Only one process may ship to one
-URL: another one waits until this one ends, or has been silent for a minute.`,
+until SIGINT or SIGTERM; then it ships what is left. Of several files each gets a place of its own
+below the URL, by its name. FILE is in WAL mode from then on, and FILE-ship beside it is a folder
+with the shipper's position. Only one process may ship to one place: another one waits until this
+one ends, or has been silent for a minute. Backups are kept: joined, proved, old files deleted.`,
   options: {
+    config: { type: "string", value: "FILE", help: "databases, storages and options, as TOML" },
     interval: { type: "string", value: "MS", help: "gather commits for so long (1000)" },
-    once: { type: "boolean", help: "ship what is there and end" },
-    json: { type: "boolean", help: "print events as JSON, one a line" },
+    once: { type: "boolean", help: "ship what is there, do what is due, and end" },
+    exec: execOption,
+    "no-keep": { type: "boolean", help: "only add to the backups" },
+    "dry-run": { type: "boolean", help: "print how many requests a day that makes; ship nothing" },
+    json: jsonOption,
   },
-  positionals: [2, 2],
-  run: shipFile,
+  positionals: [0, 10_000],
+  run: runShip,
 };
 
-async function shipFile({ arguments: [file = "", url = ""], values, output }: CommandInput) {
-  const intervalMs = values.number("interval", { min: 0, max: 3_600_000, fallback: 1000 });
-  const json = values.flag("json");
+/** A database that is shipped. */
+interface Shipped {
+  readonly file: string;
+  readonly shipper: Shipper;
+}
+
+async function runShip(input: CommandInput): Promise<number> {
+  const { values, output } = input;
+  const plans = readPlans(input);
+  const text = values.text("exec");
+  const command = text === undefined ? undefined : parseCommand(text);
+  const isOnce = values.flag("once");
+  if (isOnce && command !== undefined) throw usageFailure("--once and --exec exclude each other");
+  if (values.flag("dry-run")) {
+    const { printRequests } = await import("./ship-requests.ts");
+    await printRequests(plans, output, values.flag("json"));
+    return exitCodes.done;
+  }
   const signal = interruptSignal();
-  return await withStorage(url, async (storage) => {
-    return await withDatabase(file, {}, async (db) => {
-      const { ship: begin } = await import("../ship/index.ts");
-      const shipper = begin(db, storage, { intervalMs });
-      report(shipper, storage, output, json);
-      try {
-        if (values.flag("once")) await shipper.tend({ signal });
-        else await stayAlive(signal);
-      } finally {
-        await shipper.close();
+  return await withShippers(plans, input, async (shipped) => {
+    if (isOnce) await all(shipped, (shipper) => shipper.tend({ signal }));
+    else if (command === undefined) await stayAlive(signal);
+    else {
+      await all(shipped, (shipper) => firstFlush(shipper, signal));
+      return await runBeside(shipped, command);
+    }
+    return exitCodes.done;
+  });
+}
+
+function readPlans({ arguments: args, values }: CommandInput): ShipPlan[] {
+  const options = readOptions(values);
+  const config = values.text("config");
+  if (config === undefined) return planArguments(args, options);
+  if (args.length > 0) throw usageFailure("--config stands for files and URL");
+  return planConfig(config, options);
+}
+
+function readOptions(values: Values): ShipOptions {
+  const keep = values.flag("no-keep") ? ({ keep: false } as const) : {};
+  // A standby must not run its command while this one runs its own.
+  const hold = values.text("exec") === undefined ? {} : { holdLease: true };
+  if (values.text("interval") === undefined) return { ...keep, ...hold };
+  return {
+    ...keep,
+    ...hold,
+    intervalMs: values.number("interval", { min: 0, max: 3_600_000, fallback: 1000 }),
+  };
+}
+
+/** Opens everything, ships it while `use` runs, and closes it whatever happens. */
+async function withShippers(
+  plans: readonly ShipPlan[],
+  { values, output }: CommandInput,
+  use: (shipped: readonly Shipped[]) => Promise<number>,
+): Promise<number> {
+  const { ship: begin } = await import("../ship/index.ts");
+  const { openStorage } = await import("../storage/open.ts");
+  const shipped: Shipped[] = [];
+  const closers: (() => unknown)[] = [];
+  let failure: unknown;
+  let exitCode: number = exitCodes.failed;
+  try {
+    const begins: (() => void)[] = [];
+    for (const { file, targets, options } of plans) {
+      const db = await openDatabase(file, {});
+      closers.push(() => db.close());
+      const storages: Storage[] = [];
+      for (const target of targets) {
+        const storage = await openStorage(target);
+        closers.push(() => storage.close());
+        storages.push(storage);
       }
-      return exitCodes.done;
+      begins.push(() => {
+        const shipper = begin(db, storages, options);
+        shipped.push({ file, shipper });
+        const isQuiet = values.text("exec") !== undefined;
+        report(shipper, { file, storages, output, isQuiet, isJson: values.flag("json") });
+      });
+    }
+    // Nothing is shipped unless everything is there.
+    for (const each of begins) each();
+    exitCode = await use(shipped);
+  } catch (error) {
+    failure = error;
+  }
+  for (const error of await closeAll(shipped, closers)) {
+    if (failure === undefined) failure = error;
+    else if (error !== failure) output.error(`warning: ${messageOf(error)}`);
+  }
+  if (failure === undefined) return exitCode;
+  // The child's own failure is the answer; what went wrong besides is told.
+  if (exitCode === exitCodes.failed || exitCode === exitCodes.done) throw failure;
+  output.error(`mergelite: ${messageOf(failure)}`);
+  return exitCode;
+}
+
+/** Shippers at once, for each ships what is left; then the rest, the last one opened first. */
+async function closeAll(
+  shipped: readonly Shipped[],
+  closers: readonly (() => unknown)[],
+): Promise<unknown[]> {
+  const closed = await Promise.allSettled(shipped.map(({ shipper }) => shipper.close()));
+  const errors = closed.flatMap((each) => (each.status === "rejected" ? [each.reason] : []));
+  for (const close of closers.toReversed()) {
+    try {
+      await close();
+    } catch (error) {
+      if (!errors.includes(error)) errors.push(error);
+    }
+  }
+  return errors;
+}
+
+/** Of several failures the first is thrown, when all have ended. */
+async function all(
+  shipped: readonly Shipped[],
+  work: (shipper: Shipper) => Promise<unknown>,
+): Promise<void> {
+  const done = await Promise.allSettled(shipped.map(({ shipper }) => work(shipper)));
+  for (const each of done) if (each.status === "rejected") throw each.reason;
+}
+
+/** Waits for a storage that is away, and for a place that another one has. */
+async function firstFlush(shipper: Shipper, signal: AbortSignal): Promise<void> {
+  for (;;) {
+    try {
+      await shipper.flush({ signal });
+      return;
+    } catch (error) {
+      signal.throwIfAborted();
+      if (shipper.failure !== undefined) throw error;
+      await nextShipped(shipper, signal);
+    }
+  }
+}
+
+/** What failed is tried again by the shipper: until that is done, there is no use in asking. */
+async function nextShipped(shipper: Shipper, signal: AbortSignal): Promise<void> {
+  const waiting = new AbortController();
+  const ended = AbortSignal.any([signal, waiting.signal]);
+  const off = [
+    shipper.on("shipped", () => waiting.abort()),
+    shipper.on("failed", () => waiting.abort()),
+  ];
+  await stayAlive(ended);
+  for (const each of off) each();
+  signal.throwIfAborted();
+}
+
+/** Runs the command while all files are shipped: who lost its place to another one ends it. */
+async function runBeside(shipped: readonly Shipped[], command: ChildCommand): Promise<number> {
+  const stop = new AbortController();
+  for (const { file, shipper } of shipped) {
+    shipper.on("failed", () => {
+      if (shipper.failure === undefined) return;
+      stop.abort(new Failure(`${file} is not shipped any more: ${shipper.failure.message}`));
     });
-  });
-}
-
-const dayMs = 24 * 3600 * 1000;
-
-/** A shipper's timers do not keep a process alive. */
-async function stayAlive(signal: AbortSignal): Promise<void> {
-  while (!signal.aborted) await systemClock.sleep(dayMs, { signal }).catch(() => {});
-}
-
-function report(shipper: Shipper, storage: Storage, output: Output, json: boolean): void {
-  if (!json) output.line(`shipping to ${storage.name}`);
-  shipper.on("shipped", ({ minTxid, maxTxid, bytes }) => {
-    const position = formatTxid(maxTxid);
-    const transactions = maxTxid - minTxid + 1;
-    if (json) output.line(JSON.stringify({ event: "shipped", position, transactions, bytes }));
-    else output.line(`${position}: ${transactions} transactions, ${bytes} bytes`);
-  });
-  shipper.on("rebase", ({ reason, pages }) => {
-    if (json) output.line(JSON.stringify({ event: "rebase", reason, pages }));
-    else output.line(`compared all pages (${reason}): ${pages} had changed`);
-  });
-  shipper.on("failed", ({ error }) => {
-    output.error(`warning: ${error instanceof Error ? error.message : String(error)}`);
-  });
+  }
+  const exitCode = await runChild(command, stop.signal);
+  stop.signal.throwIfAborted();
+  return exitCode;
 }

@@ -1,5 +1,6 @@
 /** SIGINT and SIGTERM: the first asks for an orderly end, the second does not wait for it. */
 import { constants } from "node:os";
+import { systemClock } from "../clock.ts";
 import { Failure } from "./failure.ts";
 
 type Receiver = (name: NodeJS.Signals) => void;
@@ -41,4 +42,11 @@ export function whenAborted(signal: AbortSignal): Promise<void> {
     if (signal.aborted) resolve();
     else signal.addEventListener("abort", () => resolve(), { once: true });
   });
+}
+
+const dayMs = 24 * 3600 * 1000;
+
+/** The same, and keeps the process alive until then. */
+export async function stayAlive(signal: AbortSignal): Promise<void> {
+  while (!signal.aborted) await systemClock.sleep(dayMs, { signal }).catch(() => {});
 }

@@ -6,8 +6,8 @@ import { ReplicaError } from "../errors.ts";
 type Sqlite = new (file: string, options: Database.Options) => Database.Database;
 
 /**
- * The file must exist, and is in WAL mode from then on. With better-sqlite3's SQLite: no other SQLite
- * may have the file open in this process.
+ * The file must exist, and is in WAL mode from then on. With better-sqlite3's SQLite: no other
+ * SQLite may have the file open in this process.
  * @throws SQLITE
  */
 export function connect(file: string): Database.Database {

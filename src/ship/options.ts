@@ -53,6 +53,12 @@ export interface ShipOptions {
    * restore, and what is old is deleted. `false`: somebody else does that, or nobody. @default {}
    */
   readonly keep?: KeepOptions | false;
+  /**
+   * Keep the place in a storage in idle hours, too, at the cost of a request each third of
+   * `leaseTtlMs`: else another shipper may take it when nothing is written for so long.
+   * @default false
+   */
+  readonly holdLease?: boolean;
   /** The first pause after a failed upload, in ms; it doubles up to a minute. @default 1000 */
   readonly retryMs?: number;
   /** For tests and simulations. @default the system's */
@@ -89,6 +95,7 @@ export function readShipOptions(options: ShipOptions): ShipSettings {
     queueBytesMax: options.queueBytesMax ?? 1024 * mebibyte,
     leaseTtlMs: options.leaseTtlMs ?? 60_000,
     unsafeNoLease: options.unsafeNoLease ?? false,
+    holdLease: options.holdLease ?? false,
     keep: options.keep === false ? false : readKeepOptions(options.keep ?? {}),
     retryMs: options.retryMs ?? 1000,
     clock: options.clock ?? systemClock,
@@ -106,8 +113,9 @@ export function readShipOptions(options: ShipOptions): ShipSettings {
   if (settings.walBytesMax < settings.checkpointBytes) {
     throw invalid("walBytesMax must not be below checkpointBytes");
   }
-  const { stateDir, unsafeNoLease } = settings;
+  const { stateDir, unsafeNoLease, holdLease } = settings;
   if (typeof unsafeNoLease !== "boolean") throw invalid("unsafeNoLease must be true or false");
+  if (typeof holdLease !== "boolean") throw invalid("holdLease must be true or false");
   if (stateDir !== undefined && (typeof stateDir !== "string" || stateDir === "")) {
     throw invalid("stateDir must be the name of a folder");
   }

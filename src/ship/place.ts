@@ -5,6 +5,7 @@ import { hostname } from "node:os";
 import { join } from "node:path";
 import type { Clock } from "../clock.ts";
 import { replaceFile } from "../durable.ts";
+import { ReplicaError } from "../errors.ts";
 import type { Storage, StorageCallOptions } from "../storage/storage.ts";
 import { acquireLease, type Lease, type LeaseWait, unguardedLease } from "./lease.ts";
 
@@ -14,6 +15,10 @@ export interface PlaceOptions {
   readonly clock: Clock;
   readonly leaseTtlMs: number;
   readonly unsafeNoLease: boolean;
+  /** Keep it in idle hours, too. */
+  readonly holdLease: boolean;
+  /** Another one has it; told to who holds it in idle hours. */
+  readonly onLost: (error: ReplicaError) => void;
   readonly onWait: (wait: LeaseWait) => void;
 }
 
@@ -36,6 +41,7 @@ export class Place {
   #lease: Lease | undefined;
   #isOurs = true;
   #isWaiting = false;
+  #cancelRenewal = () => {};
 
   constructor(storage: Storage, options: PlaceOptions) {
     this.#storage = storage;
@@ -80,6 +86,7 @@ export class Place {
     } finally {
       this.#isWaiting = false;
     }
+    if (this.#options.holdLease) this.#renewLater(this.#lease);
     const { previousFence } = this.#lease;
     this.#isOurs = previousFence === 0 || previousFence === fences[this.#storage.name];
   }
@@ -98,7 +105,22 @@ export class Place {
   }
 
   async release(): Promise<void> {
+    this.#cancelRenewal();
     await this.#lease?.release();
+  }
+
+  #renewLater(lease: Lease): void {
+    const { clock, leaseTtlMs, onLost } = this.#options;
+    this.#cancelRenewal = clock.setTimer(leaseTtlMs / 3, () => {
+      lease.renew().then(
+        () => this.#renewLater(lease),
+        (error: unknown) => {
+          if (error instanceof ReplicaError && error.code === "LEASE_LOST") onLost(error);
+          else if (!lease.signal.aborted) this.#renewLater(lease);
+        },
+      );
+    });
+    if (lease.signal.aborted) this.#cancelRenewal();
   }
 }
 

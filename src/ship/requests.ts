@@ -33,10 +33,10 @@ export function requestsPerDay(
   settings: ShipSettings,
   { keepsMetadata }: { readonly keepsMetadata: boolean },
 ): RequestsByPurpose {
-  const { intervalMs, leaseTtlMs, unsafeNoLease, keep } = settings;
+  const { intervalMs, leaseTtlMs, unsafeNoLease, holdLease, keep } = settings;
   const uploads = Math.ceil(dayMs / Math.max(1, intervalMs));
-  // Renewed when half of its time is over.
-  const renewals = unsafeNoLease ? 0 : Math.ceil(dayMs / (leaseTtlMs / 2));
+  // Renewed when half of its time is over, or held all the time.
+  const renewals = unsafeNoLease ? 0 : Math.ceil(dayMs / (leaseTtlMs / (holdLease ? 3 : 2)));
   const all = new Map<RequestPurpose, DayOfRequests>([
     ["shipping", { ...none, puts: uploads, deletes: keep === false ? 0 : uploads }],
     ["manifest", { ...none, puts: keepsMetadata ? 0 : uploads }],

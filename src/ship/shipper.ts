@@ -212,11 +212,15 @@ export class Shipper {
   }
 
   #placeIn(storage: Storage): Place {
-    const { clock, leaseTtlMs, unsafeNoLease } = this.#settings;
+    const { clock, leaseTtlMs, unsafeNoLease, holdLease } = this.#settings;
     const onWait = (wait: LeaseWait) =>
       this.#events.emit("waiting", { storage: storage.name, ...wait });
     const folder = this.#source.folder.path;
-    return new Place(storage, { folder, clock, leaseTtlMs, unsafeNoLease, onWait });
+    const onLost = (error: ReplicaError) => {
+      for (const target of this.#targets) if (target.storage === storage) target.end(error);
+    };
+    const waits = { onWait, onLost };
+    return new Place(storage, { folder, clock, leaseTtlMs, unsafeNoLease, holdLease, ...waits });
   }
 
   #host(): TargetHost {

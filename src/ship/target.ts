@@ -142,7 +142,7 @@ export class Target {
         this.#settle();
       } catch (error) {
         if (signal.aborted) return;
-        if (error instanceof ReplicaError && error.code === "LEASE_LOST") return this.#end(error);
+        if (error instanceof ReplicaError && error.code === "LEASE_LOST") return this.end(error);
         const pauseMs = Math.min(this.#host.retryMs * 2 ** this.#failures, retryMsMax);
         this.#failures = Math.min(this.#failures + 1, 16);
         this.#host.failed(this, error, pauseMs);
@@ -153,7 +153,8 @@ export class Target {
   }
 
   /** Another shipper has the place: nothing that is put from now on would be of use. */
-  #end(error: ReplicaError): void {
+  end(error: ReplicaError): void {
+    if (this.#closing.signal.aborted) return;
     this.#closing.abort(error);
     this.#host.lost(this, error);
     this.#settle(error);

@@ -1,31 +1,173 @@
 /** `mergelite ship`, as a process beside the one that writes. */
-import { spawn } from "node:child_process";
-import { once } from "node:events";
-import { createInterface } from "node:readline";
-import { fileURLToPath, pathToFileURL } from "node:url";
-import { expect, test } from "vitest";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import Database from "better-sqlite3";
+import { describe, expect, test } from "vitest";
+import { planConfig } from "../../src/cli/ship-plan.ts";
 import { fileStorage } from "../../src/storage/index.ts";
+import { fail, run, start, succeed } from "../support/cli.ts";
 import { temporaryFolder } from "../support/folder.ts";
 import { expectSame, openWal } from "../support/ship.ts";
 
 const folder = temporaryFolder();
-const main = fileURLToPath(new URL("../../dist/cli/main.js", import.meta.url));
+const urlOf = (path: string) => pathToFileURL(path).href;
+
+interface ShipEvent {
+  readonly event: string;
+  readonly file: string;
+}
+
+function eventsOf(stdout: string): ShipEvent[] {
+  return stdout
+    .trim()
+    .split("\n")
+    .filter((line) => line.startsWith("{"))
+    .map((line) => JSON.parse(line) as ShipEvent);
+}
 
 test("ships commits of another process until it is told to stop", async () => {
   const file = folder.file();
   const db = openWal(file);
-  const url = pathToFileURL(`${file}-backup`).href;
-  const args = [main, "ship", file, url, "--interval", "20", "--json"];
-  const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "inherit"] });
-  const exited = once(child, "exit");
-  let shipped = 0;
-  for await (const line of createInterface({ input: child.stdout })) {
-    const { event } = JSON.parse(line) as { event: string };
-    if (event !== "shipped" || shipped > 3) continue;
+  const child = start("ship", file, urlOf(`${file}-backup`), "--interval", "20", "--json");
+  for (let i = 1; i <= 3; i++) {
+    await child.printed(new RegExp(`("event":"shipped".*\n[^]*){${i}}`));
     db.exec("INSERT INTO note (body) VALUES ('a')");
-    if (shipped++ === 3) child.kill("SIGTERM");
   }
-  expect(await exited).toEqual([0, null]);
+  child.kill("SIGTERM");
+  expect(await child.finished).toMatchObject({ code: 0, stderr: "" });
   await expectSame(fileStorage(`${file}-backup`), db, `${file}.copy`);
   db.close();
+});
+
+test("several files have a place each, by their names", async () => {
+  const [first, second] = [folder.file(), folder.file()];
+  const databases = [first, second].map((file) => openWal(file));
+  const place = `${first}-backups`;
+  const stdout = await succeed("ship", first, second, urlOf(place), "--once", "--json");
+  for (const [i, file] of [first, second].entries()) {
+    const storage = fileStorage(join(place, file.slice(file.lastIndexOf("/") + 1)));
+    const db = databases[i];
+    if (db !== undefined) await expectSame(storage, db, `${file}.copy`);
+    // Whoever runs it by a schedule has a backup that is kept, too.
+    const events = eventsOf(stdout).filter((each) => each.file === file);
+    expect(events.map(({ event }) => event)).toContain("verified");
+    db?.close();
+  }
+  mkdirSync(`${first}-folder`);
+  const twin = join(`${first}-folder`, first.slice(first.lastIndexOf("/") + 1));
+  openWal(twin).close();
+  const error = await fail(1, "ship", first, twin, urlOf(place), "--once");
+  expect(error).toContain("would both be shipped to");
+  expect(await fail(1, "ship", first, `${first}-none`, urlOf(place))).toContain("does not exist");
+});
+
+describe("a configuration file", () => {
+  const write = (text: string) => {
+    const path = `${folder.file()}.toml`;
+    writeFileSync(path, text);
+    return path;
+  };
+  const database = (rest = "") => `[[database]]\nfile = "a.db"\ntargets = ["file:///b"]\n${rest}`;
+
+  test("has many databases, and several storages of each", async () => {
+    const [first, second] = [folder.file(), folder.file()];
+    const databases = [first, second].map((file) => openWal(file));
+    const tables = [first, second].map((file) => {
+      const targets = [`${file}-one`, `${file}-two`].map((place) => `"${urlOf(place)}"`);
+      return `[[database]]\nfile = "${file}"\ntargets = [${targets.join(", ")}]\n`;
+    });
+    const options = "[options]\nintervalMs = 10\n[options.keep]\nsnapshotsMin = 3\n";
+    const own = "[database.options]\nkeep = false\n";
+    await succeed("ship", "--config", write(`${options}${tables.join("")}${own}`), "--once");
+    for (const [i, file] of [first, second].entries()) {
+      const db = databases[i];
+      if (db === undefined) continue;
+      await expectSame(fileStorage(`${file}-one`), db, `${file}.copy`);
+      await expectSame(fileStorage(`${file}-two`), db, `${file}.copy`);
+      db.close();
+    }
+  });
+
+  test.each([
+    ["file = 1", 'has no key "file"'],
+    [database("url = 5"), '[[database]] 1 has no key "url"'],
+    [database("[database.options]\nintervall = 5"), '[options] has no key "intervall"'],
+    [database("[database.options]\nintervalMs = -5"), "[options]: intervalMs must be"],
+    [database("[database.options.keep]\ndays = 5"), '[options]: keep has no option "days"'],
+    [database() + database(), "is named twice"],
+    [`${database()}${database().replace("a.db", "b.db")}`, "would both be shipped to"],
+    ["[[database]]\ntargets = []", "file must be a text"],
+    ["[[database]]\nfile = 'a'\ntargets = []", "targets must be an array of URLs"],
+    ["[database]\nfile = 'a'", "write [[database]]"],
+    ["", "has no [[database]]"],
+    ["a = [1", "line 1"],
+  ])("%j is refused", (text, message) => {
+    expect(() => planConfig(write(text), {})).toThrow(message);
+  });
+});
+
+describe("with --exec", () => {
+  test("ships what the command has written last, and ends as it does", async () => {
+    const file = folder.file();
+    openWal(file).close();
+    const sqlite = createRequire(import.meta.url).resolve("better-sqlite3");
+    writeFileSync(
+      `${file}.cjs`,
+      `const db = new (require(${JSON.stringify(sqlite)}))(process.argv[2]);
+      db.exec("DELETE FROM note; INSERT INTO note (body) VALUES ('last')");
+      process.exit(7);`,
+    );
+    const command = `node ${file}.cjs ${file}`;
+    const { code, stdout } = await run("ship", file, urlOf(`${file}-b`), "--exec", command);
+    expect({ code, stdout }).toEqual({ code: 7, stdout: "" });
+    const db = new Database(file);
+    expect(db.prepare("SELECT body FROM note").pluck().all()).toEqual(["last"]);
+    await expectSame(fileStorage(`${file}-b`), db, `${file}.copy`);
+    db.close();
+  });
+
+  test("passes signals on, and waits", async () => {
+    const file = folder.file();
+    openWal(file).close();
+    const loop = "echo ready; while :; do sleep 0.05; done";
+    const command = `sh -c "trap 'echo asked; sleep 0.1; exit 5' TERM; ${loop}"`;
+    const child = start("ship", file, urlOf(`${file}-b`), "--exec", command);
+    await child.printed(/ready/);
+    child.kill("SIGTERM");
+    expect(await child.finished).toMatchObject({ code: 5, stdout: "ready\nasked\n" });
+  });
+
+  test("does not begin while another one has the place", async () => {
+    const file = folder.file();
+    openWal(file).close();
+    const [place, other] = [urlOf(`${file}-b`), folder.file()];
+    const db = openWal(other);
+    db.exec("INSERT INTO note (body) VALUES ('other')");
+    const config = `${other}.toml`;
+    const options = "[options]\nleaseTtlMs = 2000\nholdLease = true\n";
+    writeFileSync(config, `${options}[[database]]\nfile = "${other}"\ntargets = ["${place}"]\n`);
+    const first = start("ship", "--config", config);
+    await first.printed(/1 transaction/);
+    const second = start("ship", file, place, "--exec", "echo begun");
+    while (!second.stderr.includes("waiting")) await new Promise((r) => setTimeout(r, 20));
+    expect(second.stdout).toBe("");
+    first.kill("SIGTERM");
+    expect(await second.finished).toMatchObject({ code: 0, stdout: "begun\n" });
+    db.close();
+  });
+});
+
+test("--dry-run prints requests, and makes none", async () => {
+  const file = folder.file();
+  openWal(file).close();
+  const place = urlOf(`${file}-b`);
+  const stdout = await succeed("ship", file, place, "--dry-run", "--interval", "2000", "--json");
+  const { perDay } = JSON.parse(stdout) as { perDay: Record<string, { puts: number }> };
+  expect(perDay.shipping).toEqual({ puts: 43_200, gets: 0, lists: 0, deletes: 43_200 });
+  expect(perDay.joining?.puts).toBeGreaterThan(2880);
+  const table = await succeed("ship", file, place, "--dry-run", "--no-keep");
+  expect(table).toMatch(/shipping +86,400 +0 +0 +0\n/);
+  expect(await fail(1, "restore", place, `${file}-r`)).toContain("mergelite: ");
 });

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { systemClock } from "../../src/clock.ts";
 import { Place } from "../../src/ship/place.ts";
+import { bytesOf } from "../../src/storage/driver.ts";
 import type { Storage } from "../../src/storage/storage.ts";
 import { churn } from "../support/backup.ts";
 import { temporaryFolder } from "../support/folder.ts";
@@ -79,6 +80,36 @@ describe("two shippers on one place", () => {
     await second.shipper.close();
   });
 
+  test("one that holds its place does so in idle hours, and hears when it is lost", async () => {
+    const storage = memoryStorage();
+    const file = folder.file();
+    const first = ship(openWal(file), storage, { ...options, holdLease: true });
+    await first.flush();
+    const second = started(storage);
+    await sleep(2500);
+    expect(second.shipper.metrics().files).toBe(0);
+    expect(first.failure).toBeUndefined();
+    const lost = new Promise<void>((resolve) => {
+      first.on("failed", ({ error }) => {
+        expect(error).toMatchObject({ code: "LEASE_LOST" });
+        resolve();
+      });
+    });
+    // Somebody else has put the numbers that it would put next.
+    const next = (await keysOf(storage, "mergelite/lease/")).at(-1) ?? "";
+    const number = Number.parseInt(next.slice(-16), 16);
+    const record = Buffer.from(await bytesOf((await storage.get(next)).body)).toString();
+    const foreign = Buffer.from(record.replace(/"holding":"[^"]*"/, '"holding":"other"'));
+    for (let ahead = 1; ahead <= 3; ahead++) {
+      const key = `mergelite/lease/${(number + ahead).toString(16).padStart(16, "0")}`;
+      await storage.putIfAbsent(key, foreign);
+    }
+    await lost;
+    expect(first.failure).toMatchObject({ code: "LEASE_LOST" });
+    await first.close().catch(() => {});
+    await second.shipper.close().catch(() => {});
+  });
+
   test("one that waits can be closed", async () => {
     const storage = memoryStorage();
     const first = started(storage);
@@ -114,7 +145,8 @@ test("without a lease nothing is asked for", async () => {
 test("who comes back after a crash is known, and nobody else", async () => {
   const storage = memoryStorage();
   const state = join(folder.path, "state");
-  const settings = { clock: systemClock, leaseTtlMs: 60_000, unsafeNoLease: false };
+  const lease = { leaseTtlMs: 60_000, unsafeNoLease: false, holdLease: false };
+  const settings = { ...lease, clock: systemClock, onLost: () => {} };
   const place = (name = state) => {
     return new Place(storage, { ...settings, folder: name, onWait: () => {} });
   };

@@ -132,8 +132,8 @@ test("a file is shipped by a connection of its own", async () => {
     expect.objectContaining({ code: "SHIP_ACTIVE" }),
   );
   await shipper.flush();
-  expect(other.pragma("journal_mode", { simple: true })).toBe("wal");
   other.exec("INSERT INTO note (body) VALUES ('a')");
+  expect(other.pragma("journal_mode", { simple: true })).toBe("wal");
   await shipper.close();
   await expectSame(storage, other, `${file}.copy`);
   other.close();
