@@ -42,7 +42,7 @@ export function requestsPerDay(
     ["manifest", { ...none, puts: keepsMetadata ? 0 : uploads }],
     ["lease", { ...none, puts: renewals, deletes: renewals }],
     ...(keep === false ? [] : keeping(keep, Math.max(1, intervalMs))),
-    ["start", { ...none, puts: unsafeNoLease ? 0 : 3, lists: unsafeNoLease ? 1 : 3 }],
+    ["start", { ...none, puts: unsafeNoLease ? 0 : 3, gets: 1, lists: unsafeNoLease ? 1 : 3 }],
   ]);
   return new Map([...all].filter(([, each]) => Object.values(each).some((count) => count > 0)));
 }

@@ -5,7 +5,7 @@ import { type Clock, jitter, type Random } from "../clock.ts";
 import { ReplicaError } from "../errors.ts";
 import { ltxKey, snapshotLevel } from "../ltx/index.ts";
 import type { BackupFile } from "../restore/chain.ts";
-import { listBackup } from "../restore/inventory.ts";
+import { listBackup, readHeader } from "../restore/inventory.ts";
 import type { Storage } from "../storage/storage.ts";
 import { encodeManifest, manifestKey, metadataOf } from "./manifest.ts";
 import type { Place } from "./place.ts";
@@ -48,6 +48,8 @@ export class Target {
   readonly #closing = new AbortController();
   /** The newest transaction that the storage has; 0 for none. */
   txid = 0;
+  /** Of what the storage has; `undefined` when it has nothing. */
+  #pageSize: number | undefined;
   #last: QueuedFile | undefined;
   #failures = 0;
   #running: Promise<void> | undefined;
@@ -70,7 +72,20 @@ export class Target {
     await this.place.take({ signal });
     const files = await listBackup(this.storage, { signal });
     this.txid = files.reduce((newest, { maxTxid }) => Math.max(newest, maxTxid), 0);
+    const head = files.find(({ maxTxid }) => maxTxid === this.txid);
+    this.#pageSize = head === undefined ? undefined : await this.#pageSizeOf(head);
     this.#host.looked(this, files);
+  }
+
+  /** 0 when the file cannot be used: no page size is that. */
+  async #pageSizeOf(file: BackupFile): Promise<number> {
+    try {
+      return (await readHeader(this.storage, file, { signal: this.#closing.signal })).pageSize;
+    } catch (error) {
+      const codes = ["LTX_CORRUPT", "STORAGE_MISSING", "ENCRYPTION_DAMAGED"];
+      if (error instanceof ReplicaError && codes.includes(error.code)) return 0;
+      throw error;
+    }
   }
 
   /** Begins to upload, or does so at once where it waited after a failure. */
@@ -132,10 +147,13 @@ export class Target {
     const { signal } = this.#closing;
     while (!signal.aborted) {
       try {
-        const file = await this.#host.next(this.txid + 1);
+        // Pages of another size go on nothing: then everything is shipped, as a snapshot.
+        const isWhole = (this.#pageSize ?? this.#host.pageSize()) !== this.#host.pageSize();
+        const file = await this.#host.next(isWhole ? 1 : this.txid + 1);
         if (file === undefined) return;
-        if (!(await this.#putQueued(file))) continue;
+        if (!(await this.#putQueued(file, isWhole ? snapshotLevel : 0))) continue;
         this.txid = file.maxTxid;
+        this.#pageSize = this.#host.pageSize();
         if (this.#failures > 0) this.#host.recovered(this);
         this.#failures = 0;
         await this.#host.shipped(this, file);
@@ -161,9 +179,9 @@ export class Target {
   }
 
   /** False when the file was given up meanwhile. */
-  async #putQueued(file: QueuedFile): Promise<boolean> {
+  async #putQueued(file: QueuedFile, level: number): Promise<boolean> {
     try {
-      await this.put(file, 0);
+      await this.put(file, level);
       return true;
     } catch (error) {
       if (!(error instanceof FileGone)) throw error;

@@ -2,6 +2,7 @@
 import { existsSync, rmSync } from "node:fs";
 import Database from "better-sqlite3";
 import { describe, expect, test } from "vitest";
+import { backups } from "../../src/backup/index.ts";
 import { LtxReader } from "../../src/ltx/index.ts";
 import { decodeManifest, manifestKey } from "../../src/ship/index.ts";
 import { bytesOf } from "../../src/storage/driver.ts";
@@ -155,6 +156,28 @@ describe("a shipper that begins again", () => {
       expect(seen.rebases.length).toBe(i === 0 ? 1 : 0);
       db.exec(churn(i + 7));
     }
+    db.close();
+  });
+
+  test.each([false, true])("after pages got another size; folder lost: %j", async (isLost) => {
+    const file = folder.file();
+    const storage = memoryStorage();
+    const db = openWal(file);
+    await ship(db, storage, eager).close();
+    const { newest } = await backups(storage);
+    db.pragma("journal_mode = DELETE");
+    db.pragma("page_size = 8192");
+    db.exec("VACUUM");
+    db.pragma("journal_mode = WAL");
+    if (isLost) rmSync(`${file}-ship`, { recursive: true });
+    const shipper = ship(db, storage, eager);
+    for (let i = 0; i < 3; i++) {
+      db.exec(churn(i));
+      await shipper.flush();
+      await expectSame(storage, db, `${file}.copy`);
+    }
+    await shipper.close();
+    expect((await restored(storage, `${file}.copy`, newest?.txid)).readUInt16BE(16)).toBe(4096);
     db.close();
   });
 
