@@ -32,7 +32,9 @@ process.on("SIGTERM", () => {
 });
 `;
 
-test("runs while the copy is good, gets signals, and gives its exit code", async () => {
+test("runs while the copy is good, gets signals, and its exit code counts", {
+  timeout: 90_000,
+}, async () => {
   const db = openWal(folder.file());
   const primary = await Served.start(db);
   const copy = folder.file();

@@ -56,7 +56,7 @@ async function transfers(file: string, signal: AbortSignal): Promise<void> {
 }
 
 test("copies are whole at every moment, whoever is killed, and the same at the end", {
-  timeout: 60_000 * rounds,
+  timeout: 90_000 * rounds,
 }, async () => {
   const file = folder.file();
   const db = openWal(file);
@@ -97,7 +97,7 @@ test("copies are whole at every moment, whoever is killed, and the same at the e
   foreign.kill("SIGTERM");
   await Promise.all([...writing, foreignEnded]);
   for (const copy of copies) {
-    const giveUpMs = Date.now() + 30_000;
+    const giveUpMs = Date.now() + 60_000;
     while (!imageOf(copy).equals(db.serialize()) && Date.now() < giveUpMs) await sleep(20);
     expect(imageOf(copy).equals(db.serialize())).toBe(true);
   }
