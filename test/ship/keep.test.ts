@@ -194,8 +194,9 @@ test(
     await expectSame(backup, again, `${file}.copy`);
     expect((await verifyBackup(backup)).checksum).toBe("right");
     const { levels } = await backups(backup);
-    expect(levels.length).toBeGreaterThan(1);
-    expect(firstTxids.size).toBeGreaterThan(1);
+    // It was joined, and pruned: how much of each depends on how fast the machine is.
+    expect(levels.some(({ level }) => level > 0)).toBe(true);
+    expect(firstTxids).not.toEqual(new Set([1]));
     await shipper.close();
     again.close();
   },
