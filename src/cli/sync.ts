@@ -5,6 +5,7 @@ import { dialerFor, isUrl, parseUrl } from "./addresses.ts";
 import { type Command, type CommandInput, clusterOption, jsonOption } from "./command.ts";
 import { type Credentials, credentialOptions, readCredentials } from "./credentials.ts";
 import { requireTwoFiles } from "./database.ts";
+import { parseCommand } from "./exec.ts";
 import { exitCodes, usageFailure } from "./failure.ts";
 import {
   dialerTo,
@@ -88,7 +89,8 @@ async function dialerOf(
 ): Promise<Dialer | undefined> {
   if (command !== undefined) {
     const { commandTransport } = await import("../transport/stdio.ts");
-    return commandTransport(command, [], { shell: true });
+    const { program, args } = parseCommand(command);
+    return commandTransport(program, args);
   }
   return isUrl(name) ? dialerFor(parseUrl(name, credentials), credentials) : undefined;
 }

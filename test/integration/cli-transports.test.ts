@@ -112,8 +112,8 @@ describe("sync --exec", () => {
   test("tells what is wrong", async () => {
     const [left, right] = [await replicated(), await replicated()];
     const timeout = ["--timeout", "1"];
-    expect(await fail(1, "sync", right, "--exec", "exit 7", ...timeout)).toContain(
-      "exec:exit 7 ended with code 7",
+    expect(await fail(1, "sync", right, "--exec", "sh -c 'exit 7'", ...timeout)).toContain(
+      "exec:sh -c exit 7 ended with code 7",
     );
     const cluster = command(left, "--cluster", "blue");
     expect(await fail(1, "sync", right, "--exec", cluster)).toContain("CLUSTER_MISMATCH");
