@@ -46,7 +46,7 @@ function install(tarball: string, project: string): void {
   mkdirSync(join(modules, "mergelite"), { recursive: true });
   const target = join(modules, "mergelite");
   execFileSync("tar", ["-xzf", tarball, "--strip-components=1", "-C", target]);
-  for (const name of ["better-sqlite3", "croner", "node-gyp-build", "ws"]) {
+  for (const name of ["better-sqlite3", "croner", "node-gyp-build", "smol-toml", "ws"]) {
     symlinkSync(join(root, "node_modules", name), join(modules, name));
   }
 }

@@ -4,7 +4,7 @@ import { readdirSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
-import { backups, verifyBackup } from "../../src/backup/index.ts";
+import { verifyBackup } from "../../src/backup/index.ts";
 import { type Clock, systemClock } from "../../src/clock.ts";
 import type { KeepOptions, ShipOptions } from "../../src/ship/index.ts";
 import { readShipOptions } from "../../src/ship/options.ts";
@@ -176,7 +176,6 @@ test(
     const ages = { level0Ms: 200, levelsMs: 300, retentionMs: 400, snapshotsMin: 1 };
     const keep = { intervalsMs: [20, 60], snapshotMs: 200, verifyMs: 1000, ...ages };
     const backup = fileStorage(`${file}-backup`);
-    const firstTxids = new Set<number>();
     for (let kill = 0; kill < kills; kill++) {
       const counter = await killed(file, fileURLToPath(backup.name), keep);
       await restored(backup, `${file}.copy`);
@@ -185,18 +184,19 @@ test(
       const restoredCounter = Number(copy.prepare("SELECT n FROM counter").pluck().get());
       expect(restoredCounter).toBeGreaterThanOrEqual(counter);
       copy.close();
-      const { levels } = await backups(backup);
-      firstTxids.add(levels.find(({ level }) => level === 0)?.minTxid ?? 0);
     }
     const again = openWal(file);
     const shipper = ship(again, backup, { ...eager, keep });
-    await shipper.tend();
+    const done = new Set<string>();
+    for (const event of ["compacted", "pruned"] as const) shipper.on(event, () => done.add(event));
+    // How soon either is due depends on how fast the machine is.
+    while (done.size < 2) {
+      again.exec("UPDATE counter SET n = n + 1");
+      await shipper.flush();
+      await shipper.tend();
+    }
     await expectSame(backup, again, `${file}.copy`);
     expect((await verifyBackup(backup)).checksum).toBe("right");
-    const { levels } = await backups(backup);
-    // It was joined, and pruned: how much of each depends on how fast the machine is.
-    expect(levels.some(({ level }) => level > 0)).toBe(true);
-    expect(firstTxids).not.toEqual(new Set([1]));
     await shipper.close();
     again.close();
   },
