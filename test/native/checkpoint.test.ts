@@ -106,10 +106,14 @@ it("keeps it shorter beside what can wait, whoever commits meanwhile", async () 
   write(from, 12_000);
   const file = folder.file();
   const here = replica(file);
+  const count = here.db.prepare("SELECT count(*) FROM note").pluck();
   let longest = 0;
+  let rows = 0;
   const transferred = await receiveState(from, here, async () => {
     longest = Math.max(longest, walBytes(file));
-    write(here, 1);
+    // While it waits nobody commits: how long that takes is the machine's affair.
+    if (count.get() !== rows) write(here, 1);
+    rows = Number(count.get());
     await setTimeout(1);
   });
   expect(transferred).toBe(12_000);
