@@ -1,4 +1,5 @@
 /** LTX files for followers: what was committed, as it was, and what one lacks that fell behind. */
+import { Change } from "../change.ts";
 import type { Captured } from "../ship/capture.ts";
 import type { CaptureLoop } from "../ship/capture-loop.ts";
 import type { QueuedFile, StateFolder } from "../ship/state-folder.ts";
@@ -21,7 +22,7 @@ export class Feed {
   readonly #folder: StateFolder;
   readonly #bytesMax: number;
   readonly #readers = new Set<Reader>();
-  readonly #waiters = new Set<() => void>();
+  readonly #news = new Change();
   /** In the order of their transactions; each follows the one before, or there is a gap. */
   #files: HeldFile[] = [];
   #bytes = 0;
@@ -60,7 +61,7 @@ export class Feed {
       this.#bytes += file.bytes;
       this.trim();
     }
-    for (const tell of [...this.#waiters]) tell();
+    this.#news.tell();
   }
 
   /**
@@ -73,7 +74,7 @@ export class Feed {
       if (newest >= Math.max(minTxid, reach)) {
         return this.#find(minTxid, reach) ?? (await this.#make(minTxid, reach));
       }
-      await this.#news(signal);
+      await this.#news.next(signal);
     }
     return undefined;
   }
@@ -108,19 +109,7 @@ export class Feed {
     this.#isEnded = true;
     this.#readers.clear();
     this.trim();
-    for (const tell of [...this.#waiters]) tell();
-  }
-
-  #news(signal: AbortSignal): Promise<void> {
-    return new Promise((resolve) => {
-      const done = () => {
-        signal.removeEventListener("abort", done);
-        this.#waiters.delete(done);
-        resolve();
-      };
-      this.#waiters.add(done);
-      signal.addEventListener("abort", done);
-    });
+    this.#news.tell();
   }
 
   #find(minTxid: number, reach: number): HeldFile | undefined {

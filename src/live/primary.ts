@@ -2,6 +2,7 @@
 import { randomBytes } from "node:crypto";
 import * as fs from "node:fs/promises";
 import { join } from "node:path";
+import { Change } from "../change.ts";
 import { ReplicaError } from "../errors.ts";
 import { Emitter, type Listener } from "../events.ts";
 import { FileLock } from "../file-lock.ts";
@@ -58,7 +59,7 @@ export class WalServer {
   readonly #loop: CaptureLoop;
   readonly #feed: Feed;
   readonly #sessions = new Map<Session, Promise<void>>();
-  readonly #waiters = new Set<() => void>();
+  readonly #moved = new Change();
   #runs = new Runs([]);
   #lock: FileLock | undefined;
   #failure: ReplicaError | undefined;
@@ -121,7 +122,7 @@ export class WalServer {
       .catch((error: unknown) => ({ error }))
       .then((outcome) => {
         this.#sessions.delete(session);
-        this.#wake();
+        this.#moved.tell();
         this.#events.emit("left", { ...infoOf(session), ...outcome });
       });
     this.#sessions.set(session, running);
@@ -138,7 +139,7 @@ export class WalServer {
     while (this.#greeted().some(({ shownTxid }) => shownTxid < txid)) {
       signal?.throwIfAborted();
       this.#checkOpen();
-      await this.#change(signal);
+      await this.#moved.next(signal);
     }
     return { txid, timestampMs };
   }
@@ -173,7 +174,7 @@ export class WalServer {
   async #close(): Promise<void> {
     this.#loop.stop();
     this.#feed.end();
-    this.#wake();
+    this.#moved.tell();
     for (const session of this.#sessions.keys()) void session.close();
     await Promise.all(this.#sessions.values());
     try {
@@ -222,7 +223,7 @@ export class WalServer {
       greet: (hello) => this.#greet(hello),
       newest: () => this.#loop.capture?.state.txid ?? 0,
       greeted: (session) => this.#events.emit("follower", infoOf(session)),
-      moved: () => this.#wake(),
+      moved: () => this.#moved.tell(),
     };
   }
 
@@ -234,22 +235,6 @@ export class WalServer {
 
   #greeted(): Session[] {
     return [...this.#sessions.keys()].filter(({ isGreeted }) => isGreeted);
-  }
-
-  #change(signal: AbortSignal | undefined): Promise<void> {
-    return new Promise((resolve) => {
-      const done = () => {
-        signal?.removeEventListener("abort", done);
-        this.#waiters.delete(done);
-        resolve();
-      };
-      this.#waiters.add(done);
-      signal?.addEventListener("abort", done);
-    });
-  }
-
-  #wake(): void {
-    for (const tell of [...this.#waiters]) tell();
   }
 
   #checkOpen(): void {

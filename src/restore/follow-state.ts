@@ -1,4 +1,5 @@
 /** How far a followed copy is: what its readers see, what its mark says, and who waits for more. */
+import { Change } from "../change.ts";
 import { ReplicaError } from "../errors.ts";
 import type { Emitter } from "../events.ts";
 import { type FollowMark, type MarkFile, unknownMark } from "./mark.ts";
@@ -26,7 +27,7 @@ export class FollowState {
   readonly metrics = { commits: 0, files: 0, bytes: 0, failures: 0 };
   readonly emitter: Emitter<FollowEvents>;
   readonly #marks: MarkFile;
-  readonly #waiters = new Set<() => void>();
+  readonly #moved = new Change();
   /** The mark on disk may lag behind by one transaction. */
   #position: FollowPosition;
   #reachAtLeast: number;
@@ -79,7 +80,7 @@ export class FollowState {
     this.metrics.commits++;
     this.metrics.files += files;
     this.metrics.bytes += bytes;
-    this.#wake();
+    this.#moved.tell();
     this.emitter.emit("applied", position);
   }
 
@@ -103,21 +104,13 @@ export class FollowState {
     while (this.#position.txid < txid) {
       signal?.throwIfAborted();
       if (this.#isClosed) throw followerClosed();
-      await new Promise<void>((resolve) => {
-        const done = () => {
-          signal?.removeEventListener("abort", done);
-          this.#waiters.delete(done);
-          resolve();
-        };
-        this.#waiters.add(done);
-        signal?.addEventListener("abort", done);
-      });
+      await this.#moved.next(signal);
     }
   }
 
   async close(): Promise<void> {
     this.#isClosed = true;
-    this.#wake();
+    this.#moved.tell();
     try {
       await this.settle();
     } finally {
@@ -128,10 +121,6 @@ export class FollowState {
   async #write(applying: number): Promise<void> {
     const { txid: applied, timestampMs } = this.#position;
     await this.#marks.write({ applied, timestampMs, applying, source: this.#source });
-  }
-
-  #wake(): void {
-    for (const tell of [...this.#waiters]) tell();
   }
 }
 

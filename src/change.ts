@@ -1,0 +1,21 @@
+/** Something that happens again and again, and that several wait for. */
+export class Change {
+  readonly #waiters = new Set<() => void>();
+
+  /** Resolves at the next `tell` or when `signal` aborts: the caller looks which it was. */
+  next(signal: AbortSignal | undefined): Promise<void> {
+    return new Promise((resolve) => {
+      const done = () => {
+        signal?.removeEventListener("abort", done);
+        this.#waiters.delete(done);
+        resolve();
+      };
+      this.#waiters.add(done);
+      signal?.addEventListener("abort", done);
+    });
+  }
+
+  tell(): void {
+    for (const tell of [...this.#waiters]) tell();
+  }
+}
