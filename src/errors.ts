@@ -104,6 +104,11 @@ export class ReplicaError extends Error {
   }
 }
 
+/** What was thrown may be anything. */
+export function messageOf(thrown: unknown): string {
+  return thrown instanceof Error ? thrown.message : String(thrown);
+}
+
 /** Whether a string from outside (a BYE, a native error) is a code of ours. */
 export function isReplicaErrorCode(code: unknown): code is ReplicaErrorCode {
   return (replicaErrorCodes as readonly unknown[]).includes(code);

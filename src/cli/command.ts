@@ -1,5 +1,6 @@
 /** What a command is, and how its arguments are read. */
 import { parseArgs } from "node:util";
+import { messageOf } from "../errors.ts";
 import { usageFailure } from "./failure.ts";
 import type { Output } from "./output.ts";
 
@@ -33,6 +34,10 @@ export interface CommandInput {
 }
 
 export const jsonOption: OptionSpec = { type: "boolean", help: "print JSON" };
+export const jsonEventsOption: OptionSpec = {
+  ...jsonOption,
+  help: "print events as JSON, one a line",
+};
 export const clusterOption: OptionSpec = {
   type: "string",
   value: "NAME",
@@ -97,7 +102,7 @@ export function parseArguments(
     });
   } catch (error) {
     // Node adds advice about `--` after the first sentence, which does not help here.
-    const message = error instanceof Error ? error.message : String(error);
+    const message = messageOf(error);
     const [sentence = message] = message.split(/[.\n] ?To /);
     throw usageFailure(sentence.replace(/\.$/, "").replace(/^[A-Z](?=[a-z])/, lower));
   }

@@ -1,5 +1,6 @@
 /** What the command line says about certificates and tokens. */
 import { readFileSync } from "node:fs";
+import { messageOf } from "../errors.ts";
 import { isBearer } from "../transport/bearer.ts";
 import type { TlsCredentials } from "../transport/tls.ts";
 import type { OptionSpec, Values } from "./command.ts";
@@ -73,7 +74,7 @@ function readCredentialFile(option: string, file: string): Buffer {
   try {
     return readFileSync(file);
   } catch (cause) {
-    const why = cause instanceof Error ? cause.message : String(cause);
+    const why = messageOf(cause);
     throw new Failure(`--${option}: ${why}`, { cause });
   }
 }

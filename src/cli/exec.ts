@@ -2,6 +2,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { constants } from "node:os";
+import { messageOf } from "../errors.ts";
 import type { OptionSpec } from "./command.ts";
 import { Failure, usageFailure } from "./failure.ts";
 import { passSignals } from "./signals.ts";
@@ -49,7 +50,7 @@ export async function runChild(
     const [code, signal] = await exitOf(child);
     return code ?? 128 + (signal === null ? 0 : constants.signals[signal]);
   } catch (cause) {
-    const why = cause instanceof Error ? cause.message : String(cause);
+    const why = messageOf(cause);
     throw new Failure(`cannot run ${program}: ${why}`, { cause });
   } finally {
     stop?.removeEventListener("abort", end);

@@ -5,7 +5,7 @@ import type { FollowerInfo, WalServer } from "../live/index.ts";
 import { formatTxid } from "../ltx/keys.ts";
 import { listenWebSocket } from "../transport/websocket.ts";
 import { formatAddress, parseListenAddress } from "./addresses.ts";
-import type { Command, CommandInput } from "./command.ts";
+import { type Command, type CommandInput, jsonEventsOption } from "./command.ts";
 import {
   type Credentials,
   credentialOptions,
@@ -31,7 +31,7 @@ own addresses are listened on. With --cert and --key they connect to wss://HOST:
     listen: { type: "string", value: "HOST:PORT", help: "where followers connect; port 0 is any" },
     interval: { type: "string", value: "MS", help: "gather commits for so long (10)" },
     ...credentialOptions,
-    json: { type: "boolean", help: "print events as JSON, one a line" },
+    json: jsonEventsOption,
   },
   positionals: [1, 1],
   run: serveFile,

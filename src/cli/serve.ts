@@ -10,7 +10,7 @@ import {
   parseSocketAddress,
   parseUrl,
 } from "./addresses.ts";
-import { type Command, type CommandInput, clusterOption } from "./command.ts";
+import { type Command, type CommandInput, clusterOption, jsonEventsOption } from "./command.ts";
 import { credentialOptions, readCredentials } from "./credentials.ts";
 import { exitCodes, usageFailure } from "./failure.ts";
 import { withReplica } from "./linked.ts";
@@ -49,7 +49,7 @@ that: for mergelite sync --exec.`,
     },
     cluster: clusterOption,
     ...credentialOptions,
-    json: { type: "boolean", help: "print events as JSON, one a line" },
+    json: jsonEventsOption,
   },
   positionals: [1, 1],
   run: serveFile,

@@ -1,4 +1,6 @@
 /** What `mergelite ship` says while it ships. */
+
+import { messageOf } from "../errors.ts";
 import { formatTxid } from "../ltx/keys.ts";
 import type { Shipper } from "../ship/index.ts";
 import type { Storage } from "../storage/storage.ts";
@@ -72,8 +74,4 @@ function tellOfKeeping(
     const text = `${plural(files, "old file")} deleted, ${formatBytes(bytes)}`;
     tell({ event: "pruned", file, storage, files, bytes }, text);
   });
-}
-
-export function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

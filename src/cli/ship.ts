@@ -1,4 +1,6 @@
 /** `mergelite ship`: copies what is committed to databases into storages, until it is stopped. */
+
+import { messageOf } from "../errors.ts";
 import type { ShipOptions, Shipper } from "../ship/index.ts";
 import type { Storage } from "../storage/storage.ts";
 import { type Command, type CommandInput, jsonOption, type Values } from "./command.ts";
@@ -6,7 +8,7 @@ import { openDatabase } from "./database.ts";
 import { type ChildCommand, execOption, parseCommand, runChild } from "./exec.ts";
 import { exitCodes, Failure, usageFailure } from "./failure.ts";
 import { planArguments, planConfig, type ShipPlan } from "./ship-plan.ts";
-import { messageOf, report } from "./ship-report.ts";
+import { report } from "./ship-report.ts";
 import { interruptSignal, stayAlive } from "./signals.ts";
 
 export const ship: Command = {

@@ -2,7 +2,7 @@
  * A database connection as the native core sees it: the one place that calls the binding for a
  * replica. Errors come out as {@link ReplicaError}.
  */
-import { ReplicaError } from "../errors.ts";
+import { messageOf, ReplicaError } from "../errors.ts";
 import {
   extensionPath,
   type FileReading,
@@ -58,7 +58,7 @@ function loadInto(db: SqliteDatabase): void {
   try {
     db.loadExtension(extensionPath);
   } catch (cause) {
-    const message = cause instanceof Error ? cause.message : String(cause);
+    const message = messageOf(cause);
     throw new ReplicaError("EXTENSION_REFUSED", `the extension was not loaded: ${message}`, {
       cause,
       hint: "Open the database with a driver whose SQLite is 3.51.3 or newer; for node:sqlite: new DatabaseSync(file, { allowExtension: true }).",

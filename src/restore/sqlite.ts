@@ -1,5 +1,5 @@
 /** SQLite for files that the application has no connection to: backups checked, copies kept. */
-import { ReplicaError } from "../errors.ts";
+import { messageOf, ReplicaError } from "../errors.ts";
 import type { PageBatch } from "../ltx/pages.ts";
 import { type CopyFile, type CopyResult, extensionPath, type Handle, native } from "../native.ts";
 
@@ -76,7 +76,7 @@ export class DatabaseCopy {
       this.#frames = result.frames;
       return result;
     } catch (cause) {
-      const message = cause instanceof Error ? cause.message : String(cause);
+      const message = messageOf(cause);
       throw new ReplicaError("SQLITE", `${this.#name}: ${message}`, { cause });
     }
   }

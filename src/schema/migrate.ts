@@ -1,5 +1,5 @@
 /** Migrations: versions of the schema, up and down, one transaction each. */
-import { ReplicaError } from "../errors.ts";
+import { messageOf, ReplicaError } from "../errors.ts";
 import type { SqliteDatabase } from "../log/store.ts";
 
 /** SQL, or a synchronous function. */
@@ -123,7 +123,7 @@ function runStep(
     });
   } catch (cause) {
     if (cause instanceof ReplicaError) throw cause;
-    const message = cause instanceof Error ? cause.message : String(cause);
+    const message = messageOf(cause);
     const code = message.startsWith("MIGRATION_WRITES") ? "MIGRATION_WRITES" : "MIGRATION_FAILED";
     throw new ReplicaError(code, `migration ${version}: ${message}`, {
       cause,

@@ -1,7 +1,7 @@
 /** A connection of the shipper's own, to a file that the application has not opened. */
 import { createRequire } from "node:module";
 import type Database from "better-sqlite3";
-import { ReplicaError } from "../errors.ts";
+import { messageOf, ReplicaError } from "../errors.ts";
 
 type Sqlite = new (file: string, options: Database.Options) => Database.Database;
 
@@ -19,7 +19,7 @@ export function connect(file: string): Database.Database {
     return db;
   } catch (cause) {
     db?.close();
-    const message = cause instanceof Error ? cause.message : String(cause);
+    const message = messageOf(cause);
     throw new ReplicaError("SQLITE", `${file}: ${message}`, { cause });
   }
 }

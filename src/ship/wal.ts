@@ -1,5 +1,5 @@
 /** The WAL of one database, read through SQLite on other threads. */
-import { ReplicaError } from "../errors.ts";
+import { messageOf, ReplicaError } from "../errors.ts";
 import { batchPagesOf, type PageBatch } from "../ltx/pages.ts";
 import { type Handle, native, type WalAnswer, type WalSource } from "../native.ts";
 
@@ -59,7 +59,7 @@ export class Wal {
     try {
       this.pageSize = (await native.walOpen(this.#source)).pageSize;
     } catch (cause) {
-      const message = cause instanceof Error ? cause.message : String(cause);
+      const message = messageOf(cause);
       const isMode = message.includes("journal_mode");
       throw new ReplicaError(isMode ? "SHIP_UNSUPPORTED" : "SQLITE", message, { cause });
     }

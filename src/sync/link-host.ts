@@ -3,7 +3,7 @@
  * it asks for.
  */
 import type { Clock } from "../clock.ts";
-import { ReplicaError, type ReplicaErrorCode } from "../errors.ts";
+import { messageOf, ReplicaError, type ReplicaErrorCode } from "../errors.ts";
 import { scanRecords } from "../log/records.ts";
 import type { ReadonlyVersionVector, VersionVector } from "../log/vector.ts";
 import type { Transport } from "../transport/transport.ts";
@@ -139,7 +139,7 @@ export class LinkHost {
       this.#finish({ code: "LINK_CLOSED", text: "the other side hung up", byRemote: true });
     } catch (error) {
       const code = error instanceof ReplicaError ? error.code : "TRANSPORT_FAILED";
-      const text = error instanceof Error ? error.message : String(error);
+      const text = messageOf(error);
       this.#finish({ code, text, byRemote: false });
     }
     await this.#ended;
@@ -309,7 +309,7 @@ export class LinkHost {
     } catch (error) {
       this.#outbox.length = 0;
       const code = error instanceof ReplicaError ? error.code : "TRANSPORT_FAILED";
-      const text = error instanceof Error ? error.message : String(error);
+      const text = messageOf(error);
       this.#finish({ code, text, byRemote: false });
     } finally {
       this.#sending = undefined;

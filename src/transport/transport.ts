@@ -3,7 +3,7 @@
  * them, but never alters or truncates one.
  */
 
-import { ReplicaError } from "../errors.ts";
+import { messageOf, ReplicaError } from "../errors.ts";
 
 /** No message is larger, so no receiver has to make room for more. */
 export const messageBytesMax: number = 64 * 1024 * 1024;
@@ -51,7 +51,7 @@ export function closedError(name: string): ReplicaError {
 
 /** `what` did not work, or works no longer. */
 export function failedError(what: string, cause: unknown): ReplicaError {
-  const why = cause instanceof Error ? cause.message : String(cause);
+  const why = messageOf(cause);
   return new ReplicaError("TRANSPORT_FAILED", `${what}: ${why}`, { cause });
 }
 

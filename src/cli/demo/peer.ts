@@ -1,6 +1,7 @@
 /** A process of the demo: one peer with its own copy, that writes and does as it is told. */
 import { rmSync } from "node:fs";
 import { systemClock } from "../../clock.ts";
+import { messageOf } from "../../errors.ts";
 import { attach, type Replica } from "../../index.ts";
 import { type Database, openDatabase, quoteName } from "../database.ts";
 import type { Cell, FromPeer, Report, ToPeer } from "./messages.ts";
@@ -145,7 +146,7 @@ function send(message: FromPeer): void {
 /** What goes wrong here is told there, where someone looks. */
 function attempt(action: () => void | Promise<void>): void {
   const fail = (error: unknown) => {
-    send({ type: "failed", message: error instanceof Error ? error.message : String(error) });
+    send({ type: "failed", message: messageOf(error) });
   };
   try {
     Promise.resolve(action()).catch(fail);
