@@ -4,18 +4,10 @@
  */
 import { describe, expect, it } from "vitest";
 import { fairWeather } from "./network.ts";
-import type { Action, Event, PeerPlan, Plan } from "./plan.ts";
+import { type Action, calmPeer, type Event, type PeerPlan, type Plan } from "./plan.ts";
 import { simulate } from "./world.ts";
 
-const peer: PeerPlan = {
-  lacks: { table: false, column: false },
-  offsetMs: 0,
-  rate: 0,
-  stepMs: 1,
-  mergeSliceMs: 100,
-  trim: "age",
-  retentionMs: 20_000,
-};
+const peer: PeerPlan = { ...calmPeer, trim: "age", retentionMs: 20_000 };
 
 function worldOf(peers: number, events: readonly Event[]): Plan {
   return {

@@ -4,18 +4,8 @@
  */
 import { describe, expect, it } from "vitest";
 import { fairWeather } from "./network.ts";
-import type { Action, PeerPlan, Plan } from "./plan.ts";
+import { type Action, calmPeer, type PeerPlan, type Plan } from "./plan.ts";
 import { simulate } from "./world.ts";
-
-const peer: PeerPlan = {
-  lacks: { table: false, column: false },
-  offsetMs: 0,
-  rate: 0,
-  stepMs: 1,
-  mergeSliceMs: 100,
-  trim: "never",
-  retentionMs: 3_600_000,
-};
 
 /** Three peers in a chain, each having written to the journal by the time events begin. */
 function worldWith(
@@ -33,7 +23,7 @@ function worldWith(
     driftMaxMs: 60_000,
     weather: fairWeather,
     chunkBytes: 1_000,
-    peers: [peer, peer, peer].map((one) => ({ ...one, ...changes })),
+    peers: [calmPeer, calmPeer, calmPeer].map((one) => ({ ...one, ...changes })),
     events: [write(0), write(1), write(2), ...events],
   };
 }

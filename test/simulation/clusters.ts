@@ -2,7 +2,7 @@
 import { runningOf } from "./checks.ts";
 import { fairWeather } from "./network.ts";
 import type { Peer } from "./peer.ts";
-import type { PeerPlan, Plan, Topology } from "./plan.ts";
+import { calmPeer, type PeerPlan, type Plan, type Topology } from "./plan.ts";
 import { World } from "./world.ts";
 
 interface Cluster {
@@ -39,15 +39,7 @@ export interface Cost {
   readonly maxMs: number;
 }
 
-const peer: PeerPlan = {
-  lacks: { table: false, column: false },
-  offsetMs: 0,
-  rate: 0,
-  stepMs: 0,
-  mergeSliceMs: 100,
-  trim: "never",
-  retentionMs: 3_600_000,
-};
+const peer: PeerPlan = { ...calmPeer, stepMs: 0 };
 const roundMs = 1_000;
 const settleMs = 10_000;
 

@@ -30,6 +30,17 @@ export interface PeerPlan {
   readonly retentionMs: number;
 }
 
+/** One whose clock is right and whose log is never trimmed. */
+export const calmPeer: PeerPlan = {
+  lacks: { table: false, column: false },
+  offsetMs: 0,
+  rate: 0,
+  stepMs: 1,
+  mergeSliceMs: 100,
+  trim: "never",
+  retentionMs: 3_600_000,
+};
+
 export type Step = Statement | "savepoint" | "rollback to" | "release";
 
 export type Action =

@@ -1,11 +1,11 @@
 /** Primaries that are followed over real sockets. */
 import Database from "better-sqlite3";
-import { expect } from "vitest";
 import { serveWal, type WalServer } from "../../src/live/index.ts";
 import type { ServeWalOptions } from "../../src/live/options.ts";
 import { type Follower, type FollowOptions, follow } from "../../src/restore/follow.ts";
 import type { Dialer, Listener } from "../../src/transport/transport.ts";
 import { listenWebSocket, webSocketTransport } from "../../src/transport/websocket.ts";
+import { expectPages } from "./ship.ts";
 
 const host = "127.0.0.1";
 
@@ -58,12 +58,5 @@ export function imageOf(file: string): Buffer {
 
 /** What one connection shows is, page for page, what the other one does. */
 export function expectSamePages(file: string, db: Database.Database): void {
-  const [copy, truth] = [imageOf(file), db.serialize()];
-  const pageSize = Number(db.pragma("page_size", { simple: true }));
-  const different: number[] = [];
-  for (let at = 0; at < Math.max(truth.length, copy.length); at += pageSize) {
-    const end = at + pageSize;
-    if (!truth.subarray(at, end).equals(copy.subarray(at, end))) different.push(at / pageSize + 1);
-  }
-  expect(different).toEqual([]);
+  expectPages(imageOf(file), db.serialize(), Number(db.pragma("page_size", { simple: true })));
 }

@@ -41,17 +41,21 @@ export async function restored(storage: Storage, file: string, at?: number): Pro
   return readFileSync(file);
 }
 
-/** Whether a backup holds the database as it is, byte by byte. */
-export async function expectSame(storage: Storage, db: Database.Database, file: string) {
-  const truth = db.serialize();
-  const copy = await restored(storage, file);
-  const pageSize = Number(db.pragma("page_size", { simple: true }));
+/** Tells the numbers of pages that differ. */
+export function expectPages(copy: Buffer, truth: Buffer, pageSize: number): void {
   const different: number[] = [];
   for (let at = 0; at < Math.max(truth.length, copy.length); at += pageSize) {
     const end = at + pageSize;
     if (!truth.subarray(at, end).equals(copy.subarray(at, end))) different.push(at / pageSize + 1);
   }
   expect(different).toEqual([]);
+}
+
+/** Whether a backup holds the database as it is, byte by byte. */
+export async function expectSame(storage: Storage, db: Database.Database, file: string) {
+  const truth = db.serialize();
+  const copy = await restored(storage, file);
+  expectPages(copy, truth, Number(db.pragma("page_size", { simple: true })));
 }
 
 export { ship };
