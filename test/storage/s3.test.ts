@@ -1,19 +1,29 @@
 /** S3 against a real server of its protocol: see docs/testing.md. */
-import { describe, test } from "vitest";
-import { s3Storage } from "../../src/storage/s3.ts";
+import { randomUUID } from "node:crypto";
+import { afterAll, describe, test } from "vitest";
+import { type S3Options, s3Storage } from "../../src/storage/s3.ts";
+import { bucket, credentials, s3Server } from "../support/ceph.ts";
+import { describeNetwork } from "../support/network-suite.ts";
 import { describeStorage } from "../support/storage-suite.ts";
 
-const endpoint = process.env.MERGELITE_S3_ENDPOINT;
-if (endpoint === undefined) {
-  describe.skip("s3: MERGELITE_S3_ENDPOINT names no server", () => test("is skipped", () => {}));
+const server = await s3Server();
+afterAll(() => server?.stop());
+if (server === undefined) {
+  const why =
+    "s3: Ceph is not installed, or this is not root; MERGELITE_S3_ENDPOINT names no server";
+  describe.skip(why, () => test("is skipped", () => {}));
 } else {
-  const options = { bucket: "mergelite", endpoint };
-  const credentials = { accessKeyId: "testkey", secretAccessKey: "testsecret" };
+  const { endpoint } = server;
+  const open = (options: Partial<S3Options> & { prefix: string }) =>
+    s3Storage({ bucket, endpoint, credentials, ...options });
   describeStorage("s3", {
-    open: (prefix) => s3Storage({ ...options, prefix, credentials }),
-    openDenied: (prefix) => {
-      const wrong = { ...credentials, secretAccessKey: "wrong" };
-      return s3Storage({ ...options, prefix, credentials: wrong });
-    },
+    open: (prefix) => open({ prefix }),
+    openDenied: (prefix) =>
+      open({ prefix, credentials: { ...credentials, secretAccessKey: "wrong" } }),
+  });
+  const prefix = `network/${randomUUID()}`;
+  describeNetwork("s3", {
+    port: Number(new URL(endpoint).port),
+    open: (port, options) => open({ prefix, endpoint: `http://127.0.0.1:${port}`, ...options }),
   });
 }

