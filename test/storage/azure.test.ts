@@ -1,6 +1,7 @@
 /** Azure Blob Storage against its emulator. */
 import { afterAll, describe, test } from "vitest";
 import { emulatedAzure, makeContainer } from "../support/azure.ts";
+import { describeNetwork } from "../support/network-suite.ts";
 import { azureServer } from "../support/servers.ts";
 import { describeStorage } from "../support/storage-suite.ts";
 
@@ -11,14 +12,18 @@ if (server === undefined) {
   describe.skip(why, () => test("is skipped", () => {}));
 } else {
   const { port } = server;
+  await makeContainer(port);
   describeStorage("azure", {
-    open: async (prefix) => {
-      await makeContainer(port);
-      return emulatedAzure(port, { prefix });
-    },
+    open: (prefix) => emulatedAzure(port, { prefix }),
     openDenied: (prefix) => {
       const wrong = Buffer.from("wrong").toString("base64");
       return emulatedAzure(port, { prefix, key: wrong });
     },
+    objects: 5000,
+    isThrownAway: true,
+  });
+  describeNetwork("azure", {
+    port,
+    open: (at, options) => emulatedAzure(at, { prefix: "network", ...options }),
   });
 }

@@ -20,6 +20,8 @@ if (server === undefined) {
     open: (prefix) => open({ prefix }),
     openDenied: (prefix) =>
       open({ prefix, credentials: { ...credentials, secretAccessKey: "wrong" } }),
+    objects: 5000,
+    isThrownAway: server.isThrownAway,
   });
   const prefix = `network/${randomUUID()}`;
   describeNetwork("s3", {

@@ -2,8 +2,9 @@
 import { spawnSync } from "node:child_process";
 import { afterAll, describe, expect, test } from "vitest";
 import { sftpStorage } from "../../src/storage/sftp.ts";
+import { describeNetwork } from "../support/network-suite.ts";
 import { sftpServer } from "../support/servers.ts";
-import { describeStorage } from "../support/storage-suite.ts";
+import { describeStorage, fillFolder } from "../support/storage-suite.ts";
 
 const server = await sftpServer();
 afterAll(() => server?.stop());
@@ -19,6 +20,15 @@ if (server === undefined) {
       const { privateKey: _key, ...login } = options;
       return sftpStorage({ ...login, password: "wrong", path: `${folder}/data/${prefix}` });
     },
+    objects: 5000,
+    fill: (prefix, keys) => fillFolder(`${folder}/data/${prefix}`, keys),
+    isThrownAway: true,
+  });
+
+  describeNetwork("sftp", {
+    port,
+    open: (at, network) =>
+      sftpStorage({ ...options, port: at, path: `${folder}/data/network`, ...network }),
   });
 
   test("a host is known by its key", async () => {

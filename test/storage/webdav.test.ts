@@ -1,8 +1,10 @@
 /** WebDAV against nginx. */
+import { join } from "node:path";
 import { afterAll, describe, test } from "vitest";
 import { webDavStorage } from "../../src/storage/webdav.ts";
+import { describeNetwork } from "../support/network-suite.ts";
 import { webDavServer } from "../support/servers.ts";
-import { describeStorage } from "../support/storage-suite.ts";
+import { describeStorage, fillFolder } from "../support/storage-suite.ts";
 
 const server = await webDavServer();
 afterAll(() => server?.stop());
@@ -14,5 +16,14 @@ if (server === undefined) {
     open: (prefix) => webDavStorage({ url: url(prefix), username: "user", password: "pass" }),
     openDenied: (prefix) =>
       webDavStorage({ url: url(prefix), username: "user", password: "wrong" }),
+    objects: 5000,
+    fill: (prefix, keys) => fillFolder(join(server.folder, "data", prefix), keys),
+    isThrownAway: true,
+  });
+  const login = { username: "user", password: "pass" };
+  describeNetwork("webdav", {
+    port: server.port,
+    open: (port, options) =>
+      webDavStorage({ url: `http://127.0.0.1:${port}/network`, ...login, ...options }),
   });
 }

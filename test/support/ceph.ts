@@ -16,6 +16,8 @@ const programs = ["ceph", "ceph-mon", "ceph-osd", "radosgw", "radosgw-admin", "m
 
 export interface S3Server {
   readonly endpoint: string;
+  /** `stop` removes it and all that is in it. */
+  readonly isThrownAway: boolean;
   stop(): Promise<void>;
 }
 
@@ -31,7 +33,9 @@ export const credentials: S3Credentials = {
  */
 export function s3Server(): Promise<S3Server> | undefined {
   const endpoint = process.env.MERGELITE_S3_ENDPOINT;
-  if (endpoint !== undefined) return Promise.resolve({ endpoint, stop: async () => {} });
+  if (endpoint !== undefined) {
+    return Promise.resolve({ endpoint, isThrownAway: false, stop: async () => {} });
+  }
   const isThere = programs.every((program) => existsSync(join("/usr/bin", program)));
   return isThere && process.getuid?.() === 0 ? startCeph() : undefined;
 }
@@ -64,7 +68,7 @@ async function startCeph(): Promise<S3Server> {
     await untilListening(port, gateway);
     const endpoint = `http://127.0.0.1:${port}`;
     await makeBucket(endpoint);
-    return { endpoint, stop };
+    return { endpoint, isThrownAway: true, stop };
   } catch (cause) {
     await stop();
     throw cause;

@@ -39,6 +39,10 @@ export async function answers(port: number): Promise<boolean> {
   }
 }
 
+/** A machine may be busy with other things when a program starts. */
+const startMsMax = 60_000;
+const lookMs = 50;
+
 /** Runs a program until `stop`, and waits until it listens. */
 async function launch(
   prepare: (folder: string, port: number) => [program: string, ...args: string[]],
@@ -51,8 +55,9 @@ async function launch(
   child.stdout?.on("data", (text) => (output += text));
   child.stderr?.on("data", (text) => (output += text));
   for (let tries = 0; !(await answers(port)); tries++) {
-    if (child.exitCode !== null || tries > 400) throw new Error(`${program}: ${output}`);
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    if (child.exitCode !== null || tries > startMsMax / lookMs)
+      throw new Error(`${program}: ${output}`);
+    await new Promise((resolve) => setTimeout(resolve, lookMs));
   }
   return {
     port,
