@@ -1,8 +1,10 @@
 #include "addon_ltx.h"
 
+#include <atomic>
+
 #include "addon_task.h"
 #include "crc64.h"
-#include "ltx_pages.h"
+#include "ltx_file.h"
 
 namespace mergelite {
 namespace {
@@ -14,105 +16,192 @@ uint64_t ToBigInt(napi_env env, napi_value value) {
   return number;
 }
 
+// A file that JavaScript holds while it is read or written. One call at a time.
+class OwnedLtx : public LtxFile {
+ public:
+  using LtxFile::LtxFile;
+  void Retain() { owners_.fetch_add(1, std::memory_order_relaxed); }
+  void Release() {
+    if (owners_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
+  }
+
+ private:
+  std::atomic<int> owners_{1};
+};
+
 // One call: what it works on belongs to JavaScript, and is held until it has been answered.
 class LtxTask : public Task<LtxTask> {
  public:
-  enum class Kind { kEncode, kDecode, kChecksum };
-  explicit LtxTask(Kind kind) : kind(kind) {}
+  enum class Kind { kEncode, kDecode, kWrite, kChecksum, kSum };
+  LtxTask(Kind kind, OwnedLtx* file) : kind_(kind), file_(file) {
+    if (file_ != nullptr) file_->Retain();
+  }
+  ~LtxTask() {
+    if (file_ != nullptr) file_->Release();
+  }
 
   void Run();
   const char* failure() const { return nullptr; }
   napi_value Answer(napi_env env) const;
 
-  const Kind kind;
   LtxPages pages;
   Elements<uint8_t> bytes;  // of the file: where to, or where from
+  int descriptor = -1;
   uint64_t* checksums = nullptr;
-  uint64_t crc = 0;
+  uint32_t first = 0;
 
  private:
-  LtxDecoded decoded_;
-  size_t written_ = 0;
+  const Kind kind_;
+  OwnedLtx* const file_;
+  size_t bytes_ = 0, pages_ = 0;
+  bool ended_ = false;
+  int error_ = 0;
+  uint64_t sum_ = 0;
 };
 
 void LtxTask::Run() {
-  switch (kind) {
+  const Span in{bytes.data, bytes.count};
+  switch (kind_) {
     case Kind::kEncode:
-      written_ = EncodeLtxPages(pages, bytes.data, &crc);
+      bytes_ = file_->stream()->Encode(pages, bytes.data);
       return;
-    case Kind::kDecode:
-      decoded_ = DecodeLtxPages({bytes.data, bytes.count}, pages, &crc);
+    case Kind::kDecode: {
+      const LtxDecoded done = file_->stream()->Decode(in, pages);
+      bytes_ = done.consumed, pages_ = done.count, ended_ = done.ended;
       return;
+    }
+    case Kind::kWrite: {
+      const LtxFile::Written done = file_->WriteBlocks(in, descriptor);
+      bytes_ = done.consumed, ended_ = done.ended, error_ = done.error;
+      return;
+    }
     case Kind::kChecksum:
       ChecksumLtxPages(pages, checksums);
+      return;
+    case Kind::kSum:
+      sum_ = SumPages(in, pages.page_size, first);
   }
 }
 
 napi_value LtxTask::Answer(napi_env env) const {
+  if (kind_ == Kind::kSum) return BigInt(env, sum_);
+  const Span wrong = file_ == nullptr ? Span{} : file_->stream()->wrong().span();
   return Object(env)
-      .Set("crc", BigInt(env, crc))
-      .Set("bytes", static_cast<uint64_t>(kind == Kind::kDecode ? decoded_.consumed : written_))
-      .Set("pages", static_cast<uint64_t>(decoded_.count))
-      .Flag("ended", decoded_.ended)
-      .Set("wrong", String(env, decoded_.wrong == nullptr ? "" : decoded_.wrong));
+      .Set("bytes", static_cast<uint64_t>(bytes_))
+      .Set("pages", static_cast<uint64_t>(pages_))
+      .Flag("ended", ended_)
+      .Set("error", static_cast<uint64_t>(error_))
+      .Set("wrong", String(env, wrong));
 }
 
-// Arguments 0 to 2: page size, numbers, pages. Every length is checked here: nothing behind this
-// asks again. False with an exception.
-bool TakePages(Call* call, LtxTask* task) {
-  const uint64_t page_size = call->Integer(0);
-  const auto numbers = call->Typed<uint32_t>(1);
-  const auto data = call->Typed<uint8_t>(2);
-  if (!IsPageSize(page_size) || numbers.count == 0 || data.count / page_size < numbers.count) {
-    Throw(call->env, "INVALID_OPTION", "pages and their numbers do not fit together", "");
-    return false;
-  }
-  task->pages.page_size = page_size;
-  task->pages.count = numbers.count;
-  task->pages.numbers = numbers.data;
-  task->pages.data = data.data;
-  return true;
-}
-
-napi_value Refuse(napi_env env, LtxTask* task) {
-  delete task;
-  Throw(env, "INVALID_OPTION", "a buffer is too small for its pages", "");
+napi_value Refuse(napi_env env, const char* what) {
+  Throw(env, "INVALID_OPTION", what, "");
   return nullptr;
 }
 
-// encodeLtxPages(pageSize, numbers, pages, sizes, out, crc), and decodeLtxPages likewise.
-napi_value Convert(napi_env env, napi_callback_info info, LtxTask::Kind kind) {
+// Numbers and contents of pages. Every length is checked here: nothing behind this asks again.
+bool TakePages(Call* call, size_t page_size, LtxTask* task) {
+  const auto numbers = call->Typed<uint32_t>(1);
+  const auto data = call->Typed<uint8_t>(2);
+  if (!IsPageSize(page_size) || numbers.count == 0 || data.count / page_size < numbers.count) {
+    return Refuse(call->env, "pages and their numbers do not fit together") != nullptr;
+  }
+  task->pages = {page_size, numbers.count, numbers.data, data.data};
+  return true;
+}
+
+// ltxFile(pageSize, commit, isSnapshot, header)
+napi_value NewFile(napi_env env, napi_callback_info info) {
   Call call(env, info);
-  auto* task = new LtxTask(kind);
-  if (!TakePages(&call, task)) return delete task, nullptr;
-  const auto sizes = call.Typed<uint32_t>(3);
-  task->bytes = call.Typed<uint8_t>(4);
-  const LtxPages& pages = task->pages;
-  const size_t room = pages.count * (kLtxHeadBytes + Lz4Bound(pages.page_size));
-  const bool fits = kind == LtxTask::Kind::kDecode || task->bytes.count >= room;
-  if (sizes.count < pages.count || !fits) return Refuse(env, task);
-  task->pages.sizes = sizes.data;
-  task->crc = ToBigInt(env, call.at(5));
-  for (size_t i = 1; i <= 4; i++) task->Hold(env, call.at(i));
+  const uint64_t page_size = call.Integer(0);
+  if (!IsPageSize(page_size)) return Refuse(env, "pages have no such size");
+  return External(env, new OwnedLtx(page_size, static_cast<uint32_t>(call.Integer(1)),
+                                    call.Integer(2) != 0, call.View(3)));
+}
+
+// encodeLtxPages(file, numbers, pages, out) and decodeLtxPages(file, numbers, pages, blocks)
+template <LtxTask::Kind kKind>
+napi_value Convert(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  auto* file = ExternalOf<OwnedLtx>(call, 0);
+  if (file == nullptr) return Refuse(env, "there is no such file");
+  auto* task = new LtxTask(kKind, file);
+  if (!TakePages(&call, file->stream()->page_size(), task)) return delete task, nullptr;
+  task->bytes = call.Typed<uint8_t>(3);
+  const size_t room = task->pages.count * (kLtxHeadBytes + Lz4Bound(task->pages.page_size));
+  if (kKind == LtxTask::Kind::kEncode && task->bytes.count < room) {
+    delete task;
+    return Refuse(env, "a buffer is too small for its pages");
+  }
+  for (size_t i = 1; i <= 3; i++) task->Hold(env, call.at(i));
   return LtxTask::Start(env, task);
 }
 
-napi_value Encode(napi_env env, napi_callback_info info) {
-  return Convert(env, info, LtxTask::Kind::kEncode);
+// writeLtxPages(file, descriptor, blocks)
+napi_value Write(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  auto* file = ExternalOf<OwnedLtx>(call, 0);
+  if (file == nullptr) return Refuse(env, "there is no such file");
+  auto* task = new LtxTask(LtxTask::Kind::kWrite, file);
+  task->descriptor = static_cast<int>(call.Integer(1));
+  task->bytes = call.Typed<uint8_t>(2);
+  task->Hold(env, call.at(2));
+  return LtxTask::Start(env, task);
 }
 
-napi_value Decode(napi_env env, napi_callback_info info) {
-  return Convert(env, info, LtxTask::Kind::kDecode);
+// finishLtx(file)
+napi_value Finish(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  auto* file = ExternalOf<OwnedLtx>(call, 0);
+  if (file == nullptr) return Refuse(env, "there is no such file");
+  Bytes tail;
+  file->stream()->Finish(&tail);
+  return Object(env)
+      .Set("tail", Buffer(env, tail.span()))
+      .Set("wrong", String(env, file->stream()->wrong().span()));
 }
 
+// ltxTailBytes(file)
+napi_value TailBytes(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  auto* file = ExternalOf<OwnedLtx>(call, 0);
+  return Number(env, static_cast<uint64_t>(file == nullptr ? 0 : file->stream()->tail_bytes()));
+}
+
+// checkLtxTail(file, tail)
+napi_value Check(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  auto* file = ExternalOf<OwnedLtx>(call, 0);
+  if (file == nullptr) return Refuse(env, "there is no such file");
+  file->stream()->Check(call.View(1));
+  return String(env, file->stream()->wrong().span());
+}
+
+// checksumLtxPages(pageSize, numbers, pages, checksums)
 napi_value Checksums(napi_env env, napi_callback_info info) {
   Call call(env, info);
-  auto* task = new LtxTask(LtxTask::Kind::kChecksum);
-  if (!TakePages(&call, task)) return delete task, nullptr;
+  auto* task = new LtxTask(LtxTask::Kind::kChecksum, nullptr);
+  if (!TakePages(&call, call.Integer(0), task)) return delete task, nullptr;
   const auto checksums = call.Typed<uint64_t>(3);
-  if (checksums.count < task->pages.count) return Refuse(env, task);
+  if (checksums.count < task->pages.count) {
+    delete task;
+    return Refuse(env, "a buffer is too small for its pages");
+  }
   task->checksums = checksums.data;
   for (size_t i = 1; i <= 3; i++) task->Hold(env, call.at(i));
+  return LtxTask::Start(env, task);
+}
+
+// sumPages(pageSize, first, pages)
+napi_value Sum(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  const uint64_t page_size = call.Integer(0);
+  if (!IsPageSize(page_size)) return Refuse(env, "pages have no such size");
+  auto* task = new LtxTask(LtxTask::Kind::kSum, nullptr);
+  task->pages.page_size = page_size;
+  task->first = static_cast<uint32_t>(call.Integer(1));
+  task->bytes = call.Typed<uint8_t>(2);
+  task->Hold(env, call.at(2));
   return LtxTask::Start(env, task);
 }
 
@@ -125,11 +214,18 @@ napi_value Checksum(napi_env env, napi_callback_info info) {
 }  // namespace
 
 void AddLtxFunctions(napi_env env, napi_value exports) {
+  using Kind = LtxTask::Kind;
   Export(env, exports,
          {
-             {"encodeLtxPages", Encode},
-             {"decodeLtxPages", Decode},
+             {"ltxFile", NewFile},
+             {"encodeLtxPages", Convert<Kind::kEncode>},
+             {"decodeLtxPages", Convert<Kind::kDecode>},
+             {"writeLtxPages", Write},
+             {"finishLtx", Finish},
+             {"ltxTailBytes", TailBytes},
+             {"checkLtxTail", Check},
              {"checksumLtxPages", Checksums},
+             {"sumPages", Sum},
              {"crc64", Checksum},
          });
 }

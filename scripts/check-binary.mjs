@@ -6,6 +6,7 @@ import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
 const libcSymbols = new Set([
+  "__errno_location",
   "abort",
   "calloc",
   "free",
@@ -15,6 +16,7 @@ const libcSymbols = new Set([
   "memcpy",
   "memmove",
   "memset",
+  "pwrite",
   "realloc",
   "strlen",
 ]);

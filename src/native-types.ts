@@ -155,17 +155,20 @@ export interface StateMergeResult extends ConflictChanges {
   complete: boolean;
 }
 
+/** What is kept of an LTX file while it is written or read: order, page index and checksum. */
+export type NativeLtx = object & { readonly __ltx: unique symbol };
+
 /** What packing or unpacking pages of an LTX file gave. */
 export interface LtxPagesResult {
-  /** The checksum of the file up to here. */
-  crc: bigint;
   /** Bytes of page blocks written, or consumed. */
   bytes: number;
   /** Pages decoded. */
   pages: number;
   /** The end of the page blocks has been consumed, too. */
   ended: boolean;
-  /** What is wrong with the bytes that follow; "" for nothing. */
+  /** Of the system, when writing into a file failed; else 0. */
+  error: number;
+  /** What is wrong with the file; "" for nothing. */
   wrong: string;
 }
 

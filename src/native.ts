@@ -5,13 +5,13 @@
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import type { LtxBinding } from "./native-ltx.ts";
 import type {
   CopyFile,
   CopyResult,
   FileJob,
   FileReading,
   Handle,
-  LtxPagesResult,
   MergeResult,
   NativeConflict,
   NativeCounters,
@@ -28,7 +28,7 @@ import type { WalBinding } from "./native-wal.ts";
 export type * from "./native-types.ts";
 
 /** What the addon exports. Errors have `code` and `hint`; what gives no promise is synchronous. */
-export interface Binding extends WalBinding {
+export interface Binding extends LtxBinding, WalBinding {
   /** Creates the system tables when they are missing and takes or renews the peer id. */
   open(
     handle: Handle,
@@ -331,34 +331,6 @@ export interface Binding extends WalBinding {
   timestampAt(handle: Handle, origin: number, sequence: number): number;
   /** Hash of a shape descriptor, 16 hex digits. */
   shapeHash(descriptor: Uint8Array): string;
-  /**
-   * The page blocks of an LTX file, on another thread: the buffers must not be touched before the
-   * promise is settled. `out` has room for pages that do not compress; `sizes` is filled in.
-   */
-  encodeLtxPages(
-    pageSize: number,
-    numbers: Uint32Array,
-    pages: Uint8Array,
-    sizes: Uint32Array,
-    out: Uint8Array,
-    crc: bigint,
-  ): Promise<LtxPagesResult>;
-  /** Decodes as many whole blocks as `blocks` has and the arrays have room for; likewise. */
-  decodeLtxPages(
-    pageSize: number,
-    numbers: Uint32Array,
-    pages: Uint8Array,
-    sizes: Uint32Array,
-    blocks: Uint8Array,
-    crc: bigint,
-  ): Promise<LtxPagesResult>;
-  /** Checksums of pages with their numbers, as LTX makes a database's checksum of; likewise. */
-  checksumLtxPages(
-    pageSize: number,
-    numbers: Uint32Array,
-    pages: Uint8Array,
-    checksums: BigUint64Array,
-  ): Promise<LtxPagesResult>;
   /** A copy that is not open yet, with the SQLite of that connection. */
   newCopy(handle: Handle): CopyFile;
   /** This and what follows works on other threads, one call at a time. The file must exist. */
@@ -384,7 +356,6 @@ export interface Binding extends WalBinding {
   checkCopy(copy: CopyFile): Promise<CopyResult>;
   closeCopy(copy: CopyFile): Promise<CopyResult>;
   /** CRC-64 (ISO 3309) going on from `crc`, 0 at the beginning. At once: for small pieces. */
-  crc64(bytes: Uint8Array, crc: bigint): bigint;
 }
 
 const require = createRequire(import.meta.url);

@@ -1,13 +1,11 @@
 #include <initializer_list>
 
 #include "../crc64.h"
-#include "../ltx_pages.h"
+#include "../ltx_stream.h"
 #include "check.h"
 
 namespace mergelite::test {
 namespace {
-
-Span Text(const char* text) { return {reinterpret_cast<const uint8_t*>(text), strlen(text)}; }
 
 bool Decompresses(std::initializer_list<uint8_t> block, size_t size) {
   Exact exact({block.begin(), block.size()});
@@ -16,8 +14,8 @@ bool Decompresses(std::initializer_list<uint8_t> block, size_t size) {
 }
 
 TEST(Crc64HasItsCheckValue) {
-  CHECK(Crc64(0, Text("123456789")) == 0xb90956c775a41001u);
-  CHECK(Crc64(Crc64(0, Text("1234")), Text("56789")) == 0xb90956c775a41001u);
+  CHECK(Crc64(0, SpanOf("123456789")) == 0xb90956c775a41001u);
+  CHECK(Crc64(Crc64(0, SpanOf("1234")), SpanOf("56789")) == 0xb90956c775a41001u);
   CHECK(Crc64(0, {}) == 0);
 }
 
@@ -79,17 +77,54 @@ TEST(Lz4CompressesWhatRepeats) {
 }
 
 TEST(LtxPagesWithUnknownHeadsAreRefused) {
-  const auto wrong = [](std::initializer_list<uint8_t> head) {
-    uint32_t number = 0, size = 0;
+  const auto is_wrong = [](std::initializer_list<uint8_t> head) {
+    uint32_t number = 0;
     uint8_t page[512];
-    uint64_t crc = 0;
-    return DecodeLtxPages({head.begin(), head.size()}, {512, 1, &number, &size, page}, &crc).wrong;
+    LtxStream stream(512, 9, false, {});
+    stream.Decode({head.begin(), head.size()}, {512, 1, &number, page});
+    return !stream.wrong().empty();
   };
-  CHECK(wrong({0, 0, 0, 1, 0, 0, 4, 0x22, 0x4d, 0x18}) != nullptr);
-  CHECK(wrong({0, 0, 0, 1, 0, 3, 0, 0, 0, 1}) != nullptr);
-  CHECK(wrong({0, 0, 0, 0, 0, 1}) != nullptr);
-  CHECK(wrong({0, 0, 0, 1, 0, 1, 0xff, 0xff, 0xff, 0xff}) != nullptr);
-  CHECK(wrong({0, 0, 0, 1, 0, 1, 0, 0, 0, 1}) == nullptr);
+  CHECK(is_wrong({0, 0, 0, 1, 0, 0, 4, 0x22, 0x4d, 0x18}));
+  CHECK(is_wrong({0, 0, 0, 1, 0, 3, 0, 0, 0, 1}));
+  CHECK(is_wrong({0, 0, 0, 0, 0, 1}));
+  CHECK(is_wrong({0, 0, 0, 1, 0, 1, 0xff, 0xff, 0xff, 0xff}));
+  CHECK(is_wrong({0, 0, 0, 10, 0, 1, 0, 0, 0, 0}));
+  CHECK(!is_wrong({0, 0, 0, 1, 0, 1, 0, 0, 0, 1}));
+}
+
+// Whether pages 1 to `last`, but for `without`, are all that a file has to have.
+bool IsOrder(const LtxOrder& empty, uint32_t last, std::initializer_list<uint32_t> without) {
+  LtxOrder order = empty;
+  Text wrong;
+  for (uint32_t page = 1; page <= last; page++) {
+    bool is_left_out = false;
+    for (uint32_t each : without) is_left_out = is_left_out || each == page;
+    if (!is_left_out && !order.Take(page, &wrong)) return false;
+  }
+  return order.End(&wrong);
+}
+
+TEST(ASnapshotHasEveryPageButTheOneThatSqliteLocks) {
+  const uint32_t lock = LockPage(65536);
+  const LtxOrder snapshot(65536, lock + 1, true);
+  CHECK(IsOrder(snapshot, lock + 1, {lock}));
+  CHECK(!IsOrder(snapshot, lock + 1, {}));
+  CHECK(!IsOrder(snapshot, lock, {lock}));
+  CHECK(!IsOrder(snapshot, lock + 2, {lock}));
+  CHECK(!IsOrder(snapshot, lock + 1, {1, lock}));
+  CHECK(!IsOrder(snapshot, lock + 1, {9, lock}));
+  CHECK(!IsOrder(snapshot, 0, {}));
+  CHECK(IsOrder({65536, lock, true}, lock, {lock}));
+  CHECK(IsOrder({65536, lock + 1, false}, 0, {}));
+  CHECK(!IsOrder({65536, lock + 1, false}, lock, {}));
+}
+
+TEST(PagesOfAFileRise) {
+  LtxOrder order(512, 9, false);
+  Text wrong;
+  CHECK(order.Take(5, &wrong) && order.Take(9, &wrong));
+  CHECK(!order.Take(9, &wrong));
+  CHECK(wrong.span() == Text("page 9 follows page 9").span());
 }
 
 }  // namespace

@@ -1,7 +1,5 @@
-/** Pages on their way into or out of an LTX file: many at a time, and in the order of a file. */
-import { ReplicaError } from "../errors.ts";
+/** Pages on their way into or out of an LTX file, many at a time. */
 import { native } from "../native.ts";
-import { isSnapshot, type LtxHeader, lastPageOf, lockPageOf } from "./header.ts";
 
 /** Some pages: their numbers, and their contents one after the other. */
 export interface PageBatch {
@@ -27,44 +25,4 @@ export async function pageChecksums(batch: PageBatch, pageSize: number): Promise
   if (checksums.length === 0) return checksums;
   await native.checksumLtxPages(pageSize, batch.numbers, batch.data, checksums);
   return checksums;
-}
-
-/** Holds a file to its order: rising page numbers, and every page where it is a snapshot. */
-export class PageOrder {
-  readonly #header: LtxHeader;
-  readonly #lockPage: number;
-  readonly #fail: (what: string) => ReplicaError;
-  #last = 0;
-
-  constructor(header: LtxHeader, name: string) {
-    this.#header = header;
-    this.#lockPage = lockPageOf(header.pageSize);
-    this.#fail = (what) => new ReplicaError("LTX_CORRUPT", `${name}: ${what}`);
-  }
-
-  /** @throws `LTX_CORRUPT` */
-  check(numbers: Uint32Array): void {
-    const { commit } = this.#header;
-    const isWhole = isSnapshot(this.#header);
-    for (const number of numbers) {
-      if (number <= this.#last) throw this.#fail(`page ${number} follows page ${this.#last}`);
-      if (number > commit) throw this.#fail(`page ${number} is beyond the end, page ${commit}`);
-      if (number === this.#lockPage) throw this.#fail(`it has the lock page, ${number}`);
-      if (isWhole && number !== this.#next()) throw this.#missing();
-      this.#last = number;
-    }
-  }
-
-  /** @throws `LTX_CORRUPT` */
-  checkEnd(): void {
-    if (isSnapshot(this.#header) && this.#last !== lastPageOf(this.#header)) throw this.#missing();
-  }
-
-  #next(): number {
-    return this.#last + 1 === this.#lockPage ? this.#last + 2 : this.#last + 1;
-  }
-
-  #missing(): ReplicaError {
-    return this.#fail(`it is a snapshot and page ${this.#next()} is missing`);
-  }
 }

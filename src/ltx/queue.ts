@@ -21,7 +21,7 @@ export class ByteQueue {
 
   /** Waits for so many bytes. False: there are not as many before the end. */
   async fill(count: number): Promise<boolean> {
-    const pieces = [this.#held];
+    const pieces = this.#held.length > 0 ? [this.#held] : [];
     let size = this.#held.length;
     while (size < count && !this.#ended) {
       const next = await (this.#ahead ?? this.#source.next());
@@ -33,7 +33,8 @@ export class ByteQueue {
         size += next.value.length;
       }
     }
-    if (pieces.length > 1) this.#held = Buffer.concat(pieces, size);
+    const [first] = pieces;
+    if (first !== undefined) this.#held = pieces.length > 1 ? Buffer.concat(pieces, size) : first;
     if (this.#fills++ > 0) this.#lookAhead();
     return size >= count;
   }

@@ -1,9 +1,9 @@
 /** Reads LTX files, ours and Litestream's, from a stream of bytes in bounded memory. */
+import { getSystemErrorName } from "node:util";
 import { ReplicaError } from "../errors.ts";
-import { native } from "../native.ts";
-import { decodeLtxHeader, type LtxHeader, ltxHeaderBytes } from "./header.ts";
-import { PageIndexWriter } from "./page-index.ts";
-import { batchBytes, batchPagesOf, type PageBatch, PageOrder } from "./pages.ts";
+import { type LtxPagesResult, type NativeLtx, native } from "../native.ts";
+import { decodeLtxHeader, isSnapshot, type LtxHeader, ltxHeaderBytes } from "./header.ts";
+import { batchBytes, batchPagesOf, type PageBatch } from "./pages.ts";
 import { ByteQueue } from "./queue.ts";
 
 export interface LtxReaderOptions {
@@ -13,7 +13,6 @@ export interface LtxReaderOptions {
   readonly batchBytes?: number;
 }
 
-const checksumBit = 1n << 63n;
 /** More than the largest block: 64 KiB and what does not compress adds to them. */
 const readBytes = 128 * 1024;
 
@@ -23,7 +22,7 @@ export class LtxReader {
   readonly name: string;
   readonly #queue: ByteQueue;
   readonly #batchPages: number;
-  readonly #head: Uint8Array;
+  readonly #file: NativeLtx;
   #spare: Uint8Array | undefined;
 
   /**
@@ -49,9 +48,10 @@ export class LtxReader {
     this.name = options.name ?? "the LTX file";
     this.#queue = queue;
     this.header = decodeLtxHeader(queue.bytes, this.name);
-    this.#head = queue.take(Math.min(ltxHeaderBytes, queue.bytes.length)).slice();
-    const pagesMax = batchPagesOf(this.header.pageSize, options.batchBytes ?? batchBytes);
-    this.#batchPages = Math.min(pagesMax, this.header.commit);
+    const { pageSize, commit } = this.header;
+    const head = queue.take(ltxHeaderBytes);
+    this.#file = native.ltxFile(pageSize, commit, isSnapshot(this.header) ? 1 : 0, head);
+    this.#batchPages = Math.min(batchPagesOf(pageSize, options.batchBytes ?? batchBytes), commit);
   }
 
   /**
@@ -62,31 +62,43 @@ export class LtxReader {
   async *batches(): AsyncGenerator<PageBatch, void, undefined> {
     try {
       const { pageSize } = this.header;
-      const order = new PageOrder(this.header, this.name);
-      const index = new PageIndexWriter(ltxHeaderBytes);
-      let crc = native.crc64(this.#head, 0n);
       for (let ended = false; !ended; ) {
         const numbers = new Uint32Array(this.#batchPages);
-        const sizes = new Uint32Array(this.#batchPages);
         const data = this.#spare ?? new Uint8Array(this.#batchPages * pageSize);
         this.#spare = undefined;
         const blocks = this.#queue.bytes;
-        const got = await native.decodeLtxPages(pageSize, numbers, data, sizes, blocks, crc);
-        if (got.wrong !== "") throw this.#corrupt(got.wrong);
-        ({ crc, ended } = got);
-        this.#queue.take(got.bytes);
+        const got = await native.decodeLtxPages(this.#file, numbers, data, blocks);
+        this.#took(got);
+        ({ ended } = got);
         if (got.pages > 0) {
-          const batch = numbers.subarray(0, got.pages);
-          order.check(batch);
-          index.append(batch, sizes);
-          yield { numbers: batch, data: data.subarray(0, got.pages * pageSize) };
+          yield {
+            numbers: numbers.subarray(0, got.pages),
+            data: data.subarray(0, got.pages * pageSize),
+          };
         }
-        if (!ended && got.pages < this.#batchPages && !(await this.#readMore())) {
-          throw this.#corrupt("it ends in the middle of its pages");
-        }
+        if (!ended && got.pages < this.#batchPages) await this.#readMore();
       }
-      order.checkEnd();
-      await this.#readEnd(index.finish(), crc);
+      await this.#readEnd();
+    } finally {
+      await this.close();
+    }
+  }
+
+  /**
+   * Writes all pages in their places in a file, instead of reading them: without a turn of
+   * JavaScript for each. The file is right only when this has returned.
+   * @throws `LTX_CORRUPT`, and errors of the file system
+   */
+  async writeTo(descriptor: number): Promise<void> {
+    try {
+      for (let ended = false; !ended; ) {
+        // Nobody else may have the descriptor's number before the last call is over.
+        const got = await native.writeLtxPages(this.#file, descriptor, this.#queue.bytes);
+        this.#took(got);
+        ({ ended } = got);
+        if (!ended) await this.#readMore();
+      }
+      await this.#readEnd();
     } finally {
       await this.close();
     }
@@ -103,26 +115,26 @@ export class LtxReader {
     await this.#queue.close();
   }
 
-  /** Many blocks at a time, and always more than there was. */
-  async #readMore(): Promise<boolean> {
-    const before = this.#queue.bytes.length;
-    await this.#queue.fill(Math.max(before + 1, readBytes));
-    return this.#queue.bytes.length > before;
+  #took({ bytes, error, wrong }: LtxPagesResult): void {
+    if (wrong !== "") throw this.#corrupt(wrong);
+    if (error !== 0) throw systemError(error, "pwrite");
+    this.#queue.take(bytes);
   }
 
-  /** An index has one form, so it is right when it is what we would have written. */
-  async #readEnd(index: Uint8Array, crcOfPages: bigint): Promise<void> {
-    const size = index.length + 16;
+  /** Many blocks at a time, and always more than there was. */
+  async #readMore(): Promise<void> {
+    const before = this.#queue.bytes.length;
+    await this.#queue.fill(Math.max(before + 1, readBytes));
+    if (this.#queue.bytes.length > before) return;
+    throw this.#corrupt("it ends in the middle of its pages");
+  }
+
+  async #readEnd(): Promise<void> {
+    const size = native.ltxTailBytes(this.#file);
     if (!(await this.#queue.fill(size))) throw this.#corrupt("it is cut off behind its pages");
     if (await this.#queue.fill(size + 1)) throw this.#corrupt("it goes on behind its end");
-    const tail = this.#queue.take(size);
-    const end = size - 8;
-    const crc = native.crc64(tail.subarray(0, end), crcOfPages) | checksumBit;
-    const said = new DataView(tail.buffer, tail.byteOffset).getBigUint64(end);
-    if (crc !== said) throw this.#corrupt("its checksum does not match");
-    if (Buffer.compare(tail.subarray(0, index.length), index) !== 0) {
-      throw this.#corrupt("its page index does not match its pages");
-    }
+    const wrong = native.checkLtxTail(this.#file, this.#queue.take(size));
+    if (wrong !== "") throw this.#corrupt(wrong);
   }
 
   #corrupt(what: string): ReplicaError {
@@ -130,4 +142,11 @@ export class LtxReader {
       hint: "The object was damaged, or is still being written; restore from before it.",
     });
   }
+}
+
+/** As Node.js has it. */
+function systemError(number: number, call: string): Error {
+  const code = getSystemErrorName(-number);
+  const error = new Error(`${code}: ${call} failed`);
+  return Object.assign(error, { code, errno: -number, syscall: call });
 }

@@ -23,7 +23,7 @@ export function fileStorage(folder: string, options: ManagedOptions = {}): Stora
   return new ManagedStorage(new FileDriver(resolve(folder)), options);
 }
 
-const pieceBytes = 256 * 1024;
+const pieceBytes = 1024 * 1024;
 
 const codeOf = (error: unknown) => (error as NodeJS.ErrnoException).code;
 

@@ -1,13 +1,18 @@
 /** Files of any pages, in any pieces, against a reader of another make; and damaged ones. */
+import { open, writeFile } from "node:fs/promises";
 import fc from "fast-check";
 import { expect, test } from "vitest";
+import { applyLtx } from "../../src/ltx/apply.ts";
 import { compactLtx } from "../../src/ltx/compact.ts";
 import { lockPageOf } from "../../src/ltx/header.ts";
-import { type PageBatch, PageOrder, pageChecksums } from "../../src/ltx/pages.ts";
+import { type PageBatch, pageChecksums } from "../../src/ltx/pages.ts";
 import { LtxReader } from "../../src/ltx/reader.ts";
 import { encodeLtxFile } from "../../src/ltx/writer.ts";
+import { native } from "../../src/native.ts";
+import { temporaryFolder } from "../support/folder.ts";
 import { batchOf, digestOf, ltxHeader, pagesOf, plainCrc64, plainLtx } from "../support/ltx.ts";
 
+const folder = temporaryFolder();
 const numRuns = Math.min(200, Number(process.env.PROPERTY_RUNS ?? 60));
 
 const pageSizes = fc.constantFrom(512, 4096, 65_536);
@@ -45,6 +50,8 @@ const files = pageSizes.chain((pageSize) =>
   }),
 );
 
+const small = files.filter(({ pageSize }) => pageSize === 512);
+
 const digestsOf = (pages: ReadonlyMap<number, Uint8Array>) =>
   new Map([...pages].sort(([a], [b]) => a - b).map(([page, data]) => [page, digestOf(data)]));
 
@@ -80,8 +87,39 @@ test("what is written is read, by us and by another reader", async () => {
   );
 });
 
+test("applied in pieces of any size it writes its pages and no other byte", async () => {
+  const path = folder.file();
+  await fc.assert(
+    fc.asyncProperty(small, async ({ pageSize, pages, pieceBytes }) => {
+      const commit = 5000;
+      const last = Math.min(Math.max(...pages.keys()) + 1, commit);
+      const file = await encodeLtxFile(ltxHeader({ pageSize, commit }), [batchOf(pages)]);
+      const before = Buffer.alloc(last * pageSize, 0xa5);
+      await writeFile(path, before);
+      const target = await open(path, "r+");
+      await applyLtx(await LtxReader.open(piecesOf(file, pieceBytes)), target);
+      for (const [page, data] of pages) before.set(data, (page - 1) * pageSize);
+      const after = Buffer.alloc(before.length);
+      await target.read(after, 0, after.length, 0);
+      expect(after.equals(before)).toBe(true);
+      expect((await target.stat()).size).toBe(commit * pageSize);
+      await target.close();
+    }),
+    { numRuns },
+  );
+});
+
+test("a file that cannot be written says so", async () => {
+  const path = folder.file();
+  await writeFile(path, "");
+  const file = await encodeLtxFile(ltxHeader(), [batchOf(new Map([[1, Buffer.alloc(512)]]))]);
+  const target = await open(path, "r");
+  const error = { code: "EBADF", syscall: "pwrite" };
+  await expect(applyLtx(await LtxReader.open([file]), target)).rejects.toMatchObject(error);
+  await target.close();
+});
+
 test("no damage goes unnoticed", async () => {
-  const small = files.filter(({ pageSize }) => pageSize === 512);
   await fc.assert(
     fc.asyncProperty(small, fc.nat(), fc.integer({ min: 1, max: 255 }), async (file, at, flip) => {
       const header = ltxHeader({ pageSize: file.pageSize, commit: 5000 });
@@ -97,6 +135,14 @@ test("no damage goes unnoticed", async () => {
       const same = await readAll(damaged).catch((error: unknown) => error);
       if (same instanceof Error) expect(same).toMatchObject(corrupt);
       else expect(same).toEqual(digestsOf(file.pages));
+      const applied = async (bytes: Uint8Array) => {
+        const target = await open(folder.file(), "w");
+        const reader = LtxReader.open(piecesOf(bytes, file.pieceBytes));
+        await reader.then((each) => applyLtx(each, target)).finally(() => target.close());
+      };
+      const outcome = await applied(damaged).catch((error: unknown) => error);
+      expect(outcome instanceof Error).toBe(same instanceof Error);
+      await expect(applied(good.subarray(0, place))).rejects.toMatchObject(corrupt);
       await expect(readAll(good.subarray(0, place))).rejects.toMatchObject(corrupt);
       await expect(readAll(Buffer.concat([good, Buffer.of(flip)]))).rejects.toMatchObject(corrupt);
     }),
@@ -135,24 +181,24 @@ test("compaction leaves of each page what was written last", async () => {
   );
 });
 
-test("a snapshot has every page but the one that SQLite locks", () => {
+test("a snapshot lacks no page", async () => {
+  const encode = (...pages: number[]) => {
+    const written = new Map(pages.map((page) => [page, Buffer.alloc(512)]));
+    return encodeLtxFile(ltxHeader({ commit: 3, minTxid: 1 }), [batchOf(written)]);
+  };
+  await expect(encode(1, 2, 3)).resolves.toBeDefined();
+  for (const pages of [[2, 3], [1, 3], [1, 2], [], [1, 2, 3, 4]]) {
+    await expect(encode(...pages)).rejects.toMatchObject({ code: "LTX_CORRUPT" });
+  }
+});
+
+test("a part of a database's checksum leaves out the page that SQLite locks", async () => {
   const pageSize = 65_536;
   const lockPage = lockPageOf(pageSize);
-  const header = ltxHeader({ pageSize, commit: lockPage + 1, minTxid: 1 });
-  const all = Array.from({ length: lockPage + 1 }, (_, i) => i + 1);
-  const check = (pages: readonly number[], of = header) => {
-    const order = new PageOrder(of, "file");
-    order.check(Uint32Array.from(pages.slice(0, 100)));
-    order.check(Uint32Array.from(pages.slice(100)));
-    order.checkEnd();
-  };
-  const right = all.filter((page) => page !== lockPage);
-  check(right);
-  check(right.slice(0, -1), { ...header, commit: lockPage });
-  const wrong = [all, right.slice(0, -1), right.slice(1), right.filter((page) => page !== 9), []];
-  for (const pages of wrong) expect(() => check(pages)).toThrow(/page/);
-  expect(() => check([5, lockPage], { ...header, minTxid: 2 })).toThrow(/lock page/);
-  expect(() => check([5, 5], { ...header, minTxid: 2 })).toThrow(/follows/);
+  const data = Buffer.alloc(3 * pageSize, "page");
+  const numbers = Uint32Array.of(lockPage - 1, lockPage, lockPage + 1);
+  const [before = 0n, , after = 0n] = await pageChecksums({ numbers, data }, pageSize);
+  expect(await native.sumPages(pageSize, lockPage - 1, data)).toBe(before ^ after);
 });
 
 test("a database's checksum is made of its pages'", async () => {
