@@ -99,7 +99,7 @@ async function checkFree(path: string, mustBeNew: boolean): Promise<void> {
   if (!(await exists(path))) return;
   if (!mustBeNew) return await checkUnused(path);
   throw new ReplicaError("FILE_EXISTS", `${path} exists`, {
-    hint: "Stop what uses it and restore with `force`, or restore to another file.",
+    hint: "Stop what uses it and restore with `force` (`--force`), or restore to another file.",
   });
 }
 
