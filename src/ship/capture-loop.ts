@@ -127,7 +127,7 @@ export class CaptureLoop {
       // The WAL is left as it is: who comes soon finds its place there.
       try {
         const isKnown = capture !== undefined && capture.map.txid === capture.state.txid;
-        if (isKnown) await folder.saveMap(capture.map);
+        if (isKnown) await folder.save(capture.state, capture.map);
       } finally {
         await wal.close();
       }

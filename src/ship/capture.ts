@@ -165,8 +165,7 @@ export class Capture {
     const { file, changes } = await this.#write(header, found.numbers, batches, true);
     const state = { txid: header.maxTxid, timestampMs, pageSize, place: end.place };
     try {
-      await this.#folder.logChanges(changes);
-      await this.#folder.saveState(state);
+      await this.#folder.log({ state, after: txid, changes });
     } catch (error) {
       // It is read from the WAL again, maybe with more behind it.
       await this.#folder.removeFile(file.name);
@@ -174,7 +173,7 @@ export class Capture {
     }
     this.#state = state;
     this.#size = found.size;
-    if (this.#folder.isLogLong(this.#map)) await this.#folder.saveMap(this.#map);
+    if (this.#folder.isLogLong(this.#map)) await this.#folder.save(state, this.#map);
     return { file, commits: found.commits, walBytes: this.#used(end) };
   }
 
@@ -235,11 +234,11 @@ export class Capture {
       timestampMs = this.#clock.now();
       const checksums = BigUint64Array.from(sums);
       this.#map.apply({ txid, size: found.size, numbers: Uint32Array.from(numbers), checksums });
-      await this.#folder.saveMap(this.#map);
     }
-    this.#state = { txid, timestampMs, pageSize, place: end.place };
+    const state = { txid, timestampMs, pageSize, place: end.place };
+    await this.#folder.save(state, this.#map);
+    this.#state = state;
     this.#size = found.size;
-    await this.#folder.saveState(this.#state);
     return numbers.length;
   }
 
@@ -263,7 +262,7 @@ export class Capture {
   async #moveTo(place: WalPlace): Promise<void> {
     if (this.#state.place.every((word, i) => word === place[i])) return;
     this.#state = { ...this.#state, place };
-    await this.#folder.saveState(this.#state);
+    await this.#folder.log({ state: this.#state, after: this.#state.txid });
   }
 
   #used(end: WalEnd): number {

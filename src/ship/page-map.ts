@@ -15,8 +15,8 @@ export interface PageChanges {
 
 const checksumBit = 1n << 63n;
 const headBytes = 16;
-const entryBytes = 12;
-const sumBytes = 8;
+/** Of the checksum that ends what is sealed. */
+export const sumBytes = 8;
 
 export class PageMap {
   #checksums = new BigUint64Array(64);
@@ -58,7 +58,6 @@ export class PageMap {
     return Uint32Array.from(numbers);
   }
 
-  /** As one list of changes for each transaction would be, in one piece. */
   encode(): Uint8Array {
     const bytes = new Uint8Array(headBytes + this.#size * 16 + sumBytes);
     const view = new DataView(bytes.buffer);
@@ -89,21 +88,6 @@ export class PageMap {
     return map;
   }
 
-  /** Applies what a log has up to `txid`. What follows, or was written by half, does not count. */
-  replay(log: Uint8Array, txid: number): void {
-    for (let at = 0; at < log.length; ) {
-      const view = new DataView(log.buffer, log.byteOffset + at, log.length - at);
-      if (view.byteLength < headBytes + sumBytes) return;
-      const count = view.getUint32(12, true);
-      const bytes = headBytes + count * entryBytes + sumBytes;
-      if (view.byteLength < bytes || !isSealed(log.subarray(at, at + bytes))) return;
-      const changes = decodeChanges(view, count);
-      if (changes.txid > txid) return;
-      if (changes.txid > this.txid) this.apply(changes);
-      at += bytes;
-    }
-  }
-
   #resize(size: number): void {
     for (let i = size; i < this.#size; i++) {
       this.#sum ^= this.#checksums[i] ?? 0n;
@@ -123,41 +107,16 @@ export class PageMap {
   }
 }
 
-/** One piece of a log. */
-export function encodeChanges({ txid, size, numbers, checksums }: PageChanges): Uint8Array {
-  const bytes = new Uint8Array(headBytes + numbers.length * entryBytes + sumBytes);
-  const view = new DataView(bytes.buffer);
-  view.setFloat64(0, txid, true);
-  view.setUint32(8, size, true);
-  view.setUint32(12, numbers.length, true);
-  numbers.forEach((number, i) => {
-    view.setUint32(headBytes + i * entryBytes, number, true);
-    view.setBigUint64(headBytes + i * entryBytes + 4, checksums[i] ?? 0n, true);
-  });
-  seal(bytes);
-  return bytes;
-}
-
-function decodeChanges(view: DataView, count: number): PageChanges {
-  const numbers = new Uint32Array(count);
-  const checksums = new BigUint64Array(count);
-  for (let i = 0; i < count; i++) {
-    numbers[i] = view.getUint32(headBytes + i * entryBytes, true);
-    checksums[i] = view.getBigUint64(headBytes + i * entryBytes + 4, true);
-  }
-  return { txid: view.getFloat64(0, true), size: view.getUint32(8, true), numbers, checksums };
-}
-
 function sumOf(bytes: Uint8Array): bigint {
   return native.crc64(bytes.subarray(0, bytes.length - sumBytes), 0n);
 }
 
-function seal(bytes: Uint8Array): void {
+export function seal(bytes: Uint8Array): void {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   view.setBigUint64(bytes.length - sumBytes, sumOf(bytes), true);
 }
 
-function isSealed(bytes: Uint8Array): boolean {
+export function isSealed(bytes: Uint8Array): boolean {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   return view.getBigUint64(bytes.length - sumBytes, true) === sumOf(bytes);
 }

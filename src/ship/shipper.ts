@@ -255,7 +255,12 @@ export class Shipper {
     const capture = await this.#loop.started();
     if (capture.state.txid < minTxid) return undefined;
     const queued = this.#queue.find(minTxid);
-    if (queued !== undefined) return queued;
+    if (queued !== undefined && (await this.#source.folder.isWhole(queued))) return queued;
+    if (queued !== undefined) {
+      // The machine has lost its power before all of it was on disk.
+      this.#queue.drop(queued);
+      await this.#source.folder.removeFile(queued.name);
+    }
     // What it lacks was never queued, or has been given up.
     return await this.#loop.inTurn(async () => {
       const { file, captured } = await capture.pagesSince(minTxid);

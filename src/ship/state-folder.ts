@@ -1,22 +1,19 @@
 /**
  * The shipper's own folder: how far it has read, what it knows of the pages, and what waits for
- * storages. Everything in it can be lost: then all pages are shipped anew.
+ * storages. Everything in it can be lost: then all pages are shipped anew. What is noted at each
+ * reading is one record of a log, and that is all that is synced.
  */
+import { constants, createReadStream } from "node:fs";
 import * as fs from "node:fs/promises";
 import { join } from "node:path";
 import { verifyPrefix } from "../backup/verify.ts";
-import { replaceFile, syncFolder, writeSynced } from "../durable.ts";
+import { replaceFile } from "../durable.ts";
+import { LtxReader } from "../ltx/reader.ts";
 import { parseChecksum } from "./manifest.ts";
-import { encodeChanges, type PageChanges, PageMap } from "./page-map.ts";
-import type { WalPlace } from "./wal.ts";
+import { PageMap } from "./page-map.ts";
+import { encodeRecord, replayLog, type ShipState, type StateRecord } from "./state-log.ts";
 
-export interface ShipState {
-  readonly txid: number;
-  readonly timestampMs: number;
-  readonly pageSize: number;
-  /** Up to where the WAL has been read. */
-  readonly place: WalPlace;
-}
+export type { ShipState } from "./state-log.ts";
 
 /** An LTX file that waits. Its name says all that has to be known of it. */
 export interface QueuedFile {
@@ -34,11 +31,16 @@ const mapName = "pages";
 const logName = "pages.log";
 const queueName = "queue";
 const logBytesMin = 1024 * 1024;
+/** Pieces of a file that are written together, in bytes at most. */
+const gatheredBytes = 256 * 1024;
+const recordFlags = constants.O_RDWR | constants.O_CREAT;
 
 export class StateFolder {
   readonly path: string;
   readonly #syncs: boolean;
   #logBytes = 0;
+  /** Files that this process has written, or looked through. */
+  readonly #whole = new Set<string>();
 
   /**
    * Without `syncs` a loss of power may take the folder back to any earlier state, or to one that
@@ -56,8 +58,7 @@ export class StateFolder {
       if (!name.startsWith(verifyPrefix)) continue;
       await fs.rm(join(this.path, name), { recursive: true, force: true });
     }
-    const state = await this.#readState();
-    const map = await this.#readMap(state?.txid ?? 0);
+    const { state, map } = await this.#read();
     const queue: QueuedFile[] = [];
     for (const name of await fs.readdir(join(this.path, queueName))) {
       const file = parseQueued(name, (await fs.stat(this.pathOf(name))).size);
@@ -73,16 +74,19 @@ export class StateFolder {
     return join(this.path, queueName, name);
   }
 
-  /** Writes a file of `pieces` in the queue's folder, synced; `name` is known only then. */
+  /**
+   * Writes a file of `pieces` in the queue's folder; `name` is known only then. It is not synced:
+   * what power takes of it is told by `isWhole`, and shipped again from the database.
+   */
   async writeFile(
     pieces: AsyncIterable<Uint8Array>,
     name: () => string,
   ): Promise<{ name: string; bytes: number }> {
     const part = this.pathOf("part.tmp");
     try {
-      const bytes = await writeSynced(part, pieces, { flags: "w", syncs: this.#syncs });
+      const bytes = await writePieces(part, pieces);
       await fs.rename(part, this.pathOf(name()));
-      if (this.#syncs) await syncFolder(join(this.path, queueName));
+      this.#whole.add(name());
       return { name: name(), bytes };
     } catch (error) {
       await fs.rm(part, { force: true }).catch(() => {});
@@ -90,17 +94,37 @@ export class StateFolder {
     }
   }
 
+  /** Whether a file of the queue is there and as it was written. */
+  async isWhole({ name, minTxid, maxTxid }: QueuedFile): Promise<boolean> {
+    if (this.#whole.has(name)) return true;
+    try {
+      const reader = await LtxReader.open(createReadStream(this.pathOf(name)), { name });
+      // Its checksum is the last thing in it.
+      for await (const _ of reader.batches());
+      const { header } = reader;
+      if (header.minTxid !== minTxid || header.maxTxid !== maxTxid) return false;
+    } catch (error) {
+      const { code } = error as { code?: string };
+      if (code === "LTX_CORRUPT" || code === "ENOENT") return false;
+      throw error;
+    }
+    this.#whole.add(name);
+    return true;
+  }
+
   async removeFile(name: string): Promise<void> {
+    this.#whole.delete(name);
     await fs.rm(this.pathOf(name), { force: true });
   }
 
-  /** To be followed by `saveState`: until then it does not count. */
-  async logChanges(changes: PageChanges): Promise<void> {
-    const bytes = encodeChanges(changes);
-    const file = await fs.open(join(this.path, logName), "a");
+  /** Durable when it resolves; what only tells that the WAL has begun anew need not be. */
+  async log(record: StateRecord): Promise<void> {
+    const bytes = encodeRecord(record);
+    const file = await fs.open(join(this.path, logName), recordFlags, 0o644);
     try {
-      await file.writeFile(bytes);
-      if (this.#syncs) await file.datasync();
+      // One that failed before is written over.
+      await writeAll(file, bytes, this.#logBytes);
+      if (this.#syncs && record.changes !== undefined) await file.datasync();
     } finally {
       await file.close();
     }
@@ -112,18 +136,31 @@ export class StateFolder {
     return this.#logBytes > Math.max(logBytesMin, map.size * 16);
   }
 
-  async saveMap(map: PageMap): Promise<void> {
-    // Durable in any case: a log must never come to stand behind an older map than its own.
+  /** What the log leads to, or what all pages have been compared with; the log ends. */
+  async save({ txid, timestampMs, pageSize, place }: ShipState, map: PageMap): Promise<void> {
+    const state = { format: 2, txid, timestampMs, pageSize, place: [...place] };
+    // Durable in any case: a log must never come to stand behind another state than its own.
+    await replaceFile(this.path, stateName, Buffer.from(`${JSON.stringify(state)}\n`));
     await replaceFile(this.path, mapName, map.encode());
+    await this.#removeLog();
+  }
+
+  async #removeLog(): Promise<void> {
     await fs.rm(join(this.path, logName), { force: true });
     this.#logBytes = 0;
   }
 
-  async saveState({ txid, timestampMs, pageSize, place }: ShipState): Promise<void> {
-    const state = { format: 1, txid, timestampMs, pageSize, place: [...place] };
-    await replaceFile(this.path, stateName, Buffer.from(`${JSON.stringify(state)}\n`), {
-      syncs: this.#syncs,
-    });
+  async #read(): Promise<{ state: ShipState | undefined; map: PageMap }> {
+    const saved = await this.#readState();
+    const bytes = await readIfThere(join(this.path, mapName));
+    const map = (bytes === undefined ? undefined : PageMap.decode(bytes)) ?? new PageMap();
+    const log = (await readIfThere(join(this.path, logName))) ?? new Uint8Array();
+    const state = saved === undefined ? undefined : replayLog(log, saved, map);
+    const known = map.txid === state?.txid ? map : new PageMap();
+    // Numbers that the log has behind a record by half may be used again.
+    if (state === undefined) await this.#removeLog();
+    else await this.save(state, known);
+    return { state, map: known };
   }
 
   async #readState(): Promise<ShipState | undefined> {
@@ -135,16 +172,6 @@ export class StateFolder {
       return undefined;
     }
   }
-
-  async #readMap(txid: number): Promise<PageMap> {
-    const bytes = await readIfThere(join(this.path, mapName));
-    const map = (bytes === undefined ? undefined : PageMap.decode(bytes)) ?? new PageMap();
-    map.replay((await readIfThere(join(this.path, logName))) ?? new Uint8Array(), txid);
-    const known = map.txid === txid ? map : new PageMap();
-    // What the log has of transactions above must not be there when their numbers are used again.
-    await this.saveMap(known);
-    return known;
-  }
 }
 
 function isState(value: unknown): value is Omit<ShipState, "place"> & { place: number[] } {
@@ -152,7 +179,7 @@ function isState(value: unknown): value is Omit<ShipState, "place"> & { place: n
   const fields: Record<string, unknown> = { ...value };
   const numbers = [fields.txid, fields.timestampMs, fields.pageSize];
   const { place } = fields;
-  if (fields.format !== 1 || !Array.isArray(place) || place.length !== 5) return false;
+  if (fields.format !== 2 || !Array.isArray(place) || place.length !== 5) return false;
   return [...numbers, ...place].every((each) => Number.isSafeInteger(each) && each >= 0);
 }
 
@@ -169,6 +196,41 @@ function parseQueued(name: string, bytes: number): QueuedFile | undefined {
   const checksum = parseChecksum(match?.[5] ?? "");
   if (checksum === undefined || minTxid < 1 || maxTxid < minTxid) return undefined;
   return { name, minTxid, maxTxid, timestampMs, pages, checksum, bytes };
+}
+
+/** Small pieces are written together. Returns the bytes written. */
+async function writePieces(path: string, pieces: AsyncIterable<Uint8Array>): Promise<number> {
+  let bytes = 0;
+  let small: Uint8Array[] = [];
+  let smallBytes = 0;
+  const file = await fs.open(path, "w", 0o644);
+  try {
+    for await (const piece of pieces) {
+      const isLarge = piece.length > gatheredBytes;
+      if (smallBytes > 0 && (isLarge || smallBytes + piece.length > gatheredBytes)) {
+        await writeAll(file, Buffer.concat(small), bytes - smallBytes);
+        small = [];
+        smallBytes = 0;
+      }
+      if (isLarge) await writeAll(file, piece, bytes);
+      else {
+        small.push(piece.slice());
+        smallBytes += piece.length;
+      }
+      bytes += piece.length;
+    }
+    await writeAll(file, Buffer.concat(small), bytes - smallBytes);
+  } finally {
+    await file.close();
+  }
+  return bytes;
+}
+
+/** On a full disk a part is written first, and then nothing. */
+async function writeAll(file: fs.FileHandle, bytes: Uint8Array, position: number): Promise<void> {
+  for (let at = 0; at < bytes.length; ) {
+    at += (await file.write(bytes, at, bytes.length - at, position + at)).bytesWritten;
+  }
 }
 
 async function readIfThere(path: string): Promise<Buffer | undefined> {

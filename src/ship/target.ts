@@ -50,6 +50,8 @@ export class Target {
   txid = 0;
   /** Of what the storage has; `undefined` when it has nothing. */
   #pageSize: number | undefined;
+  /** What it has is known. */
+  #isReady = false;
   #last: QueuedFile | undefined;
   #failures = 0;
   #running: Promise<void> | undefined;
@@ -75,6 +77,7 @@ export class Target {
     const head = files.find(({ maxTxid }) => maxTxid === this.txid);
     this.#pageSize = head === undefined ? undefined : await this.#pageSizeOf(head);
     this.#host.looked(this, files);
+    this.#isReady = true;
   }
 
   /** 0 when the file cannot be used: no page size is that. */
@@ -91,7 +94,8 @@ export class Target {
   /** Begins to upload, or does so at once where it waited after a failure. */
   kick(): void {
     this.#wake?.();
-    if (this.#closing.signal.aborted) return;
+    // What it lacks is not known before: it is called again when reading has begun.
+    if (!this.#isReady || this.#closing.signal.aborted) return;
     this.#running ??= this.#run().finally(() => {
       this.#running = undefined;
     });

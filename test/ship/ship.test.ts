@@ -159,6 +159,20 @@ describe("a shipper that begins again", () => {
     db.close();
   });
 
+  test("and is asked to flush at once ships what is new, and no more", async () => {
+    const storage = memoryStorage();
+    const db = openWal(folder.file());
+    for (let i = 0; i < 100; i++) db.exec("INSERT INTO note (body) VALUES (randomblob(3000))");
+    await ship(db, storage, eager).close();
+    db.exec("UPDATE note SET body = randomblob(3000) WHERE id = 7");
+    const shipper = ship(db, storage, eager);
+    await shipper.flush();
+    expect(shipper.metrics()).toMatchObject({ files: 1, shippedTxid: 2 });
+    expect(shipper.metrics().uploadedBytes).toBeLessThan(20_000);
+    await shipper.close();
+    db.close();
+  });
+
   test.each([false, true])("after pages got another size; folder lost: %j", async (isLost) => {
     const file = folder.file();
     const storage = memoryStorage();
