@@ -27,7 +27,7 @@ class WalTask : public Task<WalTask> {
  public:
   enum class Kind { kOpen, kNext, kLetGo, kScan, kPages, kCheckpoint, kClose };
 
-  WalTask(WalSource* source, Kind kind, bool flag) : source_(source), kind_(kind), flag_(flag) {
+  WalTask(WalSource* source, Kind kind, int64_t flag) : source_(source), kind_(kind), flag_(flag) {
     source->Retain();
   }
   ~WalTask() { source_->Release(); }
@@ -55,7 +55,7 @@ class WalTask : public Task<WalTask> {
 
   WalSource* source_;
   Kind kind_;
-  bool flag_;
+  int64_t flag_;
   int rc_ = SQLITE_OK;
   bool moved_ = false;
   WalScan scan_;
@@ -67,13 +67,13 @@ int WalTask::Operate() {
     case Kind::kOpen:
       return source_->Open();
     case Kind::kNext:
-      return source_->Next(flag_, &end);
+      return source_->Next(flag_ != 0, &end);
     case Kind::kLetGo:
-      return source_->LetGo(flag_);
+      return source_->LetGo(flag_ != 0);
     case Kind::kScan:
       return source_->Scan(place, end, before, &scan_);
     case Kind::kPages:
-      return source_->Pages(place.salt, pages.data, frames.data, pages.count, flag_, out.data);
+      return source_->Pages(place.salt, pages.data, frames.data, pages.count, flag_ != 0, out.data);
     case Kind::kCheckpoint:
       return Checkpoint();
     case Kind::kClose:
@@ -84,7 +84,11 @@ int WalTask::Operate() {
 
 int WalTask::Checkpoint() {
   WalSource::Carried carried;
-  const int rc = source_->Checkpoint(flag_, place, before, &moved_, &carried);
+  using Barrier = WalSource::Barrier;
+  const Barrier barrier = flag_ == 0   ? Barrier::kNone
+                          : flag_ == 1 ? Barrier::kEnd
+                                       : Barrier::kWhole;
+  const int rc = source_->Checkpoint(barrier, place, before, &moved_, &carried);
   if (!carried.is_there) return rc;
   end = carried.end;
   scan_ = static_cast<WalScan&&>(carried.scan);
@@ -124,7 +128,7 @@ bool TakePlace(Call* call, size_t index, WalPlace* place) {
 // Null with an exception pending.
 WalTask* NewTask(Call* call, WalTask::Kind kind) {
   auto* source = ExternalOf<WalSource>(*call, 0);
-  if (source != nullptr) return new WalTask(source, kind, call->Integer(1) != 0);
+  if (source != nullptr) return new WalTask(source, kind, call->Integer(1));
   Throw(call->env, "CLOSED", "there is no such WAL", "");
   return nullptr;
 }

@@ -40,10 +40,12 @@ class WalSource {
     WalScan scan;
     Bytes data;
   };
+  // For how long writers are kept out: until the end has been written back, or all of it.
+  enum class Barrier { kNone, kEnd, kWhole };
   // Writes the WAL back, and when that came to the end moves the read transaction there, so that
   // the next writer begins the WAL anew. What was committed since `captured` is `carried`: it may
-  // be gone from the WAL then. With `barrier` writers are kept out for that moment.
-  int Checkpoint(bool barrier, const WalPlace& captured, uint32_t before, bool* moved,
+  // be gone from the WAL then.
+  int Checkpoint(Barrier barrier, const WalPlace& captured, uint32_t before, bool* moved,
                  Carried* carried);
   // What can be waited for is over, nothing is held, and the WAL stays.
   void Close();
@@ -82,6 +84,7 @@ class WalSource {
   int ReadFrames(const WalHead& head, const WalPlace& from, const WalIndexHead& end, WalScan* scan);
   int PagesOfDatabase(const uint32_t* pages, size_t count, uint8_t* out);
   int SizeOfDatabase(const WalIndexHead& end, uint32_t* pages);
+  bool KeepOut();
   int WriteBack(int* frames, int* done);
   int MoveToEnd(const WalPlace& captured, uint32_t before, int frames, bool* moved,
                 Carried* carried);

@@ -12,22 +12,20 @@ constexpr uint64_t kCarriedBytesMax = 8 * 1024 * 1024;
 
 }  // namespace
 
-int WalSource::Checkpoint(bool barrier, const WalPlace& captured, uint32_t before, bool* moved,
+int WalSource::Checkpoint(Barrier barrier, const WalPlace& captured, uint32_t before, bool* moved,
                           Carried* carried) {
   message_.Clear();
   *moved = false;
   if (!holds_ || holds_next_) return SQLITE_OK;
-  if (barrier && writer_ == nullptr) {
+  if (barrier != Barrier::kNone && writer_ == nullptr) {
     const int rc = Connect(&writer_);
     if (rc != SQLITE_OK) return rc;
     api_->busy_timeout(writer_, kBarrierBusyMs);
   }
-  // Most of it beforehand, so that writers wait for the rest only.
+  bool keeps_out = barrier == Barrier::kWhole && KeepOut();
   int frames = 0, done = 0;
   int rc = WriteBack(&frames, &done);
-  if (rc != SQLITE_OK) return rc;
-  const bool keeps_out =
-      barrier && api_->exec(writer_, "BEGIN IMMEDIATE", nullptr, nullptr, nullptr) == SQLITE_OK;
+  if (rc == SQLITE_OK && barrier == Barrier::kEnd) keeps_out = KeepOut();
   // A checkpoint comes no further than the reader that is held, so both go on in turn.
   for (int tries = 0; rc == SQLITE_OK && !*moved && tries < kMovesMax; tries++) {
     rc = MoveToEnd(captured, before, frames, moved, carried);
@@ -37,6 +35,10 @@ int WalSource::Checkpoint(bool barrier, const WalPlace& captured, uint32_t befor
   if (carried->is_there) rc = SQLITE_OK;
   if (keeps_out) Execute(writer_, "ROLLBACK");
   return rc;
+}
+
+bool WalSource::KeepOut() {
+  return api_->exec(writer_, "BEGIN IMMEDIATE", nullptr, nullptr, nullptr) == SQLITE_OK;
 }
 
 int WalSource::WriteBack(int* frames, int* done) {

@@ -28,11 +28,12 @@ export interface WalBinding {
   ): Promise<WalAnswer>;
   /**
    * A PASSIVE checkpoint; `moved`: the next writer may begin the WAL anew. What was committed behind
-   * `place` up to `end` comes with `data`, for it may be gone.
+   * `place` up to `end` comes with `data`, for it may be gone. With a barrier of 1 writers are kept
+   * out while the end is written back, with 2 all the while.
    */
   walCheckpoint(
     source: WalSource,
-    barrier: 0 | 1,
+    barrier: number,
     place: Uint32Array,
     before: number,
   ): Promise<WalAnswer>;

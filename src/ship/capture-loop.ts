@@ -39,8 +39,12 @@ export interface CaptureHost {
 }
 
 const retryMsMax = 60_000;
-/** The WAL is that many times too long when writers are kept out, so that it can begin anew. */
+/**
+ * The WAL is that many times too long when writers are kept out, so that it can begin anew: while
+ * its end is written back, and where that was not enough while all of it is.
+ */
 const barrierFactor = 4;
+const wholeFactor = 8;
 /** Frames are in the WAL some time before their commit is: so often is looked for it. */
 const looksMax = 4;
 const lookAgainMs = 5;
@@ -219,7 +223,10 @@ export class CaptureLoop {
   async #checkpoint(capture: Capture, walBytes: number): Promise<void> {
     const { checkpointBytes, walBytesMax, intervalMs } = this.#settings;
     if (walBytes < checkpointBytes) return;
-    const barrier = walBytes >= Math.min(walBytesMax / 2, checkpointBytes * barrierFactor);
+    const isBeyond = (factor: number) =>
+      walBytes >= Math.min(walBytesMax / 2, checkpointBytes * factor);
+    const end = isBeyond(barrierFactor) ? "end" : "none";
+    const barrier = isBeyond(wholeFactor) ? "whole" : end;
     try {
       const { moved, captured } = await capture.checkpoint(barrier);
       if (moved) this.#host.checkpointed();

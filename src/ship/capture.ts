@@ -6,6 +6,7 @@ import type { PageChanges, PageMap } from "./page-map.ts";
 import type { RebaseReason } from "./shipper-events.ts";
 import { type QueuedFile, queuedName, type ShipState, type StateFolder } from "./state-folder.ts";
 import {
+  type Barrier,
   frameOf,
   hasSalts,
   saltsOf,
@@ -112,7 +113,7 @@ export class Capture {
   }
 
   /** Bounds the WAL; see `Wal.checkpoint`. */
-  async checkpoint(barrier: boolean): Promise<{ moved: boolean; captured?: Captured }> {
+  async checkpoint(barrier: Barrier): Promise<{ moved: boolean; captured?: Captured }> {
     const { moved, carried } = await this.#wal.checkpoint(barrier, this.#state.place, this.#size);
     if (carried === undefined) return { moved };
     const { end, pages, data } = carried;

@@ -23,7 +23,7 @@ export interface ShipOptions {
   /**
    * The WAL is written back into the database at this size, in bytes. At four times of it (or half
    * of `walBytesMax`) the checkpoint keeps writers out for a moment, so that the WAL can begin anew
-   * under a load without any pause. @default 4 MiB
+   * under a load without any pause; at eight times of it for as long as it takes. @default 4 MiB
    */
   readonly checkpointBytes?: number;
   /**

@@ -1,6 +1,6 @@
 /**
- * How far the WAL has been read, and what of the pages changed on the way: a record of each reading,
- * in a log that is only added to. A record counts when it is there whole.
+ * How far the WAL has been read, and what of the pages changed on the way: a record of each
+ * reading, in a log that is only added to. A record counts when it is there whole.
  */
 import { isSealed, type PageChanges, type PageMap, seal, sumBytes } from "./page-map.ts";
 import type { WalPlace } from "./wal.ts";
@@ -48,8 +48,8 @@ export function encodeRecord({ state, after, changes }: StateRecord): Uint8Array
 }
 
 /**
- * Where a log leads from a state and its map, which is brought there. What was written by half, what
- * follows that, and what does not follow the map, does not count.
+ * Where a log leads from a state and its map, which is brought there. What was written by half,
+ * what follows that, and what does not follow the map, does not count.
  */
 export function replayLog(log: Uint8Array, from: ShipState, map: PageMap): ShipState {
   let state = from;

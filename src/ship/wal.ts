@@ -24,6 +24,11 @@ export interface WalCheckpoint {
   readonly carried?: Carried;
 }
 
+const barriers = ["none", "end", "whole"] as const;
+
+/** What of the WAL is written back while writers are kept out. */
+export type Barrier = (typeof barriers)[number];
+
 /** Commits that were read by the way. */
 export interface Carried {
   readonly end: WalEnd;
@@ -139,9 +144,9 @@ export class Wal {
    * Writes the WAL back, and lets the next writer begin it anew (`moved`). What was committed since
    * `place` comes with it: it may be gone from the WAL, and nobody else has it.
    */
-  async checkpoint(barrier: boolean, place: WalPlace, before: number): Promise<WalCheckpoint> {
-    const flag = barrier ? 1 : 0;
-    const answer = await native.walCheckpoint(this.#source, flag, place, before);
+  async checkpoint(barrier: Barrier, place: WalPlace, before: number): Promise<WalCheckpoint> {
+    const kind = barriers.indexOf(barrier);
+    const answer = await native.walCheckpoint(this.#source, kind, place, before);
     const { moved, end, data } = answer;
     const pages = pagesOf(answer);
     if (pages === undefined || pages.commits === 0) return { moved };
