@@ -96,6 +96,33 @@ void CopyMatch(uint8_t* to, size_t distance, size_t length, size_t room) {
   CopyShort(to, from, length, distance >= kCopyBytes ? room : 0);
 }
 
+// Most sequences are short and far from both ends: what they copy too much is within the block and
+// the page, and each is known to be whole and not the last. Stops before one that is not like that.
+// Returns the bytes written behind `done`.
+size_t DecompressShort(Reader* in, uint8_t* out, size_t done, size_t size) {
+  constexpr size_t kLiteralsMax = 14, kMatchMax = 14 + kMatchMin, kDistanceMin = 8;
+  constexpr size_t kBlockBytes = 1 + kCopyBytes + 2, kPageBytes = kCopyBytes + kMatchMax;
+  const uint8_t* at = in->at();
+  const uint8_t* const end = at + in->left();
+  size_t to = done;
+  while (static_cast<size_t>(end - at) >= kBlockBytes && size - to >= kPageBytes) {
+    const size_t literals = *at >> 4, match = *at & 15;
+    if (literals > kLiteralsMax || match + kMatchMin > kMatchMax) break;
+    const size_t distance = at[1 + literals] | static_cast<size_t>(at[2 + literals]) << 8;
+    if (distance < kDistanceMin || distance > to + literals) break;
+    memcpy(out + to, at + 1, kCopyBytes);
+    to += literals;
+    const uint8_t* from = out + to - distance;
+    memcpy(out + to, from, 8);
+    memcpy(out + to + 8, from + 8, 8);
+    memcpy(out + to + 16, from + 16, kMatchMax - 16);
+    to += match + kMatchMin;
+    at += 3 + literals;
+  }
+  in->Take(static_cast<size_t>(at - in->at()));
+  return to - done;
+}
+
 }  // namespace
 
 size_t Lz4Compress(Span input, uint8_t* out) {
@@ -133,6 +160,7 @@ bool Lz4Decompress(Span block, uint8_t* out, size_t size) {
   Reader in(block);
   size_t done = 0;
   while (!in.AtEnd()) {
+    done += DecompressShort(&in, out, done, size);
     const uint8_t token = in.Byte();
     size_t length = token >> 4;
     if (length == 15 && !ReadLength(&in, &length)) return false;

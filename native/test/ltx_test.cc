@@ -65,6 +65,27 @@ TEST(Lz4BlocksThatLieAreRefused) {
   CHECK(Decompresses({0x10, 'a', 1, 0, 0x00}, 5));
 }
 
+TEST(Lz4BlocksThatAreDamagedDoNoHarm) {
+  Random random(7);
+  uint8_t page[4096];
+  for (size_t i = 0; i < sizeof page; i++) {
+    page[i] = i < 64 || random.Below(9) == 0 ? static_cast<uint8_t>(random.Next())
+                                             : page[i - 1 - random.Below(60)];
+  }
+  Bytes block;
+  const size_t size = Lz4Compress({page, sizeof page}, block.Reserve(Lz4Bound(sizeof page)));
+  CHECK(size < sizeof page);
+  for (int run = 0; run < 3000; run++) {
+    Bytes damaged, out;
+    damaged.Append(block.data(), size);
+    damaged.data()[random.Below(size)] = static_cast<uint8_t>(random.Next());
+    const Exact exact({damaged.data(), size - random.Below(3)});
+    const size_t pages = random.Below(2) == 0 ? sizeof page : random.Below(sizeof page);
+    out.ReserveAll(pages);
+    (void)Lz4Decompress(exact.span(), out.data(), pages);
+  }
+}
+
 TEST(Lz4CompressesWhatRepeats) {
   Bytes page, block;
   for (size_t i = 0; i < 65536; i++)
