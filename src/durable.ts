@@ -1,6 +1,7 @@
 /** Files that are on disk when a promise says so. */
 import * as fs from "node:fs/promises";
 import { join } from "node:path";
+import { messageOf, ReplicaError } from "./errors.ts";
 
 /** After it, files made, renamed or removed in the folder stay so through a loss of power. */
 export async function syncFolder(folder: string): Promise<void> {
@@ -45,7 +46,17 @@ export async function writeSynced(
   return bytes;
 }
 
-/** A crash leaves the file as it was, or as it is to be. */
+/** `DISK_FULL` where that is what went wrong; any other error as it is. */
+export function explained(error: unknown, path: string): unknown {
+  const code = error instanceof Error && "code" in error ? error.code : undefined;
+  if (code !== "ENOSPC" && code !== "EDQUOT") return error;
+  return new ReplicaError("DISK_FULL", `${path}: ${messageOf(error)}`, {
+    cause: error,
+    hint: "Make room on that disk. What waited for it goes on by itself.",
+  });
+}
+
+/** A crash leaves the file as it was, or as it is to be. @throws `DISK_FULL` */
 export async function replaceFile(
   folder: string,
   name: string,
@@ -53,7 +64,11 @@ export async function replaceFile(
   { syncs = true }: Pick<WriteOptions, "syncs"> = {},
 ): Promise<void> {
   const temporary = join(folder, `${name}.tmp`);
-  await writeSynced(temporary, [bytes], { flags: "w", syncs });
-  await fs.rename(temporary, join(folder, name));
-  if (syncs) await syncFolder(folder);
+  try {
+    await writeSynced(temporary, [bytes], { flags: "w", syncs });
+    await fs.rename(temporary, join(folder, name));
+    if (syncs) await syncFolder(folder);
+  } catch (error) {
+    throw explained(error, folder);
+  }
 }

@@ -7,7 +7,7 @@ import { constants, createReadStream } from "node:fs";
 import * as fs from "node:fs/promises";
 import { join } from "node:path";
 import { verifyPrefix } from "../backup/verify.ts";
-import { replaceFile } from "../durable.ts";
+import { explained, replaceFile } from "../durable.ts";
 import { LtxReader } from "../ltx/reader.ts";
 import { parseChecksum } from "./manifest.ts";
 import { PageMap } from "./page-map.ts";
@@ -26,6 +26,8 @@ export interface QueuedFile {
   readonly bytes: number;
 }
 
+/** What says whose the folder is, as long as a process has it locked. */
+export const lockName = "lock";
 const stateName = "state.json";
 const mapName = "pages";
 const logName = "pages.log";
@@ -90,7 +92,7 @@ export class StateFolder {
       return { name: name(), bytes };
     } catch (error) {
       await fs.rm(part, { force: true }).catch(() => {});
-      throw error;
+      throw explained(error, this.path);
     }
   }
 
@@ -120,13 +122,17 @@ export class StateFolder {
   /** Durable when it resolves; what only tells that the WAL has begun anew need not be. */
   async log(record: StateRecord): Promise<void> {
     const bytes = encodeRecord(record);
-    const file = await fs.open(join(this.path, logName), recordFlags, 0o644);
     try {
-      // One that failed before is written over.
-      await writeAll(file, bytes, this.#logBytes);
-      if (this.#syncs && record.changes !== undefined) await file.datasync();
-    } finally {
-      await file.close();
+      const file = await fs.open(join(this.path, logName), recordFlags, 0o644);
+      try {
+        // One that failed before is written over.
+        await writeAll(file, bytes, this.#logBytes);
+        if (this.#syncs && record.changes !== undefined) await file.datasync();
+      } finally {
+        await file.close();
+      }
+    } catch (error) {
+      throw explained(error, this.path);
     }
     this.#logBytes += bytes.length;
   }

@@ -4,6 +4,7 @@ import { mkdirSync, statSync } from "node:fs";
 import type Database from "better-sqlite3";
 import { afterAll, afterEach, expect, test } from "vitest";
 import { verifyBackup } from "../../src/backup/verify.ts";
+import { ReplicaError } from "../../src/errors.ts";
 import type { Shipper } from "../../src/ship/index.ts";
 import type { Storage } from "../../src/storage/storage.ts";
 import { churn } from "../support/backup.ts";
@@ -16,7 +17,7 @@ import { eager, expectSame, openWal, ship, watchShipper } from "../support/ship.
 const folder = temporaryFolder({ inMemory: true });
 /** So many calls apart are those that fail; `DISK_FAULTS=1` makes all of them fail, one at a time. */
 const step = Number(process.env.DISK_FAULTS ?? 23);
-const noSpace = { code: "ENOSPC" };
+const noSpace = { code: "DISK_FULL", hint: expect.stringContaining("Make room") };
 let disk: DiskFaults | undefined;
 afterEach(() => disk?.remove());
 
@@ -130,7 +131,7 @@ test.skipIf(small === undefined)("a queue that fills a real disk", async () => {
   for (let i = 0; i < 400 && !isFull; i++) {
     db.exec("INSERT INTO note (body) VALUES (randomblob(20000))");
     const error: unknown = await shipper.flush().catch((failure: unknown) => failure);
-    isFull = (error as NodeJS.ErrnoException).code === "ENOSPC";
+    isFull = error instanceof ReplicaError && error.code === "DISK_FULL";
   }
   expect(isFull).toBe(true);
   faults.heal();
