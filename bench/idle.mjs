@@ -1,5 +1,5 @@
 // What databases cost that are shipped and not written: many of them in one process, memory, file
-// descriptors, CPU and requests, against the same ones that are only open. Needs seven descriptors
+// descriptors, CPU and requests, against the same ones that are only open. Needs eight descriptors
 // a database, so `ulimit -n` may have to be raised. The storage is in memory, and keeps nothing but
 // leases: what it would take is not the databases'.
 import { fork } from "node:child_process";

@@ -6,6 +6,7 @@
 #include "addon_file_job.h"
 #include "addon_floor.h"
 #include "addon_identity.h"
+#include "addon_lock.h"
 #include "addon_ltx.h"
 #include "addon_schema.h"
 #include "addon_state.h"
@@ -342,5 +343,6 @@ NAPI_MODULE_INIT(/* napi_env env, napi_value exports */) {
   AddLtxFunctions(env, exports);
   AddCopyFunctions(env, exports);
   AddWalFunctions(env, exports);
+  AddLockFunctions(env, exports);
   return exports;
 }

@@ -191,6 +191,9 @@ export interface CopyResult {
 /** Reads the WAL of one database on other threads; one operation at a time. */
 export type WalSource = object & { readonly __walSource: unique symbol };
 
+/** A lock among processes, until it is given back or its process ends. */
+export type NativeLock = object & { readonly __nativeLock: unique symbol };
+
 /** What an operation on a WAL gave; what it does not tell of is 0, empty or false. */
 export interface WalAnswer {
   pageSize: number;

@@ -1,5 +1,5 @@
 /** What the addon exports for shipping: a WAL read on other threads. */
-import type { Handle, WalAnswer, WalSource } from "./native-types.ts";
+import type { Handle, NativeLock, WalAnswer, WalSource } from "./native-types.ts";
 
 export interface WalBinding {
   /** @throws SHIP_UNSUPPORTED */
@@ -53,4 +53,10 @@ export interface WalBinding {
     callback: (hasMany: boolean) => void,
   ): void;
   walUnwatch(handle: Handle): void;
+  /**
+   * Takes a lock among processes, on a file that is made for it; `null`: somebody has it.
+   * @throws SQLITE
+   */
+  lockFile(handle: Handle, path: string): NativeLock | null;
+  unlockFile(lock: NativeLock): void;
 }

@@ -1,6 +1,6 @@
 /** `mergelite ship`: copies what is committed to databases into storages, until it is stopped. */
 
-import { messageOf } from "../errors.ts";
+import { messageOf, type ReplicaError } from "../errors.ts";
 import type { ShipOptions, Shipper } from "../ship/index.ts";
 import type { Storage } from "../storage/storage.ts";
 import { type Command, type CommandInput, jsonOption, type Values } from "./command.ts";
@@ -37,6 +37,8 @@ one ends, or has been silent for a minute. Backups are kept: joined, proved, old
 interface Shipped {
   readonly file: string;
   readonly shipper: Shipper;
+  /** In how many storages. */
+  readonly places: number;
 }
 
 async function runShip(input: CommandInput): Promise<number> {
@@ -54,7 +56,7 @@ async function runShip(input: CommandInput): Promise<number> {
   const signal = interruptSignal();
   return await withShippers(plans, input, async (shipped) => {
     if (isOnce) await all(shipped, (shipper) => shipper.tend({ signal }));
-    else if (command === undefined) await stayAlive(signal);
+    else if (command === undefined) await stayAlive(AbortSignal.any([signal, allOver(shipped)]));
     else {
       await all(shipped, (shipper) => firstFlush(shipper, signal));
       return await runBeside(shipped, command);
@@ -108,7 +110,7 @@ async function withShippers(
       }
       begins.push(() => {
         const shipper = begin(db, storages, options);
-        shipped.push({ file, shipper });
+        shipped.push({ file, shipper, places: storages.length });
         const isQuiet = values.text("exec") !== undefined;
         report(shipper, { file, storages, output, isQuiet, isJson: values.flag("json") });
       });
@@ -186,13 +188,37 @@ async function nextShipped(shipper: Shipper, signal: AbortSignal): Promise<void>
 /** Runs the command while all files are shipped: who lost its place to another one ends it. */
 async function runBeside(shipped: readonly Shipped[], command: ChildCommand): Promise<number> {
   const stop = new AbortController();
-  for (const { file, shipper } of shipped) {
-    shipper.on("failed", () => {
-      if (shipper.failure === undefined) return;
-      stop.abort(new Failure(`${file} is not shipped any more: ${shipper.failure.message}`));
+  for (const each of shipped) {
+    onFailure(each, ({ message }) => {
+      stop.abort(new Failure(`${each.file} is not shipped any more: ${message}`));
     });
   }
+  // One of them may have been lost while another one was waited for.
+  stop.signal.throwIfAborted();
   const exitCode = await runChild(command, stop.signal);
   stop.signal.throwIfAborted();
   return exitCode;
+}
+
+/** Aborts when there is nothing left to do: whoever started this should hear of it. */
+function allOver(shipped: readonly Shipped[]): AbortSignal {
+  const over = new AbortController();
+  const going = new Set(shipped);
+  for (const each of shipped) {
+    onFailure(each, ({ code }) => {
+      // Who has lost one of several places ships to the others.
+      if (code !== "LEASE_LOST" || each.places === 1) going.delete(each);
+      if (going.size === 0) over.abort();
+    });
+  }
+  return over.signal;
+}
+
+/** Tells of a failure for good, also of one that has been. */
+function onFailure({ shipper }: Shipped, tell: (failure: ReplicaError) => void): void {
+  const look = () => {
+    if (shipper.failure !== undefined) tell(shipper.failure);
+  };
+  shipper.on("failed", look);
+  look();
 }

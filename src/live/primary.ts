@@ -1,11 +1,8 @@
 /** What `serveWal` gives: a database whose commits are sent to followers as they are made. */
 import { randomBytes } from "node:crypto";
-import * as fs from "node:fs/promises";
-import { join } from "node:path";
 import { Change } from "../change.ts";
 import { ReplicaError } from "../errors.ts";
 import { Emitter, type Listener } from "../events.ts";
-import { FileLock } from "../file-lock.ts";
 import { encodePrimary, type Hello } from "../restore/live-protocol.ts";
 import type { Captured } from "../ship/capture.ts";
 import { CaptureLoop } from "../ship/capture-loop.ts";
@@ -61,7 +58,6 @@ export class WalServer {
   readonly #sessions = new Map<Session, Promise<void>>();
   readonly #moved = new Change();
   #runs = new Runs([]);
-  #lock: FileLock | undefined;
   #failure: ReplicaError | undefined;
   #closed: Promise<void> | undefined;
   #work = { commits: 0, rebases: 0, checkpoints: 0, walBytes: 0 };
@@ -180,20 +176,13 @@ export class WalServer {
     try {
       await this.#loop.letGo();
     } finally {
-      this.#lock?.release();
       this.#source.onClosed();
     }
   }
 
   async #start(): ReturnType<typeof startCapture> {
     const { folder, wal } = this.#source;
-    await fs.mkdir(folder.path, { recursive: true });
-    this.#lock ??= await FileLock.take(join(folder.path, "lock"));
-    if (this.#lock === undefined) {
-      throw new ReplicaError("SHIP_ACTIVE", `${folder.path} belongs to another process`, {
-        hint: "One process serves a database; followers connect to that one.",
-      });
-    }
+    await this.#source.claim();
     this.#runs = await Runs.read(folder.path);
     const nothing = { txid: 0, isOurs: true, skipped: 0 };
     const started = await startCapture(folder, wal, this.#settings.clock, [nothing]);

@@ -1,6 +1,6 @@
 /** A shipper's place in one storage: the lease on it, and whether anybody had it in between. */
 import { randomUUID } from "node:crypto";
-import { mkdir, readFile } from "node:fs/promises";
+import { mkdir, readFile, stat } from "node:fs/promises";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import type { Clock } from "../clock.ts";
@@ -8,9 +8,10 @@ import { replaceFile } from "../durable.ts";
 import { ReplicaError } from "../errors.ts";
 import type { Storage, StorageCallOptions } from "../storage/storage.ts";
 import { acquireLease, type Lease, type LeaseWait, unguardedLease } from "./lease.ts";
+import { lockName } from "./state-folder.ts";
 
 export interface PlaceOptions {
-  /** The shipper's own folder. */
+  /** The shipper's own folder, which nobody else may use meanwhile. */
   readonly folder: string;
   readonly clock: Clock;
   readonly leaseTtlMs: number;
@@ -30,7 +31,8 @@ interface Owner {
   readonly format: 1;
   readonly holder: string;
   readonly host: string;
-  readonly pid: number;
+  /** Another one in a copy of the folder. */
+  readonly mark: string;
   /** By the names of storages, the lease that was held there last. */
   readonly fences: Readonly<Record<string, number>>;
 }
@@ -125,20 +127,28 @@ export class Place {
 }
 
 /**
- * Who shipped from this folder and is dead was this very shipper: its lease is taken over at once.
- * Of a process that may be alive that cannot be said, nor of one on another machine.
+ * The folder is locked: who shipped from it before is over, and was this very shipper, so its lease
+ * is taken over at once. Of who shipped from a copy of it, or on another machine, that cannot be
+ * said.
  */
 async function claimFolder(folder: string): Promise<Owner> {
   const before = await readOwner(folder);
   const host = hostname();
-  const { pid } = process;
-  const isDead = before?.host === host && (before.pid === pid || !isAlive(before.pid));
-  const holder = isDead ? before.holder : randomUUID();
-  const owner: Owner = { format: 1, holder, host, pid, fences: before?.fences ?? {} };
+  const mark = await markOf(folder);
+  const isSame = mark !== "" && before?.mark === mark && before.host === host;
+  const holder = isSame ? before.holder : randomUUID();
+  const owner: Owner = { format: 1, holder, host, mark, fences: before?.fences ?? {} };
   await writeOwner(folder, owner);
   return owner;
 }
 
+/** Of the file that is locked. It is not opened: to close it again would give up the lock. */
+async function markOf(folder: string): Promise<string> {
+  const { ino, birthtimeMs } = await stat(join(folder, lockName)).catch(() => noFile);
+  return ino === 0 ? "" : `${ino}-${birthtimeMs}`;
+}
+
+const noFile = { ino: 0, birthtimeMs: 0 };
 const ownerName = "owner.json";
 
 async function readOwner(folder: string): Promise<Owner | undefined> {
@@ -146,10 +156,10 @@ async function readOwner(folder: string): Promise<Owner | undefined> {
   try {
     const read: unknown = JSON.parse(text);
     if (typeof read !== "object" || read === null) return undefined;
-    const { format, holder, host, pid, fences } = read as Partial<Owner>;
-    const isOwner = format === 1 && typeof holder === "string" && typeof host === "string";
-    if (!isOwner || !Number.isSafeInteger(pid) || typeof fences !== "object") return undefined;
-    return { format, holder, host, pid: pid ?? 0, fences };
+    const { format, holder, host, mark, fences } = read as Partial<Owner>;
+    const areTexts = [holder, host, mark].every((text) => typeof text === "string");
+    if (format !== 1 || !areTexts || typeof fences !== "object") return undefined;
+    return { format, holder: holder ?? "", host: host ?? "", mark: mark ?? "", fences };
   } catch {
     // Not there, or somebody else's: then nothing is known.
     return undefined;
@@ -159,13 +169,4 @@ async function readOwner(folder: string): Promise<Owner | undefined> {
 async function writeOwner(folder: string, owner: Owner): Promise<void> {
   await mkdir(folder, { recursive: true });
   await replaceFile(folder, ownerName, Buffer.from(`${JSON.stringify(owner)}\n`));
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code !== "ESRCH";
-  }
 }

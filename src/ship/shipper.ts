@@ -18,6 +18,8 @@ import { Target, type TargetHost } from "./target.ts";
 
 export interface ShipSource extends CaptureSource {
   readonly settings: ShipSettings;
+  /** Before the folder is used. @throws SHIP_ACTIVE */
+  claim(): Promise<void>;
   /** When the shipper has let go of the database. */
   onClosed(): void;
 }
@@ -78,7 +80,8 @@ export class Shipper {
   /**
    * Resolves when every commit made before the call is in every storage: then no crash can lose
    * them. Rejects with the storage's error when an upload fails meanwhile; shipping goes on.
-   * @throws CLOSED, SHIP_UNSUPPORTED, SQLITE, STORAGE_…, `signal.reason`
+   * @throws CLOSED, DISK_FULL, LEASE_LOST, SHIP_ACTIVE, SHIP_UNSUPPORTED, SQLITE, STORAGE_…,
+   *   `signal.reason`
    */
   async flush({ signal }: StorageCallOptions = {}): Promise<Position> {
     signal?.throwIfAborted();
@@ -99,7 +102,7 @@ export class Shipper {
   /**
    * Does now what is due to keep the backups: joins files, proves, deletes what is not needed any
    * more. It happens by itself, too, while the shipper lives; this is for those that do not.
-   * @throws `BACKUP_DAMAGED`, `BACKUP_GAP`, `LTX_CORRUPT`, `DISK_FULL`, and as `flush`
+   * @throws `BACKUP_DAMAGED`, `BACKUP_GAP`, `LTX_CORRUPT`, and as `flush`
    */
   async tend({ signal }: StorageCallOptions = {}): Promise<void> {
     signal?.throwIfAborted();
@@ -141,6 +144,7 @@ export class Shipper {
 
   async #start(): ReturnType<typeof startCapture> {
     const { folder, wal, settings } = this.#source;
+    await this.#source.claim();
     for (const target of this.#targets) await target.look();
     const shipped = this.#targets.map(({ txid, place }) => {
       return { txid, isOurs: place.isOurs, skipped: place.skipped };
@@ -252,8 +256,10 @@ export class Shipper {
   }
 
   async #next(minTxid: number): Promise<QueuedFile | undefined> {
-    const capture = await this.#loop.started();
-    if (capture.state.txid < minTxid) return undefined;
+    const capture = await this.#loop.started().catch((error: unknown) => {
+      if (this.#failure === undefined) throw error;
+    });
+    if (capture === undefined || capture.state.txid < minTxid) return undefined;
     const queued = this.#queue.find(minTxid);
     if (queued !== undefined && (await this.#source.folder.isWhole(queued))) return queued;
     if (queued !== undefined) {

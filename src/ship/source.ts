@@ -1,9 +1,11 @@
 /** A database whose commits are read: its file, its WAL, and the folder of whoever reads them. */
 import { realpathSync } from "node:fs";
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
 import { ReplicaError } from "../errors.ts";
-import { extensionPath } from "../native.ts";
+import { extensionPath, type NativeLock, native } from "../native.ts";
 import type { CaptureSource } from "./capture-loop.ts";
-import { StateFolder } from "./state-folder.ts";
+import { lockName, StateFolder } from "./state-folder.ts";
 import { Wal } from "./wal.ts";
 
 /** A better-sqlite3 database, or anything that looks like one. */
@@ -14,6 +16,11 @@ export interface ShipDatabase {
 }
 
 export interface OpenedSource extends CaptureSource {
+  /**
+   * To be called before the folder is used: from then on it is this process's, until `onClosed` or
+   * the process's end. Idempotent. @throws SHIP_ACTIVE
+   */
+  claim(): Promise<void>;
   /** The folder may be another one's from here on. */
   onClosed(): void;
 }
@@ -39,5 +46,22 @@ export function openSource(
     });
   }
   folders.add(folder.path);
-  return { file, folder, wal, onClosed: () => folders.delete(folder.path) };
+  let lock: NativeLock | undefined;
+  const claim = async () => {
+    lock ??= await lockFolder(handle, folder.path);
+  };
+  const onClosed = () => {
+    folders.delete(folder.path);
+    if (lock !== undefined) native.unlockFile(lock);
+  };
+  return { file, folder, wal, claim, onClosed };
+}
+
+async function lockFolder(handle: number, path: string): Promise<NativeLock> {
+  await mkdir(path, { recursive: true });
+  const lock = native.lockFile(handle, join(path, lockName));
+  if (lock !== null) return lock;
+  throw new ReplicaError("SHIP_ACTIVE", `${path} belongs to another process`, {
+    hint: "One process ships or serves a database. Stop the other one, or give this one a stateDir.",
+  });
 }

@@ -6,7 +6,9 @@ import { pathToFileURL } from "node:url";
 import Database from "better-sqlite3";
 import { describe, expect, test } from "vitest";
 import { planConfig } from "../../src/cli/ship-plan.ts";
-import { fileStorage } from "../../src/storage/index.ts";
+import { acquireLease } from "../../src/ship/lease.ts";
+import { bytesOf } from "../../src/storage/driver.ts";
+import { fileStorage, type Storage } from "../../src/storage/index.ts";
 import { fail, run, start, succeed } from "../support/cli.ts";
 import { temporaryFolder } from "../support/folder.ts";
 import { expectSame, openWal } from "../support/ship.ts";
@@ -25,6 +27,22 @@ function eventsOf(stdout: string): ShipEvent[] {
     .split("\n")
     .filter((line) => line.startsWith("{"))
     .map((line) => JSON.parse(line) as ShipEvent);
+}
+
+/** As one does whom its holder, that stood still, has not noticed: the next numbers are put. */
+async function takeLease(storage: Storage): Promise<void> {
+  const keys: string[] = [];
+  while (keys.length === 0) {
+    for await (const { key } of storage.list("mergelite/lease/")) keys.push(key);
+  }
+  const newest = keys.at(-1) ?? "";
+  const record = Buffer.from(await bytesOf((await storage.get(newest)).body)).toString();
+  const foreign = Buffer.from(record.replace(/"holding":"[^"]*"/, '"holding":"other"'));
+  const number = Number.parseInt(newest.slice(-16), 16);
+  for (let ahead = 1; ahead <= 5; ahead++) {
+    const name = (number + ahead).toString(16).padStart(16, "0");
+    await storage.putIfAbsent(`mergelite/lease/${name}`, foreign);
+  }
 }
 
 test("ships commits of another process until it is told to stop", async () => {
@@ -139,6 +157,47 @@ describe("with --exec", () => {
     expect(await child.finished).toMatchObject({ code: 5, stdout: "ready\nasked\n" });
   });
 
+  test("asks the command to end when the place is lost", async () => {
+    const file = folder.file();
+    openWal(file).close();
+    const config = `${file}.toml`;
+    const database = `[[database]]\nfile = "${file}"\ntargets = ["${urlOf(`${file}-b`)}"]\n`;
+    writeFileSync(config, `[options]\nleaseTtlMs = 1000\n${database}`);
+    const loop = "echo ready; while :; do sleep 0.05; done";
+    const command = `sh -c "trap 'echo asked; exit 5' TERM; ${loop}"`;
+    const child = start("ship", "--config", config, "--exec", command);
+    await child.printed(/ready/);
+    await takeLease(fileStorage(`${file}-b`));
+    const { code, stdout, stderr } = await child.finished;
+    expect({ code, stdout }).toEqual({ code: 1, stdout: "ready\nasked\n" });
+    expect(stderr).toMatch(/^mergelite: .* is not shipped any more: .* is another one's by now$/m);
+  });
+
+  test("does not begin when a place was lost while others were waited for", async () => {
+    const [file, other] = [folder.file(), folder.file()];
+    for (const each of [file, other]) openWal(each).close();
+    const [first, second] = [`${file}-b`, `${other}-b`];
+    // The second place is held, and given back only when the first one has been lost.
+    const lease = await acquireLease(fileStorage(second), { ttlMs: 8000 });
+    const config = `${file}.toml`;
+    const databases = [
+      [file, first],
+      [other, second],
+    ].map(([name, place = ""]) => {
+      return `[[database]]\nfile = "${name}"\ntargets = ["${urlOf(place)}"]\n`;
+    });
+    writeFileSync(config, `[options]\nleaseTtlMs = 1000\n${databases.join("")}`);
+    const child = start("ship", "--config", config, "--exec", "echo begun");
+    while (!child.stderr.includes("waiting")) await new Promise((r) => setTimeout(r, 20));
+    await takeLease(fileStorage(first));
+    while (!child.stderr.includes("another one's by now")) {
+      await new Promise((r) => setTimeout(r, 20));
+    }
+    await lease.release();
+    const { code, stdout } = await child.finished;
+    expect({ code, stdout }).toEqual({ code: 1, stdout: "" });
+  });
+
   test("does not begin while another one has the place", async () => {
     const file = folder.file();
     openWal(file).close();
@@ -146,7 +205,7 @@ describe("with --exec", () => {
     const db = openWal(other);
     db.exec("INSERT INTO note (body) VALUES ('other')");
     const config = `${other}.toml`;
-    const options = "[options]\nleaseTtlMs = 2000\nholdLease = true\n";
+    const options = "[options]\nleaseTtlMs = 8000\nholdLease = true\n";
     writeFileSync(config, `${options}[[database]]\nfile = "${other}"\ntargets = ["${place}"]\n`);
     const first = start("ship", "--config", config);
     await first.printed(/1 transaction/);

@@ -1,7 +1,8 @@
 /** Shippers that want the same place: one ships, the others wait, and nothing is mixed. */
+import { cpSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { systemClock } from "../../src/clock.ts";
+import { type Clock, systemClock } from "../../src/clock.ts";
 import { Place } from "../../src/ship/place.ts";
 import { bytesOf } from "../../src/storage/driver.ts";
 import type { Storage } from "../../src/storage/storage.ts";
@@ -19,20 +20,33 @@ const keysOf = async (storage: Storage, prefix: string) => {
   return keys;
 };
 
-function started(storage: Storage) {
+/** However long the disk of a busy machine takes: no lease ends by itself. */
+const stillClock: Clock = { ...systemClock, now: () => 1_800_000_000_000, steady: () => 0 };
+
+/** No faster than this process gets its turns: a lease that is renewed in time does not end. */
+function turnClock(): Clock & Disposable {
+  let nowMs = 1_800_000_000_000;
+  const ticks = setInterval(() => {
+    nowMs += 10;
+  }, 10);
+  const now = () => nowMs;
+  return { ...systemClock, now, steady: now, [Symbol.dispose]: () => clearInterval(ticks) };
+}
+
+function started(storage: Storage, clock: Clock = systemClock) {
   const file = folder.file();
   const db = openWal(file);
-  const shipper = ship(db, storage, options);
+  const shipper = ship(db, storage, { ...options, clock });
   return { file, db, shipper, seen: watchShipper(shipper) };
 }
 
 describe("two shippers on one place", () => {
   test("the second waits until the first has closed, and ships all it has", async () => {
     const storage = memoryStorage();
-    const first = started(storage);
+    const first = started(storage, stillClock);
     first.db.exec(churn(1));
     await first.shipper.flush();
-    const second = started(storage);
+    const second = started(storage, stillClock);
     second.db.exec(churn(2));
     const labels: string[] = [];
     second.shipper.on("waiting", ({ label }) => labels.push(label));
@@ -49,7 +63,7 @@ describe("two shippers on one place", () => {
     expect(first.seen.failures).toEqual([]);
     await second.shipper.close();
     // It was another one's in between: what its folder knows of the place is not true any more.
-    const again = ship(first.db, storage, options);
+    const again = ship(first.db, storage, { ...options, clock: stillClock });
     first.db.exec(churn(4));
     await again.flush();
     await expectSame(storage, first.db, `${first.file}.copy`);
@@ -83,10 +97,12 @@ describe("two shippers on one place", () => {
   test("one that holds its place does so in idle hours, and hears when it is lost", async () => {
     const storage = memoryStorage();
     const file = folder.file();
-    const first = ship(openWal(file), storage, { ...options, holdLease: true });
+    using clock = turnClock();
+    const first = ship(openWal(file), storage, { ...options, clock, holdLease: true });
     await first.flush();
-    const second = started(storage);
-    await sleep(2500);
+    const second = started(storage, clock);
+    const endMs = clock.now() + 2500;
+    while (clock.now() < endMs) await sleep(50);
     expect(second.shipper.metrics().files).toBe(0);
     expect(first.failure).toBeUndefined();
     const lost = new Promise<void>((resolve) => {
@@ -112,9 +128,9 @@ describe("two shippers on one place", () => {
 
   test("one that waits can be closed", async () => {
     const storage = memoryStorage();
-    const first = started(storage);
+    const first = started(storage, stillClock);
     await first.shipper.flush();
-    const second = started(storage);
+    const second = started(storage, stillClock);
     await new Promise<void>((resolve) => second.shipper.on("waiting", () => resolve()));
     await expect(second.shipper.close()).rejects.toMatchObject({ code: "LEASE_HELD" });
     first.db.exec(churn(1));
@@ -145,6 +161,9 @@ test("without a lease nothing is asked for", async () => {
 test("who comes back after a crash is known, and nobody else", async () => {
   const storage = memoryStorage();
   const state = join(folder.path, "state");
+  // What a shipper has locked.
+  mkdirSync(state);
+  writeFileSync(join(state, "lock"), "");
   const lease = { leaseTtlMs: 60_000, unsafeNoLease: false, holdLease: false };
   const settings = { ...lease, clock: systemClock, onLost: () => {} };
   const place = (name = state) => {
@@ -161,6 +180,10 @@ test("who comes back after a crash is known, and nobody else", async () => {
   const third = place();
   await third.take({});
   expect(third).toMatchObject({ isOurs: false, skipped: 0, fence: 3 });
-  const signal = AbortSignal.timeout(50);
-  await expect(place(`${state}-other`).take({ signal })).rejects.toThrow(/timeout/);
+  // Neither one with another folder, nor one with a copy of it.
+  cpSync(state, `${state}-copy`, { recursive: true });
+  for (const name of [`${state}-other`, `${state}-copy`]) {
+    const signal = AbortSignal.timeout(50);
+    await expect(place(name).take({ signal })).rejects.toThrow(/timeout/);
+  }
 });
