@@ -12,6 +12,12 @@ import { syncBuiltinESMExports } from "node:module";
 
 type Open = typeof fs.promises.open;
 type Handle = fs.promises.FileHandle;
+type Write = (
+  data: Uint8Array,
+  offset: number,
+  length: number,
+  position: number,
+) => Promise<{ bytesWritten: number; buffer: Uint8Array }>;
 
 const original = { open: fs.promises.open, rename: fs.promises.rename, mkdir: fs.promises.mkdir };
 
@@ -70,6 +76,7 @@ export class DiskFaults {
 
   #watched(handle: Handle): Handle {
     const writeFile = handle.writeFile.bind(handle);
+    const write = handle.write.bind(handle) as Write;
     const [sync, datasync] = [handle.sync.bind(handle), handle.datasync.bind(handle)];
     handle.writeFile = async (data, options) => {
       if (!this.#isNext()) return await writeFile(data, options);
@@ -78,6 +85,12 @@ export class DiskFaults {
       }
       throw noSpace();
     };
+    const writePart: Write = async (data, offset, length, position) => {
+      if (!this.#isNext()) return await write(data, offset, length, position);
+      await write(data, offset, length >> 1, position);
+      throw noSpace();
+    };
+    handle.write = writePart as Handle["write"];
     handle.sync = async () => {
       this.#call();
       await sync();
