@@ -68,9 +68,10 @@ TEST(Lz4BlocksThatLieAreRefused) {
 TEST(Lz4BlocksThatAreDamagedDoNoHarm) {
   Random random(7);
   uint8_t page[4096];
-  for (size_t i = 0; i < sizeof page; i++) {
-    page[i] = i < 64 || random.Below(9) == 0 ? static_cast<uint8_t>(random.Next())
-                                             : page[i - 1 - random.Below(60)];
+  for (size_t i = 0, left = 0, back = 0; i < sizeof page; i++) {
+    if (left == 0) left = 2 + random.Below(20), back = random.Below(4) * random.Below(60);
+    page[i] = back == 0 || back > i ? static_cast<uint8_t>(random.Next()) : page[i - back];
+    left--;
   }
   Bytes block;
   const size_t size = Lz4Compress({page, sizeof page}, block.Reserve(Lz4Bound(sizeof page)));
