@@ -1,6 +1,6 @@
 /** Joins objects of a backup into one, without a look at the database. */
 import { compactLtx } from "../ltx/compact.ts";
-import { ltxKey } from "../ltx/keys.ts";
+import { levelStyleOf, ltxKey } from "../ltx/keys.ts";
 import { LtxReader } from "../ltx/reader.ts";
 import { encodeLtx } from "../ltx/writer.ts";
 import type { BackupFile } from "../restore/chain.ts";
@@ -33,7 +33,7 @@ export async function compact(
   const last = inputs.at(-1);
   if (first === undefined || last === undefined) throw new TypeError("a step has inputs");
   const file = { level, minTxid: first.minTxid, maxTxid: last.maxTxid };
-  const key = ltxKey(file, storage.kind === "s3" ? "wide" : "plain");
+  const key = ltxKey(file, levelStyleOf(storage));
   const inherited = storage.keepsMetadata ? await metadataBehind(storage, last, signal) : {};
   let bytes = 0;
   const body = async function* () {

@@ -1,6 +1,7 @@
 /**
  * Where LTX files lie below the root of a backup: Litestream's layout, so that either program finds
- * the other's files: `ltx/<level>/<first transaction>-<last transaction>.ltx`.
+ * the other's files: `ltx/<level>/<first transaction>-<last transaction>.ltx`, and on S3
+ * `000<level>/<first transaction>-<last transaction>.ltx`.
  */
 
 /** A file as its key names it. */
@@ -13,13 +14,22 @@ export interface LtxFile {
 
 export const snapshotLevel = 9;
 
-/** Litestream writes levels with four hexadecimal digits on S3, and as they are elsewhere. */
+/** `wide` on S3, `plain` elsewhere. */
 export type LevelStyle = "plain" | "wide";
+
+/** For a storage of that kind. */
+export function levelStyleOf({ kind }: { readonly kind: string }): LevelStyle {
+  return kind === "s3" ? "wide" : "plain";
+}
+
+/** What the keys of all levels begin with. */
+export function ltxPrefix(style: LevelStyle): string {
+  return style === "wide" ? "000" : "ltx/";
+}
 
 /** The folder of a level, with a slash at its end. */
 export function ltxLevelPrefix(level: number, style: LevelStyle): string {
-  const name = style === "wide" ? level.toString(16).padStart(4, "0") : String(level);
-  return `ltx/${name}/`;
+  return `${ltxPrefix(style)}${level}/`;
 }
 
 export function ltxKey(file: LtxFile, style: LevelStyle): string {
@@ -29,13 +39,13 @@ export function ltxKey(file: LtxFile, style: LevelStyle): string {
 
 /** `undefined` for what is not the key of an LTX file of ours or Litestream's. */
 export function parseLtxKey(key: string): LtxFile | undefined {
-  const match = /^ltx\/([0-9a-f]{4}|\d)\/([0-9a-f]{16})-([0-9a-f]{16})\.ltx$/.exec(key);
+  const match = /^(?:ltx\/|000)(\d)\/([0-9a-f]{16})-([0-9a-f]{16})\.ltx$/.exec(key);
   if (match === null) return undefined;
   const [, level = "", first = "", last = ""] = match;
   const minTxid = parseTxid(first);
   const maxTxid = parseTxid(last);
   if (minTxid === undefined || maxTxid === undefined || minTxid > maxTxid) return undefined;
-  return { level: Number.parseInt(level, 16), minTxid, maxTxid };
+  return { level: Number(level), minTxid, maxTxid };
 }
 
 /** 16 hexadecimal digits. */

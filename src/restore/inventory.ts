@@ -1,7 +1,7 @@
 /** What LTX files a storage has. */
 import { ReplicaError } from "../errors.ts";
 import { decodeLtxHeader, type LtxHeader, ltxHeaderBytes } from "../ltx/header.ts";
-import { formatTxid, ltxLevelPrefix, parseLtxKey } from "../ltx/keys.ts";
+import { formatTxid, levelStyleOf, ltxLevelPrefix, ltxPrefix, parseLtxKey } from "../ltx/keys.ts";
 import type { LtxReader } from "../ltx/reader.ts";
 import type { ListOptions, Storage, StorageCallOptions } from "../storage/storage.ts";
 import type { BackupFile } from "./chain.ts";
@@ -17,7 +17,7 @@ export async function listBackup(
   storage: Storage,
   options: StorageCallOptions = {},
 ): Promise<BackupFile[]> {
-  return await listFiles(storage, "ltx/", options);
+  return await listFiles(storage, ltxPrefix(levelStyleOf(storage)), options);
 }
 
 /** Of level 0, those that begin with the transaction `from` or later. */
@@ -25,7 +25,7 @@ export async function listShipped(
   storage: Storage,
   { from, signal }: StorageCallOptions & { readonly from: number },
 ): Promise<BackupFile[]> {
-  const prefix = ltxLevelPrefix(0, storage.kind === "s3" ? "wide" : "plain");
+  const prefix = ltxLevelPrefix(0, levelStyleOf(storage));
   return await listFiles(storage, prefix, { signal, after: prefix + formatTxid(from) });
 }
 

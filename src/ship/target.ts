@@ -3,7 +3,7 @@ import { open } from "node:fs/promises";
 import type { TimedFile } from "../backup/levels.ts";
 import { type Clock, jitter, type Random } from "../clock.ts";
 import { ReplicaError } from "../errors.ts";
-import { ltxKey, snapshotLevel } from "../ltx/index.ts";
+import { levelStyleOf, ltxKey, snapshotLevel } from "../ltx/index.ts";
 import type { BackupFile } from "../restore/chain.ts";
 import { listBackup, readHeader } from "../restore/inventory.ts";
 import type { Storage } from "../storage/storage.ts";
@@ -64,10 +64,6 @@ export class Target {
     this.#host = host;
   }
 
-  get style(): "plain" | "wide" {
-    return this.storage.kind === "s3" ? "wide" : "plain";
-  }
-
   /** Waits for its turn, then sees what the storage has already: one listing. */
   async look(): Promise<void> {
     const { signal } = this.#closing;
@@ -114,7 +110,7 @@ export class Target {
   async put(file: QueuedFile, level: number): Promise<void> {
     const { signal } = this.#closing;
     const { minTxid, maxTxid, bytes, timestampMs, checksum } = file;
-    const key = ltxKey({ level, minTxid, maxTxid }, this.style);
+    const key = ltxKey({ level, minTxid, maxTxid }, levelStyleOf(this.storage));
     const metadata = metadataOf({ ...file, txid: maxTxid }, this.place.fence);
     const path = this.#host.pathOf(file);
     let isGone = false;

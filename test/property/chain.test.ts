@@ -94,7 +94,10 @@ test("a tail goes on as far as any does", () => {
 test("what is not a key of ours is none, and what is one is read back", () => {
   fc.assert(
     fc.property(
-      fc.oneof(fc.string(), fc.stringMatching(/^ltx\/[0-9a-f]{1,5}\/.{0,40}$/)),
+      fc.oneof(
+        fc.string(),
+        fc.stringMatching(/^(ltx\/)?[0-9a-f]{1,5}\/[0-9a-f]{16}-[0-9a-f]{16}.{0,5}$/),
+      ),
       (key) => {
         const file = parseLtxKey(key);
         if (file !== undefined)

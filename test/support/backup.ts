@@ -2,7 +2,7 @@
 import Database from "better-sqlite3";
 import { compactLtx } from "../../src/ltx/compact.ts";
 import { lockPageOf } from "../../src/ltx/header.ts";
-import { ltxKey } from "../../src/ltx/keys.ts";
+import { levelStyleOf, ltxKey } from "../../src/ltx/keys.ts";
 import { LtxReader } from "../../src/ltx/reader.ts";
 import { encodeLtxFile } from "../../src/ltx/writer.ts";
 import type { Storage } from "../../src/storage/storage.ts";
@@ -28,12 +28,8 @@ export class HandMadeBackup {
     return this.images.get(this.position) ?? Buffer.alloc(0);
   }
 
-  get style(): "plain" | "wide" {
-    return this.storage.kind === "s3" ? "wide" : "plain";
-  }
-
   key(minTxid: number, maxTxid: number, level = 0): string {
-    return ltxKey({ level, minTxid, maxTxid }, this.style);
+    return ltxKey({ level, minTxid, maxTxid }, levelStyleOf(this.storage));
   }
 
   /** Writes something, and what changed into level 0. `timestampMs`: of the commit. */

@@ -91,7 +91,7 @@ test("the order of transactions is watched over", async () => {
 
 test("keys are Litestream's", () => {
   expect(ltxKey(compacted, "plain")).toBe("ltx/1/0000000000000043-0000000000000056.ltx");
-  expect(ltxKey(snapshot, "wide")).toBe("ltx/0009/0000000000000001-0000000000000042.ltx");
+  expect(ltxKey(snapshot, "wide")).toBe("0009/0000000000000001-0000000000000042.ltx");
   for (const style of ["plain", "wide"] as const) {
     expect(parseLtxKey(ltxKey(snapshot, style))).toEqual(snapshot);
   }
@@ -99,6 +99,8 @@ test("keys are Litestream's", () => {
     "ltx/0/1-2.ltx",
     "lock.json",
     "ltx/10/x",
+    ltxKey(snapshot, "wide").replace("0009", "000a"),
+    `ltx/${ltxKey(snapshot, "wide")}`,
     `ltx/0/${formatTxid(3)}-${formatTxid(2)}.ltx`,
   ];
   for (const key of [...wrong, `ltx/0/${"f".repeat(16)}-${"f".repeat(16)}.ltx`]) {
