@@ -1,11 +1,10 @@
 /** Proves a backup by restoring it. */
-import { mkdtemp, open, rm } from "node:fs/promises";
+import { type FileHandle, mkdtemp, open, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ReplicaError } from "../errors.ts";
-import { lockPageOf } from "../ltx/header.ts";
 import { formatTxid } from "../ltx/keys.ts";
-import { batchPagesOf, pageChecksums } from "../ltx/pages.ts";
+import { native } from "../native.ts";
 import { type BackupFile, planChain } from "../restore/chain.ts";
 import { listBackup } from "../restore/inventory.ts";
 import { type Restored, type RestoreIntoOptions, restoreInto } from "../restore/restore.ts";
@@ -54,8 +53,8 @@ export async function verifyFiles(
     let restored: Restored;
     let checksum: bigint;
     try {
-      restored = await restoreInto(storage, file, options, list);
-      checksum = await checksumOf((bytes, at) => file.read(bytes, 0, bytes.length, at), restored);
+      restored = await restoreInto(storage, file, options, { list });
+      checksum = await checksumOf(file, restored, options);
     } finally {
       // SQLite opens the file next, and it must be closed by then.
       await file.close();
@@ -71,23 +70,36 @@ export async function verifyFiles(
   }
 }
 
+/** Of pages that are read at once; twice as much is in memory. */
+const readBytes = 1024 * 1024;
+
 async function checksumOf(
-  read: (bytes: Uint8Array, at: number) => Promise<unknown>,
+  file: FileHandle,
   { bytes, pageSize }: Restored,
+  { signal }: StorageCallOptions,
 ): Promise<bigint> {
-  const pagesAtOnce = batchPagesOf(pageSize);
-  const pages = bytes / pageSize;
-  const lockPage = lockPageOf(pageSize);
+  const read = async (buffer: Uint8Array, at: number) => {
+    const size = Math.min(buffer.length, bytes - at);
+    for (let done = 0; done < size; ) {
+      const { bytesRead } = await file.read(buffer, done, size - done, at + done);
+      if (bytesRead === 0) throw new Error("the restored file became shorter");
+      done += bytesRead;
+    }
+    return buffer.subarray(0, size);
+  };
+  let [now, other] = [new Uint8Array(readBytes), new Uint8Array(readBytes)];
+  let part = await read(now, 0);
   let sum = 0n;
-  for (let first = 1; first <= pages; first += pagesAtOnce) {
-    const count = Math.min(pagesAtOnce, pages - first + 1);
-    const data = new Uint8Array(count * pageSize);
-    await read(data, (first - 1) * pageSize);
-    const numbers = Uint32Array.from({ length: count }, (_, i) => first + i);
-    const sums = await pageChecksums({ numbers, data }, pageSize);
-    sums.forEach((one, i) => {
-      if (first + i !== lockPage) sum ^= one;
-    });
+  for (let at = 0; at < bytes; at += readBytes) {
+    signal?.throwIfAborted();
+    // The next part is read while this one is summed up.
+    const [one, next] = await Promise.all([
+      native.sumPages(pageSize, at / pageSize + 1, part),
+      read(other, Math.min(at + readBytes, bytes)),
+    ]);
+    sum ^= one;
+    part = next;
+    [now, other] = [other, now];
   }
   return sum | (1n << 63n);
 }

@@ -1,5 +1,6 @@
-/** Reads objects in their order, small ones ahead of time: most of the time a request waits. */
-import type { Storage } from "../storage/storage.ts";
+/** Reads objects in their order, and ahead of time: most of the time a request waits. */
+import { ReplicaError } from "../errors.ts";
+import type { ObjectContent, Storage, StorageKind } from "../storage/storage.ts";
 import type { BackupFile } from "./chain.ts";
 
 export interface Fetched {
@@ -10,57 +11,133 @@ export interface Fetched {
 
 export interface FetchOptions {
   readonly signal?: AbortSignal | undefined;
-  /** Objects up to this size are read ahead of time. @default 4 MiB */
-  readonly smallBytes?: number;
-  /** Objects read ahead of time. @default 8 */
-  readonly aheadMax?: number;
+  /** Read large objects over several connections; each part is a request. @default false */
+  readonly hurries?: boolean;
+  /** Bytes of such a part; four of them are read ahead of time. @default 4 MiB */
+  readonly partBytes?: number;
 }
+
+/** Objects up to this size are read whole. */
+const smallBytes = 4 * 1024 * 1024;
+/** Of them together, in bytes and in number. */
+const aheadBytesMax = 32 * 1024 * 1024;
+const aheadMax = 64;
+const partsAhead = 4;
+/** Where a connection is slower than the way there, and a request for a part costs little. */
+const inParts: ReadonlySet<StorageKind> = new Set(["azure", "gcs", "s3"]);
 
 /** What was read ahead in vain is dropped when the generator ends. */
 export async function* fetchInOrder(
   storage: Storage,
   files: readonly BackupFile[],
-  { signal, smallBytes = 4 * 1024 * 1024, aheadMax = 8 }: FetchOptions = {},
+  { signal, hurries = false, partBytes = 4 * 1024 * 1024 }: FetchOptions = {},
 ): AsyncGenerator<Fetched, void, undefined> {
-  const ahead = new Map<BackupFile, Promise<Uint8Array[]>>();
   const stop = new AbortController();
   const either = signal === undefined ? stop.signal : AbortSignal.any([stop.signal, signal]);
-  let next = 0;
+  const small = new SmallObjects(storage, files, either);
+  const parts = hurries && inParts.has(storage.kind);
   try {
     for (const file of files) {
-      for (; next < files.length && ahead.size < aheadMax; next++) {
-        const later = files[next];
-        if (later === undefined || later.bytes > smallBytes) continue;
-        const reading = readWhole(storage, later, either);
-        // Whoever waits for it hears of the failure; until then nobody does.
-        reading.catch(() => {});
-        ahead.set(later, reading);
-      }
-      const whole = ahead.get(file);
-      ahead.delete(file);
-      yield { file, body: whole === undefined ? stream(storage, file, either) : piecesOf(whole) };
+      small.readAhead();
+      const whole = small.take(file);
+      const get = { key: file.key, partBytes, signal: either };
+      if (whole !== undefined) yield { file, body: piecesOf(whole) };
+      else if (parts) yield { file, body: readParts(storage, get) };
+      else yield { file, body: stream(storage, get) };
     }
   } finally {
     stop.abort();
   }
 }
 
-async function* stream(
-  storage: Storage,
-  file: BackupFile,
-  signal: AbortSignal,
-): AsyncGenerator<Uint8Array, void, undefined> {
-  yield* (await storage.get(file.key, { signal })).body;
+/** Those of the files that are read whole, some of them ahead of the others. */
+class SmallObjects {
+  readonly #storage: Storage;
+  readonly #files: readonly BackupFile[];
+  readonly #signal: AbortSignal;
+  readonly #reading = new Map<BackupFile, Promise<Uint8Array[]>>();
+  #next = 0;
+  #bytes = 0;
+
+  constructor(storage: Storage, files: readonly BackupFile[], signal: AbortSignal) {
+    this.#storage = storage;
+    this.#files = files;
+    this.#signal = signal;
+  }
+
+  readAhead(): void {
+    for (; this.#next < this.#files.length && this.#reading.size < aheadMax; this.#next++) {
+      const file = this.#files[this.#next];
+      if (file === undefined || file.bytes > smallBytes) continue;
+      if (this.#bytes + file.bytes > aheadBytesMax) return;
+      const get = { key: file.key, signal: this.#signal };
+      this.#reading.set(file, quietly(collect(stream(this.#storage, get))));
+      this.#bytes += file.bytes;
+    }
+  }
+
+  take(file: BackupFile): Promise<Uint8Array[]> | undefined {
+    const whole = this.#reading.get(file);
+    if (this.#reading.delete(file)) this.#bytes -= file.bytes;
+    return whole;
+  }
 }
 
-async function readWhole(
+interface Get {
+  readonly key: string;
+  readonly signal: AbortSignal;
+}
+
+async function* stream(
   storage: Storage,
-  file: BackupFile,
-  signal: AbortSignal,
-): Promise<Uint8Array[]> {
+  { key, signal }: Get,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  yield* (await storage.get(key, { signal })).body;
+}
+
+async function* readParts(
+  storage: Storage,
+  { key, signal, partBytes }: Get & { readonly partBytes: number },
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const get = (offset: number) =>
+    storage.get(key, { signal, range: { offset, length: partBytes } });
+  const first = await get(0);
+  const readPart = async (offset: number) => {
+    const content = await get(offset);
+    checkSame(storage, key, first, content);
+    return await collect(content.body);
+  };
+  const ahead: Promise<Uint8Array[]>[] = [];
+  let next = partBytes;
+  const readAhead = () => {
+    for (; ahead.length < partsAhead && next < first.bytes; next += partBytes) {
+      ahead.push(quietly(readPart(next)));
+    }
+  };
+  readAhead();
+  yield* first.body;
+  for (let part = ahead.shift(); part !== undefined; part = ahead.shift()) {
+    const pieces = await part;
+    readAhead();
+    yield* pieces;
+  }
+}
+
+function checkSame(storage: Storage, key: string, a: ObjectContent, b: ObjectContent): void {
+  if (a.version === b.version && a.bytes === b.bytes) return;
+  throw new ReplicaError("STORAGE_FAILED", `${storage.name}: ${key} changed while it was read`);
+}
+
+async function collect(body: AsyncIterable<Uint8Array>): Promise<Uint8Array[]> {
   const pieces: Uint8Array[] = [];
-  for await (const piece of stream(storage, file, signal)) pieces.push(piece);
+  for await (const piece of body) pieces.push(piece);
   return pieces;
+}
+
+/** Whoever waits for it hears of the failure; until then nobody does. */
+function quietly<T>(promise: Promise<T>): Promise<T> {
+  promise.catch(() => {});
+  return promise;
 }
 
 async function* piecesOf(whole: Promise<Uint8Array[]>): AsyncGenerator<Uint8Array> {

@@ -6,7 +6,7 @@ import type { LtxHeader } from "../ltx/header.ts";
 import { LtxReader } from "../ltx/reader.ts";
 import type { Storage } from "../storage/storage.ts";
 import type { BackupFile } from "./chain.ts";
-import { type Fetched, fetchInOrder } from "./fetch.ts";
+import { type Fetched, type FetchOptions, fetchInOrder } from "./fetch.ts";
 import { checkHeader, checkPageSize, listBackup } from "./inventory.ts";
 import { checkPoint, type Damage, planRestore, type RestorePoint } from "./plan.ts";
 import { exists, Target } from "./target.ts";
@@ -65,7 +65,7 @@ export async function restore(
   const mustBeNew = !force;
   const target = await Target.open(file, { mustBeNew });
   try {
-    const restored = await restoreInto(storage, target.file, rest);
+    const restored = await restoreInto(storage, target.file, rest, { hurries: true });
     options.signal?.throwIfAborted();
     await target.install({ mustBeNew });
     return restored;
@@ -74,22 +74,24 @@ export async function restore(
   }
 }
 
-/**
- * Into a new file that nobody else has open; syncing it is the caller's. `list` says which objects
- * there are.
- */
+export interface RestoreReading extends Pick<FetchOptions, "hurries"> {
+  /** Which objects there are. @default those of the storage */
+  readonly list?: () => Promise<readonly BackupFile[]>;
+}
+
+/** Into a new file that nobody else has open; syncing it is the caller's. */
 export async function restoreInto(
   storage: Storage,
   file: FileHandle,
   options: RestoreIntoOptions = {},
-  list: () => Promise<readonly BackupFile[]> = () => listBackup(storage, options),
+  { list = () => listBackup(storage, options), hurries = false }: RestoreReading = {},
 ): Promise<Restored> {
   const damage = new Map<string, ReplicaError>();
   for (;;) {
     // Each time anew: what is missing now may have been compacted into another file.
     const files = await list();
     try {
-      const restored = await attempt(storage, file, { files, damage, options });
+      const restored = await attempt(storage, file, { files, damage, options, hurries });
       const listed = new Set(files.map(({ key }) => key));
       const avoided = [...damage]
         .filter(([key]) => listed.has(key))
@@ -106,19 +108,20 @@ interface Attempt {
   readonly files: readonly BackupFile[];
   readonly damage: Damage;
   readonly options: RestoreIntoOptions;
+  readonly hurries: boolean;
 }
 
 /** @throws `UnusableObject`, and what cannot be avoided */
 async function attempt(
   storage: Storage,
   file: FileHandle,
-  { files, damage, options: { at, onProgress = () => {}, signal } }: Attempt,
+  { files, damage, hurries, options: { at, onProgress = () => {}, signal } }: Attempt,
 ): Promise<Omit<Restored, "avoided">> {
   const chain = await planRestore(storage, files, { at, damage, signal });
   const told = progressOf(chain.files, onProgress);
   let last: LtxHeader | undefined;
   await file.truncate(0);
-  for await (const fetched of fetchInOrder(storage, chain.files, { signal })) {
+  for await (const fetched of fetchInOrder(storage, chain.files, { signal, hurries })) {
     const before = last;
     last = await usingObject(fetched.file.key, async () => {
       const reader = await openFetched(fetched, before, told);
@@ -130,9 +133,6 @@ async function attempt(
   const { pageSize, commit, timestampMs } = last;
   return { txid: chain.position, timestampMs, pageSize, bytes: commit * pageSize };
 }
-
-/** Of pages that are written at once. */
-const batchBytes = 1024 * 1024;
 
 /** Hears of pieces as they are read, and tells of them. */
 function progressOf(
@@ -153,7 +153,7 @@ async function openFetched(
   before: LtxHeader | undefined,
   onPiece: (bytes: number) => void,
 ): Promise<LtxReader> {
-  const reader = await LtxReader.open(counted(body, onPiece), { name: file.key, batchBytes });
+  const reader = await LtxReader.open(counted(body, onPiece), { name: file.key });
   try {
     checkHeader(reader.header, file);
     checkPageSize(reader, before);

@@ -8,7 +8,13 @@ import {
   type StorageDriver,
 } from "../../src/storage/driver.ts";
 import { type ManagedOptions, ManagedStorage } from "../../src/storage/managed.ts";
-import type { Body, Metadata, ObjectContent, Storage } from "../../src/storage/storage.ts";
+import type {
+  Body,
+  Metadata,
+  ObjectContent,
+  Storage,
+  StorageKind,
+} from "../../src/storage/storage.ts";
 
 export interface MemoryObject {
   readonly bytes: Uint8Array;
@@ -18,7 +24,7 @@ export interface MemoryObject {
 }
 
 export class MemoryDriver implements StorageDriver {
-  readonly kind = "file";
+  kind: StorageKind = "file";
   readonly keepsMetadata = true;
   readonly name = "memory://test";
   readonly objects = new Map<string, MemoryObject>();
