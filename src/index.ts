@@ -16,14 +16,10 @@ export type { Histogram } from "./histogram.ts";
 export type { PeerMetrics } from "./lag.ts";
 export type { Patch } from "./log/payload.ts";
 export type { OriginMarks, SqliteDatabase } from "./log/store.ts";
-export type { Labels } from "./metric-families.ts";
 export type { Metrics } from "./metrics.ts";
+export { joinOpenMetrics, type Labels, openMetricsContentType } from "./metrics-text.ts";
 export { extensionPath, type SqlValue } from "./native.ts";
-export {
-  formatOpenMetrics,
-  type LabelledMetrics,
-  openMetricsContentType,
-} from "./open-metrics.ts";
+export { formatOpenMetrics, type LabelledMetrics } from "./open-metrics.ts";
 export type { AttachOptions, Logger } from "./options.ts";
 export type { OrphanCounts } from "./orphans.ts";
 export type { Replica } from "./replica.ts";

@@ -1,23 +1,8 @@
 /** What of a replica's metrics is told to whoever scrapes them, and by which names. */
 import type { Metrics } from "./metrics.ts";
+import type { Family as FamilyOf, Sample } from "./metrics-text.ts";
 
-export type Labels = Readonly<Record<string, string>>;
-
-export interface Sample {
-  readonly value: number;
-  readonly labels?: Labels;
-  /** What the name ends in, for histograms. */
-  readonly suffix?: string;
-}
-
-export interface Family {
-  readonly name: string;
-  readonly type: "counter" | "gauge" | "histogram";
-  readonly unit?: "seconds" | "bytes";
-  readonly help: string;
-  /** None where it is not known. */
-  samples(metrics: Metrics): readonly Sample[];
-}
+type Family = FamilyOf<Metrics>;
 
 type NumberKey = {
   [Key in keyof Metrics]: Metrics[Key] extends number ? Key : never;

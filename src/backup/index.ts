@@ -1,4 +1,11 @@
 /** `mergelite/backup`: what is done with backups after they were shipped. */
+export {
+  type FormatOptions,
+  joinOpenMetrics,
+  type Labelled,
+  type Labels,
+  openMetricsContentType,
+} from "../metrics-text.ts";
 export type { BackupFile, Chain, ChainOptions } from "../restore/chain.ts";
 export { planChain, planTail } from "../restore/chain.ts";
 export {
@@ -9,6 +16,7 @@ export {
 } from "../restore/follow.ts";
 export type { FollowEvents, FollowPosition } from "../restore/follow-state.ts";
 export { listBackup } from "../restore/inventory.ts";
+export { formatFollowerMetrics } from "../restore/open-metrics.ts";
 export type { RestorePoint } from "../restore/plan.ts";
 export {
   type Restored,

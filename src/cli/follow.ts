@@ -4,6 +4,7 @@ import {
   type FollowOptions,
   type FollowPosition,
   follow as followSource,
+  formatFollowerMetrics,
 } from "../backup/index.ts";
 import { ReplicaError } from "../errors.ts";
 import { dialerFor, parseUrl } from "./addresses.ts";
@@ -13,12 +14,13 @@ import { credentialOptions, readCredentials } from "./credentials.ts";
 import { execOption, parseCommand, runChild } from "./exec.ts";
 import { exitCodes, Failure, usageFailure } from "./failure.ts";
 import { reasonOf } from "./linked.ts";
+import { metricsAddress, metricsOption, whileAnswering } from "./metrics-server.ts";
 import type { Output } from "./output.ts";
 import { interruptSignal, whenAborted } from "./signals.ts";
 
 export const follow: Command = {
   name: "follow",
-  usage: "URL FILE [--exec COMMAND] [--interval MS]",
+  usage: "URL FILE [--exec COMMAND] [--interval MS] [--metrics HOST:PORT]",
   summary: "keep a read-only copy of a database up to date",
   description: `Restores FILE from the backup at URL, or goes on with a copy that was followed before, and brings
 it up to date until stopped. With a URL of ws:// or wss:// the copy comes from mergelite serve-wal,
@@ -29,6 +31,7 @@ output is all there is on stdout.`,
   options: {
     interval: { type: "string", value: "MS", help: "how often to look for news (default 1000)" },
     exec: execOption,
+    metrics: metricsOption,
     ...credentialOptions,
     json: jsonOption,
   },
@@ -63,18 +66,24 @@ async function followFrom(
   const text = values.text("exec");
   if (text !== undefined && isJson) throw usageFailure("--exec has no use for --json");
   const command = text === undefined ? undefined : parseCommand(text);
+  const metrics = metricsAddress(values);
   const follower = await followSource(source, file, options);
   try {
     report(follower, { file, output });
     options.signal.throwIfAborted();
-    if (command !== undefined) return await runChild(command);
-    tell(output, file, follower.position, isJson);
-    follower.on("applied", (position) => tell(output, file, position, isJson));
-    await whenAborted(options.signal);
+    const scrape = () => formatFollowerMetrics(follower.metrics(), { labels: { database: file } });
+    // What is on stdout is a position a line, or the command's.
+    const where = (url: string) => output.error(`metrics at ${url}`);
+    return await whileAnswering(metrics, scrape, where, async () => {
+      if (command !== undefined) return await runChild(command);
+      tell(output, file, follower.position, isJson);
+      follower.on("applied", (position) => tell(output, file, position, isJson));
+      await whenAborted(options.signal);
+      return exitCodes.done;
+    });
   } finally {
     await follower.close();
   }
-  return exitCodes.done;
 }
 
 function report(follower: Follower, { file, output }: { file: string; output: Output }): void {

@@ -58,7 +58,7 @@ export class ServeReport {
   }
 
   metrics(url: string): void {
-    this.#tell("metrics", { url: `${url}/metrics` }, `metrics at ${url}/metrics`);
+    this.#tell("metrics", { url }, `metrics at ${url}`);
   }
 
   stopping(): void {

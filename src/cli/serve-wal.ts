@@ -15,12 +15,13 @@ import {
 import { withDatabase } from "./database.ts";
 import { exitCodes, usageFailure } from "./failure.ts";
 import { reasonOf } from "./linked.ts";
+import { metricsAddress, metricsOption, whileAnswering } from "./metrics-server.ts";
 import type { Output } from "./output.ts";
 import { interruptSignal, whenAborted } from "./signals.ts";
 
 export const serveWal: Command = {
   name: "serve-wal",
-  usage: "FILE --listen HOST:PORT",
+  usage: "FILE --listen HOST:PORT [--metrics HOST:PORT]",
   summary: "stream a database to followers as it is committed",
   description: `Sends every commit to the database FILE, whichever process makes it, to all who follow it with
 mergelite follow ws://HOST:PORT COPY, a snapshot first, until SIGINT or SIGTERM; then it waits up
@@ -30,6 +31,7 @@ own addresses are listened on. With --cert and --key they connect to wss://HOST:
   options: {
     listen: { type: "string", value: "HOST:PORT", help: "where followers connect; port 0 is any" },
     interval: { type: "string", value: "MS", help: "gather commits for so long (10)" },
+    metrics: metricsOption,
     ...credentialOptions,
     json: jsonEventsOption,
   },
@@ -49,11 +51,12 @@ async function serveFile({ arguments: [file = ""], values, output }: CommandInpu
   }
   requireToken(address.host, credentials);
   const intervalMs = values.number("interval", { min: 0, max: 3_600_000, fallback: 10 });
+  const metrics = metricsAddress(values);
   const isJson = values.flag("json");
   const { identity } = credentials;
   const signal = interruptSignal();
   return await withDatabase(file, {}, async (db) => {
-    const { serveWal: begin } = await import("../live/index.ts");
+    const { formatWalServerMetrics, serveWal: begin } = await import("../live/index.ts");
     const server = begin(db, { intervalMs });
     try {
       // What is wrong with the file is told before anybody connects.
@@ -73,7 +76,15 @@ async function serveFile({ arguments: [file = ""], values, output }: CommandInpu
         if (isJson) output.json({ event: "listening", url });
         else output.line(`listening on ${url}`);
         report(server, output, isJson);
-        await whenAborted(signal);
+        const scrape = () => {
+          const labels = { database: file };
+          return formatWalServerMetrics(server.metrics(), { labels });
+        };
+        const tell = (where: string) => {
+          if (isJson) output.json({ event: "metrics", url: where });
+          else output.line(`metrics at ${where}`);
+        };
+        await whileAnswering(metrics, scrape, tell, () => whenAborted(signal));
         await server.flush({ signal: AbortSignal.timeout(drainMs) }).catch(() => {});
       } finally {
         await server.close();

@@ -2,19 +2,12 @@
 import { systemClock } from "../clock.ts";
 import type { Replica } from "../index.ts";
 import type { Listener, Transport } from "../transport/transport.ts";
-import {
-  dialerFor,
-  formatAddress,
-  listenOn,
-  parseListenAddress,
-  parseSocketAddress,
-  parseUrl,
-} from "./addresses.ts";
+import { dialerFor, formatAddress, listenOn, parseListenAddress, parseUrl } from "./addresses.ts";
 import { type Command, type CommandInput, clusterOption, jsonEventsOption } from "./command.ts";
 import { credentialOptions, readCredentials } from "./credentials.ts";
 import { exitCodes, usageFailure } from "./failure.ts";
 import { withReplica } from "./linked.ts";
-import { serveMetrics } from "./metrics-server.ts";
+import { metricsAddress, metricsOption, scrapeReplica, serveMetrics } from "./metrics-server.ts";
 import { ServeReport } from "./serve-report.ts";
 import { interruptSignal, whenAborted } from "./signals.ts";
 
@@ -42,11 +35,7 @@ that: for mergelite sync --exec.`,
       help: "keep a link to this peer: ws, wss, http, https, tcp, tls or udp",
     },
     stdio: { type: "boolean", help: "talk to one peer over stdin and stdout" },
-    metrics: {
-      type: "string",
-      value: "HOST:PORT",
-      help: "answer GET /metrics here, for Prometheus and its kind",
-    },
+    metrics: metricsOption,
     cluster: clusterOption,
     ...credentialOptions,
     json: jsonEventsOption,
@@ -60,8 +49,7 @@ const drainMs = 5_000;
 async function serveFile({ arguments: [file = ""], values, output }: CommandInput) {
   const credentials = readCredentials(values);
   const addresses = values.texts("listen").map((text) => parseListenAddress(text, credentials));
-  const metrics = values.text("metrics");
-  const metricsAddress = metrics === undefined ? undefined : parseSocketAddress(metrics);
+  const metrics = metricsAddress(values);
   const urls = values.texts("connect").map((text) => parseUrl(text, credentials));
   if (values.flag("stdio")) {
     if (addresses.length + urls.length > 0 || metrics !== undefined) {
@@ -80,7 +68,7 @@ async function serveFile({ arguments: [file = ""], values, output }: CommandInpu
       json: values.flag("json"),
     });
     report.started(file);
-    const listeners: Listener[] = [];
+    const listeners: Pick<Listener, "close">[] = [];
     const accept = (transport: Transport) => {
       if (signal.aborted) void transport.close?.();
       else replica.connect(transport);
@@ -91,10 +79,11 @@ async function serveFile({ arguments: [file = ""], values, output }: CommandInpu
         listeners.push(listener);
         report.listening(formatAddress({ ...address, port: listener.port }));
       }
-      if (metricsAddress !== undefined) {
-        const listener = await serveMetrics(replica, metricsAddress, systemClock);
+      if (metrics !== undefined) {
+        const scrape = () => scrapeReplica(replica, systemClock);
+        const listener = await serveMetrics(metrics, scrape);
         listeners.push(listener);
-        report.metrics(formatAddress({ scheme: "http", ...metricsAddress, port: listener.port }));
+        report.metrics(listener.url);
       }
       for (const url of urls) replica.connect(await dialerFor(url, credentials));
       await whenAborted(signal);

@@ -1,19 +1,21 @@
 /** `mergelite ship`: copies what is committed to databases into storages, until it is stopped. */
 
 import { messageOf, type ReplicaError } from "../errors.ts";
-import type { ShipOptions, Shipper } from "../ship/index.ts";
+import type { Labelled, ShipOptions, Shipper, ShipperMetrics } from "../ship/index.ts";
 import type { Storage } from "../storage/storage.ts";
 import { type Command, type CommandInput, jsonOption, type Values } from "./command.ts";
 import { openDatabase } from "./database.ts";
 import { type ChildCommand, execOption, parseCommand, runChild } from "./exec.ts";
 import { exitCodes, Failure, usageFailure } from "./failure.ts";
+import { metricsAddress, metricsOption, whileAnswering } from "./metrics-server.ts";
 import { planArguments, planConfig, type ShipPlan } from "./ship-plan.ts";
 import { report } from "./ship-report.ts";
 import { interruptSignal, stayAlive } from "./signals.ts";
 
 export const ship: Command = {
   name: "ship",
-  usage: "FILE… URL [--once] [--interval MS] [--exec COMMAND] | --config FILE.toml",
+  usage:
+    "FILE… URL [--once] [--interval MS] [--exec COMMAND] [--metrics HOST:PORT] | --config FILE.toml",
   summary: "back databases up continuously",
   description: `Copies every commit to the database FILE into the storage at URL, whichever process makes it,
 until SIGINT or SIGTERM; then it ships what is left. Of several files each gets a place of its own
@@ -25,6 +27,7 @@ one ends, or has been silent for a minute. Backups are kept: joined, proved, old
     interval: { type: "string", value: "MS", help: "gather commits for so long (1000)" },
     once: { type: "boolean", help: "ship what is there, do what is due, and end" },
     exec: execOption,
+    metrics: metricsOption,
     "no-keep": { type: "boolean", help: "only add to the backups" },
     "dry-run": { type: "boolean", help: "print how many requests a day that makes; ship nothing" },
     json: jsonOption,
@@ -48,21 +51,35 @@ async function runShip(input: CommandInput): Promise<number> {
   const command = text === undefined ? undefined : parseCommand(text);
   const isOnce = values.flag("once");
   if (isOnce && command !== undefined) throw usageFailure("--once and --exec exclude each other");
+  const metrics = metricsAddress(values);
   if (values.flag("dry-run")) {
     const { printRequests } = await import("./ship-requests.ts");
     await printRequests(plans, output, values.flag("json"));
     return exitCodes.done;
   }
   const signal = interruptSignal();
+  const { formatShipperMetrics } = await import("../ship/index.ts");
   return await withShippers(plans, input, async (shipped) => {
-    if (isOnce) await all(shipped, (shipper) => shipper.tend({ signal }));
-    else if (command === undefined) await stayAlive(AbortSignal.any([signal, allOver(shipped)]));
-    else {
-      await all(shipped, (shipper) => firstFlush(shipper, signal));
-      return await runBeside(shipped, command);
-    }
-    return exitCodes.done;
+    const scrape = () => formatShipperMetrics(shipped.map(labelled));
+    const tell = (url: string) => {
+      if (command !== undefined) output.error(`metrics at ${url}`);
+      else if (values.flag("json")) output.json({ event: "metrics", url });
+      else output.line(`metrics at ${url}`);
+    };
+    return await whileAnswering(metrics, scrape, tell, async () => {
+      if (isOnce) await all(shipped, (shipper) => shipper.tend({ signal }));
+      else if (command === undefined) await stayAlive(AbortSignal.any([signal, allOver(shipped)]));
+      else {
+        await all(shipped, (shipper) => firstFlush(shipper, signal));
+        return await runBeside(shipped, command);
+      }
+      return exitCodes.done;
+    });
   });
+}
+
+function labelled({ file, shipper }: Shipped): Labelled<ShipperMetrics> {
+  return { metrics: shipper.metrics(), labels: { database: file } };
 }
 
 function readPlans({ arguments: args, values }: CommandInput): ShipPlan[] {

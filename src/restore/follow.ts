@@ -32,7 +32,7 @@ export interface FollowOptions {
   readonly random?: Random;
 }
 
-export interface FollowMetrics {
+export interface FollowMetrics extends FollowPosition {
   /** Transactions written into the copy, and objects and their bytes read for them. */
   readonly commits: number;
   readonly files: number;
@@ -191,7 +191,7 @@ function followerOf(loop: FollowLoop | LiveLoop, state: FollowState, lock: FileL
       return state.position;
     },
     wait: (position, options) => state.wait(position.txid, options?.signal),
-    metrics: () => ({ ...state.metrics }),
+    metrics: () => ({ ...state.metrics, ...state.position }),
     on: (name, listener, options) => state.emitter.on(name, listener, options),
     close() {
       closed ??= close();

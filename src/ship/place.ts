@@ -8,6 +8,7 @@ import { replaceFile } from "../durable.ts";
 import { ReplicaError } from "../errors.ts";
 import type { Storage, StorageCallOptions } from "../storage/storage.ts";
 import { acquireLease, type Lease, type LeaseWait, unguardedLease } from "./lease.ts";
+import type { LeaseState } from "./shipper-events.ts";
 import { lockName } from "./state-folder.ts";
 
 export interface PlaceOptions {
@@ -62,6 +63,15 @@ export class Place {
 
   get isWaiting(): boolean {
     return this.#isWaiting;
+  }
+
+  get leaseState(): LeaseState {
+    const lease = this.#lease;
+    if (lease === undefined) return this.#isWaiting ? "waiting" : "none";
+    const { aborted, reason } = lease.signal;
+    if (aborted && reason instanceof ReplicaError && reason.code === "LEASE_LOST") return "lost";
+    if (aborted || lease.fence === 0) return "none";
+    return lease.leftMs > 0 ? "held" : "idle";
   }
 
   /** Transaction ids to leave out, for somebody who has lost the place may still use them. */

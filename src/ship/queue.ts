@@ -47,6 +47,11 @@ export class Queue {
     return known.find((file) => file.maxTxid === txid)?.timestampMs;
   }
 
+  /** When the oldest of those was that wait and have more than `txid`; `undefined` without any. */
+  oldestAfter(txid: number): number | undefined {
+    return this.#files.find((file) => file.maxTxid > txid)?.timestampMs;
+  }
+
   /** Every storage has the transactions up to `txid`. */
   async forget(txid: number): Promise<void> {
     const isDone = (file: QueuedFile) => file.maxTxid <= txid;

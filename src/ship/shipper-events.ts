@@ -98,4 +98,32 @@ export interface ShipperMetrics {
   readonly walBytesPeak: number;
   /** When every storage was last known to have all commits, in ms since 1970; 0 for never. */
   readonly caughtUpMs: number;
+  /**
+   * Age of the oldest commit that a storage lacks, in ms; 0 for none. Commits count from when they
+   * are read, `intervalMs` after they are made, or from when reading them failed.
+   */
+  readonly lagMs: number;
+  /** Each storage, in the order in which they were given. */
+  readonly storages: readonly StorageMetrics[];
 }
+
+export interface StorageMetrics {
+  /** As it is named in events. */
+  readonly storage: string;
+  /** The newest transaction it has; 0 for none, or before it was looked at. */
+  readonly txid: number;
+  readonly lease: LeaseState;
+  /** Uploads since the shipper was made, their bytes, and those that failed. */
+  readonly files: number;
+  readonly uploadedBytes: number;
+  readonly uploadFailures: number;
+}
+
+/**
+ * `waiting`: another shipper has the place. `held`: nobody else can take it now. `idle`: nobody is
+ * known to have taken it; the next upload asks. `lost`: another shipper has taken it. `none`: it
+ * was not asked for, or was given back, or there is none (`unsafeNoLease`).
+ */
+export type LeaseState = "none" | "waiting" | "held" | "idle" | "lost";
+
+export const leaseStates: readonly LeaseState[] = ["none", "waiting", "held", "idle", "lost"];

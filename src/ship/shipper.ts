@@ -34,7 +34,9 @@ export class Shipper {
   readonly #keepers: Keepers;
   #closed: Promise<void> | undefined;
   #failure: ReplicaError | undefined;
-  #counts = { commits: 0, files: 0, uploadedBytes: 0, uploadFailures: 0 };
+  #commits = 0;
+  /** Since when a storage lacks something that was committed. */
+  #behindMs: number | undefined;
   #work = { rebases: 0, checkpoints: 0, walBytes: 0, walBytesPeak: 0, caughtUpMs: 0 };
 
   /** For `ship`. */
@@ -54,9 +56,11 @@ export class Shipper {
       took: (captured) => this.#took(captured),
       checkpointed: () => this.#work.checkpoints++,
       failed: (error, retryMs) => {
+        this.#behindMs ??= this.#nowMs();
         this.#events.emit("failed", { task: "capture", error, retryMs });
       },
       gaveUp: (error) => {
+        this.#behindMs ??= this.#nowMs();
         this.#failure = error;
         this.#events.emit("failed", { task: "capture", error, retryMs: 0 });
       },
@@ -122,14 +126,23 @@ export class Shipper {
 
   metrics(): ShipperMetrics {
     const { files, bytes } = this.#queue;
+    const storages = this.#targets.map((target) => target.metrics());
+    const sum = (count: "files" | "uploadedBytes" | "uploadFailures") =>
+      storages.reduce((all, storage) => all + storage[count], 0);
+    const nowMs = this.#nowMs();
     return {
       txid: this.#loop.capture?.state.txid ?? 0,
       shippedTxid: this.#shippedTxid(),
       queuedFiles: files.length,
       queuedBytes: bytes,
-      ...this.#counts,
+      commits: this.#commits,
+      files: sum("files"),
+      uploadedBytes: sum("uploadedBytes"),
+      uploadFailures: sum("uploadFailures"),
       ...this.#work,
       ...this.#keepers.metrics(),
+      lagMs: Math.max(0, nowMs - (this.#behindMs ?? nowMs)),
+      storages,
     };
   }
 
@@ -196,13 +209,16 @@ export class Shipper {
 
   #took({ file, commits, rebased, walBytes }: Captured): void {
     if (file !== undefined) this.#queue.add(file);
-    this.#counts.commits += commits;
+    this.#commits += commits;
     this.#work.walBytes = walBytes;
     this.#work.walBytesPeak = Math.max(this.#work.walBytesPeak, walBytes);
     if (rebased !== undefined) {
       this.#work.rebases++;
       this.#events.emit("rebase", rebased);
     }
+    this.#behindMs = this.#isBehind()
+      ? (this.#behindMs ?? this.#queue.oldestAfter(this.#shippedTxid()) ?? this.#nowMs())
+      : undefined;
     if (this.#queue.bytes > this.#settings.queueBytesMax) this.#giveUpQueue();
     for (const target of this.#targets) target.kick();
   }
@@ -242,7 +258,6 @@ export class Shipper {
       put: (target, file) => this.#keepers.put(target, file),
       shipped: (target, file) => this.#shipped(target, file),
       failed: ({ storage }, error, pauseMs) => {
-        this.#counts.uploadFailures++;
         const failed = { task: "upload", storage: storage.name } as const;
         this.#events.emit("failed", { ...failed, error, retryMs: pauseMs });
       },
@@ -277,12 +292,21 @@ export class Shipper {
   }
 
   async #shipped({ storage }: Target, { minTxid, maxTxid, bytes }: QueuedFile): Promise<void> {
-    this.#counts.files++;
-    this.#counts.uploadedBytes += bytes;
     const txid = this.#shippedTxid();
     await this.#queue.forget(txid);
-    if (txid === this.#loop.capture?.state.txid) this.#work.caughtUpMs = this.#settings.clock.now();
+    this.#behindMs = this.#isBehind()
+      ? (this.#queue.oldestAfter(txid) ?? this.#behindMs)
+      : undefined;
+    if (!this.#isBehind()) this.#work.caughtUpMs = this.#nowMs();
     this.#events.emit("shipped", { storage: storage.name, minTxid, maxTxid, bytes });
+  }
+
+  #isBehind(): boolean {
+    return this.#shippedTxid() < (this.#loop.capture?.state.txid ?? 0);
+  }
+
+  #nowMs(): number {
+    return this.#settings.clock.now();
   }
 
   #shippedTxid(): number {

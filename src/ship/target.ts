@@ -9,6 +9,7 @@ import { listBackup, readHeader } from "../restore/inventory.ts";
 import type { Storage } from "../storage/storage.ts";
 import { encodeManifest, manifestKey, metadataOf } from "./manifest.ts";
 import type { Place } from "./place.ts";
+import type { StorageMetrics } from "./shipper-events.ts";
 import type { QueuedFile } from "./state-folder.ts";
 
 export interface TargetHost {
@@ -54,6 +55,7 @@ export class Target {
   #isReady = false;
   #last: QueuedFile | undefined;
   #failures = 0;
+  readonly #counts = { files: 0, uploadedBytes: 0, uploadFailures: 0 };
   #running: Promise<void> | undefined;
   #wake: (() => void) | undefined;
   #waiters: Waiter[] = [];
@@ -62,6 +64,11 @@ export class Target {
     this.storage = storage;
     this.place = place;
     this.#host = host;
+  }
+
+  metrics(): StorageMetrics {
+    const { storage, place, txid } = this;
+    return { storage: storage.name, txid, lease: place.leaseState, ...this.#counts };
   }
 
   /** Waits for its turn, then sees what the storage has already: one listing. */
@@ -156,6 +163,8 @@ export class Target {
         this.#pageSize = this.#host.pageSize();
         if (this.#failures > 0) this.#host.recovered(this);
         this.#failures = 0;
+        this.#counts.files++;
+        this.#counts.uploadedBytes += file.bytes;
         await this.#host.shipped(this, file);
         this.#settle();
       } catch (error) {
@@ -163,6 +172,7 @@ export class Target {
         if (error instanceof ReplicaError && error.code === "LEASE_LOST") return this.end(error);
         const pauseMs = Math.min(this.#host.retryMs * 2 ** this.#failures, retryMsMax);
         this.#failures = Math.min(this.#failures + 1, 16);
+        this.#counts.uploadFailures++;
         this.#host.failed(this, error, pauseMs);
         this.#settle(error);
         await this.#pause(pauseMs / 2 + jitter(pauseMs / 2, this.#host.random));

@@ -82,3 +82,36 @@ function checkHistogram(name: string, { type, samples }: ReadFamily): void {
   const count = samples.find((one) => one.name.endsWith("_count"))?.value;
   if (count !== last) throw new Error(`${name}: _count is not the bucket +Inf`);
 }
+
+/** The same metrics with every number another one, none of them 0; and what each is now, by path. */
+export function numbered<Metrics>(metrics: Metrics): {
+  metrics: Metrics;
+  numbers: Map<string, number>;
+} {
+  let next = 1000;
+  const numbers = new Map<string, number>();
+  const renumber = (value: unknown, path: string): unknown => {
+    if (typeof value === "number") {
+      next += 1000;
+      numbers.set(path, next);
+      return next;
+    }
+    if (Array.isArray(value)) return value.map((one, at) => renumber(one, `${path}.${at}`));
+    if (typeof value !== "object" || value === null) return value;
+    return Object.fromEntries(
+      Object.entries(value).map(([name, one]) => [name, renumber(one, `${path}.${name}`)]),
+    );
+  };
+  return { metrics: renumber(metrics, "metrics") as Metrics, numbers };
+}
+
+/** The paths of those numbers that a text tells neither as they are nor in thousandths. */
+export function untoldOf(text: string, numbers: ReadonlyMap<string, number>): string[] {
+  const told = new Set(
+    text.split("\n").flatMap((line) => {
+      const value = Number(/ ([0-9.]+)$/.exec(line)?.[1]);
+      return [value, Math.round(value * 1000)];
+    }),
+  );
+  return [...numbers].flatMap(([path, number]) => (told.has(number) ? [] : [path]));
+}

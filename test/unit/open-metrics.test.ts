@@ -3,7 +3,7 @@ import Database from "better-sqlite3";
 import { expect, it } from "vitest";
 import { attach, formatOpenMetrics, type Metrics } from "../../src/index.ts";
 import { temporaryFolder } from "../support/folder.ts";
-import { parseOpenMetrics } from "../support/open-metrics.ts";
+import { numbered, parseOpenMetrics, untoldOf } from "../support/open-metrics.ts";
 
 const folder = temporaryFolder();
 
@@ -19,25 +19,6 @@ async function measured(): Promise<Metrics> {
   await replica.close();
   db.close();
   return metrics;
-}
-
-/** The same with every number another one, none of them 0. */
-function numbered(metrics: Metrics): { metrics: Metrics; numbers: Map<string, number> } {
-  let next = 1000;
-  const numbers = new Map<string, number>();
-  const renumber = (value: unknown, path: string): unknown => {
-    if (typeof value === "number") {
-      next += 1000;
-      numbers.set(path, next);
-      return next;
-    }
-    if (Array.isArray(value)) return value.map((one, at) => renumber(one, `${path}.${at}`));
-    if (typeof value !== "object" || value === null) return value;
-    return Object.fromEntries(
-      Object.entries(value).map(([name, one]) => [name, renumber(one, `${path}.${name}`)]),
-    );
-  };
-  return { metrics: renumber(metrics, "metrics") as Metrics, numbers };
 }
 
 it("is what the specification allows", async () => {
@@ -56,18 +37,9 @@ it("tells every number that metrics() knows", async () => {
   const before = { ...(await measured()), peers: [peer] };
   const file = before.file === null ? null : { ...before.file, parked: { column: 1 } };
   const { metrics, numbers } = numbered({ ...before, file });
-  const text = formatOpenMetrics(metrics);
-  const told = new Set(
-    text.split("\n").flatMap((line) => {
-      const value = Number(/ ([0-9.]+)$/.exec(line)?.[1]);
-      return [value, Math.round(value * 1000)];
-    }),
-  );
   // When the sizes were read, and whose they are: the first is no measurement, the second a label.
-  const untold = /file\.measuredAtMs$|peerId$|leMs$/;
-  for (const [path, number] of numbers) {
-    if (!untold.test(path)) expect([path, told.has(number)]).toEqual([path, true]);
-  }
+  const untold = untoldOf(formatOpenMetrics(metrics), numbers);
+  expect(untold.filter((path) => !/file\.measuredAtMs$|peerId$|leMs$/.test(path))).toEqual([]);
 });
 
 it("puts the replicas of one process into one text", async () => {
