@@ -29,15 +29,20 @@ function eventsOf(stdout: string): ShipEvent[] {
     .map((line) => JSON.parse(line) as ShipEvent);
 }
 
-/** As one does whom its holder, that stood still, has not noticed: the next numbers are put. */
+/**
+ * As one does whom its holder, that stood still, has not noticed: the next numbers are put. Not
+ * before something was shipped there.
+ */
 async function takeLease(storage: Storage): Promise<void> {
-  const keys: string[] = [];
-  while (keys.length === 0) {
-    for await (const { key } of storage.list("mergelite/lease/")) keys.push(key);
-  }
-  const newest = keys.at(-1) ?? "";
+  const keysOf = async (prefix: string) => {
+    const keys: string[] = [];
+    for await (const { key } of storage.list(prefix)) keys.push(key);
+    return keys;
+  };
+  while ((await keysOf("ltx/")).length === 0) await new Promise((r) => setTimeout(r, 20));
+  const newest = (await keysOf("mergelite/lease/")).at(-1) ?? "";
   const record = Buffer.from(await bytesOf((await storage.get(newest)).body)).toString();
-  const foreign = Buffer.from(record.replace(/"holding":"[^"]*"/, '"holding":"other"'));
+  const foreign = Buffer.from(record.replace(/"(holder|holding)":"[^"]*"/g, '"$1":"other"'));
   const number = Number.parseInt(newest.slice(-16), 16);
   for (let ahead = 1; ahead <= 5; ahead++) {
     const name = (number + ahead).toString(16).padStart(16, "0");
@@ -191,7 +196,8 @@ describe("with --exec", () => {
     while (!child.stderr.includes("waiting")) await new Promise((r) => setTimeout(r, 20));
     await takeLease(fileStorage(first));
     while (!child.stderr.includes("another one's by now")) {
-      await new Promise((r) => setTimeout(r, 20));
+      await lease.renew();
+      await new Promise((r) => setTimeout(r, 100));
     }
     await lease.release();
     const { code, stdout } = await child.finished;
