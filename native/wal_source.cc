@@ -67,7 +67,18 @@ int WalSource::Connect(sqlite3** db) {
   api_->file_control(*db, "main", SQLITE_FCNTL_PERSIST_WAL, &persist);
   rc = Execute(*db, "PRAGMA wal_autocheckpoint = 0; PRAGMA main.schema_version");
   if (rc != SQLITE_OK) return rc;
-  return IsWal(*db) ? SQLITE_OK : Fail(SQLITE_MISUSE, kNotWal);
+  if (!IsWal(*db)) return Fail(SQLITE_MISUSE, kNotWal);
+  KeepLittle(*db);
+  return SQLITE_OK;
+}
+
+// A page cache begins with room for twenty pages, unless it is told to be as small as this. Whoever
+// tells it has SQLite read the schema, which nobody needs afterwards; where that fails, the cache
+// is as large as any.
+void WalSource::KeepLittle(sqlite3* db) {
+  const char* sql = "PRAGMA main.cache_size = 1; PRAGMA writable_schema = RESET";
+  api_->exec(db, sql, nullptr, nullptr, nullptr);
+  api_->db_release_memory(db);
 }
 
 // The journal mode as the database file has it. Whoever asks SQLite has it read the whole schema.

@@ -74,6 +74,7 @@ class WalSource {
   WalSource(const Api* api, const char* file, const char* vfs);
   ~WalSource();
   int Connect(sqlite3** db);
+  void KeepLittle(sqlite3* db);
   bool IsWal(sqlite3* db);
   int BeginReading(sqlite3* db);
   int Execute(sqlite3* db, const char* sql);

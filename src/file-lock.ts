@@ -13,9 +13,9 @@ export class FileLock {
     const { default: Sqlite } = await import("better-sqlite3");
     const db = new Sqlite(path, { timeout: 0 });
     try {
-      // Nothing is written, so nothing has to be undone.
-      db.pragma("journal_mode = MEMORY");
-      db.exec("BEGIN EXCLUSIVE");
+      // Nothing is written, so nothing has to be undone, and there is nothing to keep in memory.
+      const little = "PRAGMA journal_mode = MEMORY; PRAGMA cache_size = 1; PRAGMA shrink_memory";
+      db.exec(`${little}; BEGIN EXCLUSIVE`);
       return new FileLock(db);
     } catch (error) {
       db.close();

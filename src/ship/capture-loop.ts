@@ -214,7 +214,8 @@ export class CaptureLoop {
   /** Commits of others ring no bell, but show in the memory that SQLite shares with them. */
   #poll(): void {
     if (this.#isStopped) return;
-    this.#cancelPoll = this.#clock.setTimer(this.#settings.pollMs, () => {
+    const waitMs = untilPoll(this.#clock, this.#settings.pollMs);
+    this.#cancelPoll = this.#clock.setTimer(waitMs, () => {
       if (this.#source.wal.hasMoved()) this.#note();
       this.#poll();
     });
@@ -236,4 +237,13 @@ export class CaptureLoop {
       this.#host.failed(error, intervalMs);
     }
   }
+}
+
+/** All databases are looked at in so many moments of a period: to wake up costs the most. */
+const momentsOfPoll = 16;
+
+function untilPoll(clock: Clock, pollMs: number): number {
+  const now = clock.steady?.() ?? clock.now();
+  const stepMs = pollMs / momentsOfPoll;
+  return Math.floor((now + pollMs) / stepMs) * stepMs - now;
 }
