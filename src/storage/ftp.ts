@@ -4,7 +4,14 @@ import { PassThrough, Readable } from "node:stream";
 import { type Clock, systemClock } from "../clock.ts";
 import { ReplicaError } from "../errors.ts";
 import type { StorageDriver } from "./driver.ts";
-import { type DriverGet, type DriverList, type DriverPut, missing, piecesOf } from "./driver.ts";
+import {
+  type DriverGet,
+  type DriverList,
+  type DriverPut,
+  missing,
+  piecesOf,
+  unavailable,
+} from "./driver.ts";
 import {
   type FtpClient,
   type FtpEntry,
@@ -211,15 +218,19 @@ class FtpDriver implements StorageDriver {
 class Source {
   readonly #body: Body;
   failure: { readonly error: unknown } | undefined;
+  /** Given out since the last beginning. */
+  bytes = 0;
 
   constructor(body: Body) {
     this.#body = body;
   }
 
   async *pieces(): AsyncGenerator<Uint8Array, void, undefined> {
+    this.bytes = 0;
     try {
       for await (const piece of piecesOf(this.#body)) {
         // A copy: streams read ahead, and the caller may use its piece again.
+        this.bytes += piece.length;
         if (piece.length > 0) yield Buffer.from(piece);
       }
     } catch (error) {
@@ -229,15 +240,27 @@ class Source {
   }
 }
 
+/**
+ * The end of a connection is the end of a file: what something on the way has cut off looks whole
+ * to the server, so it is asked what it has got.
+ */
 async function upload(client: FtpClient, source: Source, path: string): Promise<void> {
-  const send = () => client.uploadFrom(Readable.from(source.pieces()), path);
-  if (!(await refused(send()))) return;
+  await send(client, source, path);
+  const bytes = await client.size(path);
+  if (bytes === source.bytes) return;
+  throw unavailable(`${path} has arrived with ${bytes} of ${source.bytes} bytes`);
+}
+
+/** Makes the folders above it when they are missing. */
+async function send(client: FtpClient, source: Source, path: string): Promise<void> {
+  const attempt = () => client.uploadFrom(Readable.from(source.pieces()), path);
+  if (!(await refused(attempt()))) return;
   const parts = path.split("/").slice(1, -1);
   // What is there already cannot be made; whether all is well the next try tells.
   for (const [i] of parts.entries()) {
     await refused(client.send(`MKD /${parts.slice(0, i + 1).join("/")}`));
   }
-  await send();
+  await attempt();
 }
 
 /** The entries of a folder; none of what is no folder. */

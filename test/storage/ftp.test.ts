@@ -13,6 +13,7 @@ import { makeAuthority } from "../support/certificates.ts";
 import { describeNetwork } from "../support/network-suite.ts";
 import { freePort, ftpServer } from "../support/servers.ts";
 import { describeStorage, fillFolder } from "../support/storage-suite.ts";
+import { TcpProxy } from "../support/tcp-proxy.ts";
 
 const server = await ftpServer();
 afterAll(() => server?.stop());
@@ -61,10 +62,10 @@ if (server === undefined) {
     fill: (prefix, keys) => fillFolder(join(data, prefix), keys),
     isThrownAway: true,
   });
-  // Only commands go through the proxy: data has connections of its own.
   describeNetwork("ftp", {
     port,
     cutBytesMax: 300,
+    hasDataConnections: true,
     open: (at, network) =>
       ftpStorage({ host, port: at, username: "anonymous", path: "data/network", ...network }),
   });
@@ -96,6 +97,29 @@ if (server === undefined) {
     // What was cut off is nobody's object, and is tidied up.
     const left = readdirSync(join(data, "cut")).filter((name) => name !== "a");
     expect(left.length).toBeLessThan(2);
+    await storage.close();
+    proxy.close();
+  });
+
+  test("takes nothing for whole whose end the network has swallowed", async () => {
+    const proxy = await TcpProxy.start(port);
+    proxy.swallowsData = true;
+    proxy.cutBytesMax = Number.POSITIVE_INFINITY;
+    proxy.dataCutBytesMax = 800_000;
+    const storage = ftpStorage({ ...options, path: "data/swallowed", port: proxy.port });
+    const body = randomBytes(900_000);
+    for (const [i, put] of [
+      () => storage.put("a", body),
+      () => storage.putIfAbsent("b", body),
+    ].entries()) {
+      proxy.cuts = 2;
+      await put();
+      proxy.cuts = 2;
+      expect(Buffer.compare(await read(storage, i === 0 ? "a" : "b"), body)).toBe(0);
+    }
+    expect(proxy.dataHappened).toBeGreaterThan(4);
+    const left = readdirSync(join(data, "swallowed")).sort();
+    expect(left).toEqual(["a", "b"]);
     await storage.close();
     proxy.close();
   });

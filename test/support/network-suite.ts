@@ -16,6 +16,8 @@ export interface NetworkSuite {
   readonly port: number;
   /** The same server through another port, for whoever waits and tries as it is told. */
   open(port: number, options: NetworkOptions): Storage | Promise<Storage>;
+  /** Whether data has connections of its own, which are cut as well. @default false */
+  readonly hasDataConnections?: boolean;
   /** Connections are cut after so many bytes, at most. @default 2 MB */
   readonly cutBytesMax?: number;
 }
@@ -67,6 +69,7 @@ export function describeNetwork(name: string, suite: NetworkSuite): void {
       }
       proxy.cuts = 0;
       expect(proxy.happened).toBeGreaterThan(0);
+      expect(proxy.dataHappened > 0).toBe(suite.hasDataConnections === true);
       await storage.close();
     }, 120_000);
 
