@@ -1,5 +1,6 @@
 /** Reads objects in their order, and ahead of time: most of the time a request waits. */
 import { ReplicaError } from "../errors.ts";
+import { Limit } from "../storage/limit.ts";
 import type { ObjectContent, Storage, StorageKind } from "../storage/storage.ts";
 import type { BackupFile } from "./chain.ts";
 
@@ -22,6 +23,8 @@ const smallBytes = 4 * 1024 * 1024;
 /** Of them together, in bytes and in number. */
 const aheadBytesMax = 32 * 1024 * 1024;
 const aheadMax = 64;
+/** Fewer than a storage has requests under way: those for large ones do not wait for all others. */
+const aheadAtOnce = 6;
 const partsAhead = 4;
 /** Where a connection is slower than the way there, and a request for a part costs little. */
 const inParts: ReadonlySet<StorageKind> = new Set(["azure", "gcs", "s3"]);
@@ -55,6 +58,7 @@ class SmallObjects {
   readonly #storage: Storage;
   readonly #files: readonly BackupFile[];
   readonly #signal: AbortSignal;
+  readonly #limit = new Limit(aheadAtOnce);
   readonly #reading = new Map<BackupFile, Promise<Uint8Array[]>>();
   #next = 0;
   #bytes = 0;
@@ -71,7 +75,11 @@ class SmallObjects {
       if (file === undefined || file.bytes > smallBytes) continue;
       if (this.#bytes + file.bytes > aheadBytesMax) return;
       const get = { key: file.key, signal: this.#signal };
-      this.#reading.set(file, quietly(collect(stream(this.#storage, get))));
+      const reading = this.#limit.run(async () => {
+        this.#signal.throwIfAborted();
+        return await collect(stream(this.#storage, get));
+      });
+      this.#reading.set(file, quietly(reading));
       this.#bytes += file.bytes;
     }
   }

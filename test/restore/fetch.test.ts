@@ -58,7 +58,7 @@ test("objects come in their order and whole, small ones ahead of time", async ()
   const { driver, storage, files } = await backup(sizes);
   expect((await readAll(storage, files)).map(digestOf)).toEqual(contents(sizes).map(digestOf));
   expect(driver.ranges).toEqual(sizes.map(() => undefined));
-  expect(driver.underWayMax).toBe(8);
+  expect(driver.underWayMax).toBe(7);
 });
 
 test("in a hurry large ones are read in parts, and an object store only is asked for them", async () => {
