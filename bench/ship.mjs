@@ -1,11 +1,14 @@
-// What shipping costs who commits: one plain and one shipped file, written in turn by one process,
-// while the shipper uploads to a folder. Reports the time of a commit, the CPU of the thread that
-// commits, how late the event loop is, and the bytes that are uploaded for what changed.
+// What shipping costs who commits. A plain file, another plain one (what differs between these is
+// noise), a file that is shipped into memory (the library alone) and one that is shipped to a
+// folder on the same disk are written by one process, a commit to each in turn. Then each has the
+// process for itself for a while: that gives the CPU of the thread that commits, and how late the
+// event loop is.
 import { readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { ship } from "../dist/ship/index.js";
 import { fileStorage } from "../dist/storage/file.js";
 import { inFolder, median, open, quantile, shapes, table } from "./lib.mjs";
+import { memoryStorage } from "./memory-storage.mjs";
 
 const workloads = [
   { title: "1 row, NORMAL", synchronous: "NORMAL", rows: 1, pauses: false },
@@ -15,6 +18,15 @@ const workloads = [
   { title: "100 rows, NORMAL, 1 ms apart", synchronous: "NORMAL", rows: 100, pauses: true },
 ];
 
+const storages = {
+  plain: () => undefined,
+  again: () => undefined,
+  memory: () => memoryStorage(),
+  folder: (folder) => fileStorage(join(folder, "storage")),
+};
+const shipped = ["memory", "folder"];
+/** Commits that make a WAL longer cost more than those that write over it; no WAL needs more. */
+const warmBytes = 48 * 2 ** 20;
 const shape = shapes.integer;
 
 /** Of the main thread, in ms; only Linux tells. */
@@ -27,24 +39,54 @@ function threadCpuMs() {
   }
 }
 
-function contender(folder, name, { synchronous, rows }) {
-  const db = open(folder, name, shape);
-  db.pragma(`synchronous = ${synchronous}`);
+function contender(folder, name, { rows }) {
+  const db = open(folder, `${name}.db`, shape);
   const insert = db.prepare("INSERT INTO t VALUES (?, ?, ?, ?, ?)");
   let next = 0;
   const writeRow = () => insert.run(...shape.row(next++));
   const writeRows = db.transaction(() => {
     for (let i = 0; i < rows; i++) writeRow();
   });
-  return { db, commit: rows === 1 ? writeRow : writeRows };
+  return { name, db, commit: rows === 1 ? writeRow : writeRows };
 }
 
 /** A timer or the next turn of the event loop stands for the requests between two commits. */
 const nextTurn = (pauses) =>
   new Promise((resolve) => (pauses ? setTimeout(resolve, 1) : setImmediate(resolve)));
 
-async function oneTurn({ commit }, { pauses }, turnMs) {
-  const times = [];
+async function warm(contenders, { rows }, bytes) {
+  const commits = bytes / (rows === 1 ? 4_244 : 18_870);
+  for (let i = 0; i < commits; i++) {
+    for (const { commit } of contenders) commit();
+    // Some 4 MB a second: shippers must keep pace, or their WALs become longer than they ever are.
+    if (i % 100 === 0) await new Promise((resolve) => setTimeout(resolve, 25));
+  }
+}
+
+/** One commit to each, over and over, beginning with another one each time. */
+async function inTurn(contenders, { pauses }, ms) {
+  const times = new Map(contenders.map(({ name }) => [name, []]));
+  const endMs = performance.now() + ms;
+  for (let turn = 0; performance.now() < endMs; turn++) {
+    for (let i = 0; i < contenders.length; i++) {
+      const { name, commit } = contenders[(i * 3 + turn) % contenders.length];
+      const startMs = performance.now();
+      commit();
+      times.get(name).push((performance.now() - startMs) * 1000);
+    }
+    await nextTurn(pauses);
+  }
+  return new Map([...times].map(([name, own]) => [name, figuresOf(own)]));
+}
+
+const figuresOf = (times) => ({
+  median: median(times),
+  p99: quantile(times, 0.99),
+  mean: times.reduce((sum, time) => sum + time, 0) / times.length,
+});
+
+async function alone({ commit }, { pauses }, ms) {
+  let commits = 0;
   let lateMs = 0;
   let dueMs = performance.now() + 1;
   const watch = setInterval(() => {
@@ -52,29 +94,71 @@ async function oneTurn({ commit }, { pauses }, turnMs) {
     dueMs = performance.now() + 1;
   }, 1);
   const cpuMs = threadCpuMs();
-  const endMs = performance.now() + turnMs;
-  while (performance.now() < endMs) {
-    const startMs = performance.now();
+  const endMs = performance.now() + ms;
+  for (; performance.now() < endMs; commits++) {
     commit();
-    times.push((performance.now() - startMs) * 1000);
     await nextTurn(pauses);
   }
   clearInterval(watch);
+  return { cpu: ((threadCpuMs() - cpuMs) / commits) * 1000, lateMs };
+}
+
+async function eachAlone(contenders, workload, { rounds, turnMs, settle }) {
+  const turns = [];
+  for (let round = 0; round < rounds; round++) {
+    const turn = {};
+    for (let i = 0; i < contenders.length; i++) {
+      const each = contenders[(i + round) % contenders.length];
+      turn[each.name] = await alone(each, workload, turnMs);
+      // What is left of the turn is not the next one's.
+      await settle();
+    }
+    turns.push(turn);
+  }
   return {
-    median: median(times),
-    p99: quantile(times, 0.99),
-    mean: times.reduce((sum, time) => sum + time, 0) / times.length,
-    cpu: ((threadCpuMs() - cpuMs) / times.length) * 1000,
-    lateMs,
+    cpu: (name) => median(turns.map((turn) => turn[name].cpu / turn.plain.cpu)),
+    lateMs: (name) => median(turns.map((turn) => turn[name].lateMs)),
+  };
+}
+
+async function compareWith(folder, workload, { rounds, turnMs, pairMs, bytes, options }) {
+  const contenders = Object.keys(storages).map((name) => contender(folder, name, workload));
+  const shippers = new Map();
+  for (const { name, db } of contenders) {
+    const storage = storages[name](folder);
+    if (storage !== undefined) shippers.set(name, ship(db, storage, options));
+  }
+  const settle = () => Promise.all([...shippers.values()].map((shipper) => shipper.flush()));
+  await settle();
+  await warm(contenders, workload, bytes);
+  for (const { db } of contenders) db.pragma(`synchronous = ${workload.synchronous}`);
+  await settle();
+  const paired = await inTurn(contenders, workload, pairMs);
+  await settle();
+  const own = await eachAlone(contenders, workload, { rounds, turnMs, settle });
+  const { walBytesPeak } = shippers.get("folder").metrics();
+  for (const shipper of shippers.values()) await shipper.close();
+  for (const { db } of contenders) db.close();
+  const plain = paired.get("plain");
+  const ratiosOf = (name) => {
+    const { median, p99, mean } = paired.get(name);
+    const ratios = { median: median / plain.median, p99: p99 / plain.p99, mean: mean / plain.mean };
+    return { ...ratios, cpu: own.cpu(name), lateMs: own.lateMs(name) };
+  };
+  const names = Object.keys(storages);
+  return {
+    plain: plain.median,
+    ratios: Object.fromEntries(names.map((name) => [name, ratiosOf(name)])),
+    walBytesPeak,
   };
 }
 
 /** What a commit writes into the WAL, and its part of what 200 of them upload as one file. */
 async function bytesOf(folder, workload) {
   const commits = 200;
-  const { db, commit } = contender(folder, "bytes.db", workload);
+  const { db, commit } = contender(folder, "bytes", workload);
   const options = { checkpointBytes: 2 ** 27, intervalMs: 3_600_000 };
-  const shipper = ship(db, fileStorage(join(folder, "bytes")), options);
+  const shipper = ship(db, memoryStorage(), options);
   const size = () => statSync(join(folder, "bytes.db-wal")).size;
   for (let i = 0; i < commits; i++) commit();
   await shipper.flush();
@@ -88,42 +172,14 @@ async function bytesOf(folder, workload) {
   return { wal: wal / commits, uploaded: uploaded / commits };
 }
 
-async function compareWith(folder, workload, { rounds, turnMs, options }) {
-  const plain = contender(folder, "plain.db", workload);
-  const shipped = contender(folder, "shipped.db", workload);
-  const shipper = ship(shipped.db, fileStorage(join(folder, "storage")), options);
-  await shipper.flush();
-  const turns = [];
-  for (let round = 0; round < rounds; round++) {
-    const turn = {};
-    for (const name of round % 2 === 0 ? ["plain", "shipped"] : ["shipped", "plain"]) {
-      turn[name] = await oneTurn(name === "plain" ? plain : shipped, workload, turnMs);
-      // What is left of the turn is not the next one's.
-      await shipper.flush();
-    }
-    turns.push(turn);
-  }
-  const { rebases, walBytesPeak } = shipper.metrics();
-  await shipper.close();
-  for (const { db } of [plain, shipped]) db.close();
-  const of = (name, figure) => median(turns.map((turn) => turn[name][figure]));
-  const ratio = (figure) => median(turns.map((turn) => turn.shipped[figure] / turn.plain[figure]));
-  const figures = ["median", "p99", "mean", "cpu"];
-  return {
-    plain: of("plain", "median"),
-    ratios: Object.fromEntries(figures.map((figure) => [figure, ratio(figure)])),
-    lateMs: { plain: of("plain", "lateMs"), shipped: of("shipped", "lateMs") },
-    walBytesPeak,
-    // The first one is how shipping begins.
-    rebases: rebases - 1,
-  };
-}
-
-export async function shipBench({ rounds = 7, turnMs = 3000, options = {} } = {}) {
+export async function shipBench(settings = {}) {
+  const defaults = { rounds: 5, turnMs: 1500, pairMs: 20_000, bytes: warmBytes };
+  // Keeping the backup is work of its own: `options` may ask for it.
+  const all = { ...defaults, ...settings, options: { keep: false, ...settings.options } };
   const results = {};
   for (const workload of workloads) {
     results[workload.title] = await inFolder(async (folder) => ({
-      ...(await compareWith(folder, workload, { rounds, turnMs, options })),
+      ...(await compareWith(folder, workload, all)),
       bytes: await bytesOf(folder, workload),
     }));
   }
@@ -131,36 +187,28 @@ export async function shipBench({ rounds = 7, turnMs = 3000, options = {} } = {}
 }
 
 export function shipText(results) {
-  const head = [
-    "commits of",
-    "plain µs",
-    "median",
-    "p99",
-    "mean",
-    "thread's CPU",
-    "loop late ms, plain",
-    "shipped",
-    "WAL bytes",
-    "uploaded",
-    "longest WAL MiB",
-    "rebases",
-  ];
-  const lines = Object.entries(results).map(([title, result]) => {
-    const { plain, ratios, lateMs, bytes, walBytesPeak, rebases } = result;
-    const { median, p99, mean, cpu } = ratios;
-    return [
-      title,
-      plain.toFixed(1),
-      ...[median, p99, mean, cpu].map((ratio) => ratio.toFixed(2)),
-      lateMs.plain.toFixed(1),
-      lateMs.shipped.toFixed(1),
-      Math.round(bytes.wal),
-      Math.round(bytes.uploaded),
-      (walBytesPeak / 2 ** 20).toFixed(1),
-      rebases,
-    ];
-  });
-  return table("Commits while the file is shipped: ratios to a plain file", head, lines);
+  const figures = ["median", "p99", "mean", "cpu"];
+  const head = ["commits of", "plain µs", "plain again: median", "CPU"];
+  for (const name of shipped) head.push(`${name}: median`, "p99", "mean", "CPU");
+  const costs = Object.entries(results).map(([title, { plain, ratios }]) => [
+    title,
+    plain.toFixed(1),
+    ...["median", "cpu"].map((figure) => ratios.again[figure].toFixed(2)),
+    ...shipped.flatMap((name) => figures.map((figure) => ratios[name][figure].toFixed(2))),
+  ]);
+  const other = Object.entries(results).map(([title, { ratios, bytes, walBytesPeak }]) => [
+    title,
+    ...["plain", ...shipped].map((name) => ratios[name].lateMs.toFixed(1)),
+    Math.round(bytes.wal),
+    Math.round(bytes.uploaded),
+    (walBytesPeak / 2 ** 20).toFixed(1),
+  ]);
+  const otherHead = ["commits of", "loop late ms: plain", "memory", "folder"];
+  otherHead.push("WAL bytes", "uploaded", "longest WAL MiB");
+  return [
+    table("Commits while the file is shipped: ratios to a plain file", head, costs),
+    table("The event loop, and what a commit writes and uploads", otherHead, other),
+  ].join("");
 }
 
 if (import.meta.filename === process.argv[1]) process.stdout.write(shipText(await shipBench()));
