@@ -47,11 +47,19 @@ export interface ServeWalSettings
 const mebibyte = 1024 * 1024;
 const foreign = ["leaseTtlMs", "unsafeNoLease", "random"];
 
+const shippers = ["checkpointBytes", "walBytesMax"];
+
 /** @throws INVALID_OPTION */
-export function readServeWalOptions(options: ServeWalOptions): ServeWalSettings {
+export function readServeWalOptions(
+  options: ServeWalOptions,
+  { isShared }: { isShared: boolean },
+): ServeWalSettings {
   const { followersMax = 100, heartbeatMs = 5000, ...rest } = options;
   for (const name of Object.keys(rest).filter((each) => foreign.includes(each))) {
     throw new ReplicaError("INVALID_OPTION", `there is no option "${name}"`);
+  }
+  for (const name of Object.keys(rest).filter((each) => isShared && shippers.includes(each))) {
+    throw new ReplicaError("INVALID_OPTION", `${name} is an option of the shipper`);
   }
   const defaults = { intervalMs: 10, pollMs: 200, queueBytesMax: 64 * mebibyte };
   const settings = readShipOptions({ ...defaults, ...rest });

@@ -5,10 +5,12 @@ import { ReplicaError } from "../errors.ts";
 import { Emitter, type Listener } from "../events.ts";
 import { encodePrimary, type Hello } from "../restore/live-protocol.ts";
 import type { Captured } from "../ship/capture.ts";
-import { CaptureLoop } from "../ship/capture-loop.ts";
+import { type CaptureHost, CaptureLoop } from "../ship/capture-loop.ts";
 import type { Position } from "../ship/position.ts";
+import { type Sharing, sharingOf } from "../ship/sharing.ts";
+import type { Shipper } from "../ship/shipper.ts";
 import type { FailedEvent, RebaseEvent } from "../ship/shipper-events.ts";
-import { type OpenedSource, openSource, type ShipDatabase } from "../ship/source.ts";
+import { type OpenedSource, openFolder, openSource, type ShipDatabase } from "../ship/source.ts";
 import { startCapture } from "../ship/start.ts";
 import type { Transport } from "../transport/transport.ts";
 import { Feed } from "./feed.ts";
@@ -52,6 +54,7 @@ const idleIntervalMs = 1000;
 export class WalServer {
   readonly #source: OpenedSource;
   readonly #settings: ServeWalSettings;
+  readonly #sharing: Sharing | undefined;
   readonly #events = new Emitter<WalServerEvents>();
   readonly #loop: CaptureLoop;
   readonly #feed: Feed;
@@ -63,9 +66,11 @@ export class WalServer {
   #work = { commits: 0, rebases: 0, checkpoints: 0, walBytes: 0 };
 
   /** For `serveWal`. */
-  constructor(source: OpenedSource, settings: ServeWalSettings) {
+  constructor(source: OpenedSource, settings: ServeWalSettings, sharing: Sharing | undefined) {
     this.#source = source;
     this.#settings = settings;
+    this.#sharing = sharing;
+    sharing?.guests.add(this);
     const hasReaders = () => this.#feed.hasReaders;
     const loopSettings = {
       ...settings,
@@ -74,7 +79,7 @@ export class WalServer {
         return hasReaders() ? settings.intervalMs : Math.max(settings.intervalMs, idleIntervalMs);
       },
     };
-    this.#loop = new CaptureLoop(source, loopSettings, {
+    const host: CaptureHost = {
       start: () => this.#start(),
       took: (captured) => this.#took(captured),
       checkpointed: () => this.#work.checkpoints++,
@@ -83,7 +88,8 @@ export class WalServer {
         this.#failure = error;
         this.#events.emit("failed", { error, retryMs: 0 });
       },
-    });
+    };
+    this.#loop = new CaptureLoop(source, loopSettings, host, sharing?.loop);
     const { folder } = source;
     this.#feed = new Feed(this.#loop, { folder, bytesMax: settings.queueBytesMax });
     this.#loop.started().catch(() => {});
@@ -177,6 +183,7 @@ export class WalServer {
       await this.#loop.letGo();
     } finally {
       this.#source.onClosed();
+      this.#sharing?.guests.delete(this);
     }
   }
 
@@ -185,7 +192,8 @@ export class WalServer {
     await this.#source.claim();
     this.#runs = await Runs.read(folder.path);
     const nothing = { txid: 0, isOurs: true, skipped: 0 };
-    const started = await startCapture(folder, wal, this.#settings.clock, [nothing]);
+    const isGuest = this.#sharing !== undefined;
+    const started = await startCapture({ folder, wal, isGuest }, this.#settings.clock, [nothing]);
     const source = randomBytes(8).toString("hex");
     await this.#runs.begin(folder.path, { source, after: started.after });
     // Whoever lacks them gets these pages from the database.
@@ -235,14 +243,26 @@ export class WalServer {
  * Serves every commit of the database's file to followers, whoever commits: this connection,
  * others, other processes. Synchronous; connections are given to `accept`. As with `ship`, the file
  * must not be opened but through SQLite.
- * @throws INVALID_OPTION, SHIP_ACTIVE, SHIP_UNSUPPORTED
+ *
+ * @param db - a connection, or the shipper of the file: then both read it as one, which keeps its WAL
+ *   as short as one of them does. Followers are served once the shipper has begun, and until it is
+ *   closed; `checkpointBytes` and `walBytesMax` are the shipper's then.
+ * @throws CLOSED, INVALID_OPTION, SHIP_ACTIVE, SHIP_UNSUPPORTED
  */
-export function serveWal(db: ShipDatabase, options: ServeWalOptions = {}): WalServer {
-  const settings = readServeWalOptions(options);
-  // What a loss of power takes from the folder, its runs tell from what followers have.
+export function serveWal(db: ShipDatabase | Shipper, options: ServeWalOptions = {}): WalServer {
+  const sharing = sharingOf(db);
+  const settings = readServeWalOptions(options, { isShared: sharing !== undefined });
   const { stateDir } = settings;
-  const source = openSource(db, { stateDir, suffix: "-live", syncs: false });
-  return new WalServer(source, settings);
+  // What a loss of power takes from the folder, its runs tell from what followers have.
+  const syncs = false;
+  if (sharing === undefined) {
+    const source = openSource(db as ShipDatabase, { stateDir, suffix: "-live", syncs });
+    return new WalServer(source, settings, undefined);
+  }
+  if (sharing.isClosed()) throw new ReplicaError("CLOSED", "the shipper is closed");
+  const { file, wal } = sharing.source;
+  const folder = openFolder(wal, stateDir ?? `${file}-live`, { syncs });
+  return new WalServer({ file, wal, ...folder }, settings, sharing);
 }
 
 function infoOf({ name, shownTxid }: Session): FollowerInfo {

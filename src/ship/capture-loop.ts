@@ -1,13 +1,15 @@
 /**
  * Reads what is committed to a database, soon after it was, one look at a time, and keeps its WAL
- * small. What is done with it is the host's: a shipper's, or that of whoever streams it.
+ * small. What is done with it is the host's: a shipper's, or that of whoever streams it. Where both
+ * are wanted one loop is the other's guest: it reads the same WAL at its own pace, and leaves it to
+ * the other one to hold it and to write it back. Two that hold it would hardly ever let go at once.
  */
 import type { Clock } from "../clock.ts";
 import { ReplicaError } from "../errors.ts";
 import type { Capture, Captured } from "./capture.ts";
 import type { ShipSettings } from "./options.ts";
 import type { StateFolder } from "./state-folder.ts";
-import type { Wal } from "./wal.ts";
+import { hasSalts, type Wal, type WalPlace } from "./wal.ts";
 import { watchWal } from "./watch.ts";
 
 export interface CaptureSource {
@@ -68,12 +70,22 @@ export class CaptureLoop {
   #cancelPoll: (() => void) | undefined;
   #unwatch: (() => void) | undefined;
   #looksLeft = 0;
+  readonly #leader: CaptureLoop | undefined;
+  readonly #guests = new Set<CaptureLoop>();
+  #leave: (() => void) | undefined;
 
-  constructor(source: CaptureSource, settings: CaptureSettings, host: CaptureHost) {
+  /** As a guest of `leader`: with its WAL, and a folder of its own. Stopped before it is. */
+  constructor(
+    source: CaptureSource,
+    settings: CaptureSettings,
+    host: CaptureHost,
+    leader?: CaptureLoop,
+  ) {
     this.#source = source;
     this.#settings = settings;
     this.#host = host;
     this.#clock = settings.clock;
+    this.#leader = leader;
   }
 
   /** Once reading has begun. */
@@ -100,7 +112,8 @@ export class CaptureLoop {
       this.#waiting = undefined;
       const captured = await capture.changes();
       this.#host.took(captured);
-      await this.#checkpoint(capture, captured.walBytes);
+      if (this.#leader === undefined) await this.#checkpoint(capture, captured.walBytes);
+      else this.#leader.#hearOf(captured, capture.state.place);
     });
     await this.#waiting;
     return capture;
@@ -108,6 +121,7 @@ export class CaptureLoop {
 
   /** One at a time touches the WAL and the state. */
   inTurn<T>(work: () => Promise<T>): Promise<T> {
+    if (this.#leader !== undefined) return this.#leader.inTurn(work);
     const result = this.#turn.then(work);
     this.#turn = result.catch(() => {});
     return result;
@@ -120,6 +134,7 @@ export class CaptureLoop {
     this.#cancelCapture?.();
     this.#cancelPoll?.();
     this.#unwatch?.();
+    this.#leave?.();
   }
 
   /** After `stop`: lets go of the database. */
@@ -127,20 +142,20 @@ export class CaptureLoop {
     return this.inTurn(async () => {
       const { wal, folder } = this.#source;
       const capture = this.#capture;
-      wal.unwatch();
+      if (this.#leader === undefined) wal.unwatch();
       // The WAL is left as it is: who comes soon finds its place there.
       try {
         const isKnown = capture !== undefined && capture.map.txid === capture.state.txid;
         if (isKnown) await folder.save(capture.state, capture.map);
       } finally {
-        await wal.close();
+        if (this.#leader === undefined) await wal.close();
       }
     });
   }
 
   /** Whoever waits for it hears of what fails; so does the host. Then it is tried again. */
   #begin(): Promise<Capture> {
-    const starting = this.inTurn(() => this.#start());
+    const starting = this.#startInTurn();
     starting.catch((error: unknown) => {
       if (this.#isStopped) return;
       if (error instanceof ReplicaError && /^SHIP_|UNSAFE$/.test(error.code)) {
@@ -156,17 +171,56 @@ export class CaptureLoop {
     return starting;
   }
 
+  async #startInTurn(): Promise<Capture> {
+    // It opens the WAL; in its turn, so before ours.
+    await this.#leader?.started();
+    return await this.inTurn(() => this.#start());
+  }
+
   async #start(): Promise<Capture> {
-    const { wal, file } = this.#source;
+    const { file } = this.#source;
     const { capture, captured } = await this.#host.start();
     this.#capture = capture;
-    const { checkpointBytes: bytesMany, walBytesMax: bytesMax } = this.#settings;
-    wal.watch({ bytesMany, bytesMax }, (hasMany) => (hasMany ? this.#noteMany() : this.#note()));
+    if (this.#leader === undefined) this.#listen();
+    else if (!this.#isStopped) this.#leave = this.#join(this.#leader, capture);
     this.#host.took(captured);
     if (this.#isStopped) return capture;
     if (this.#settings.watches === true) this.#unwatch = watchWal(file, () => this.#hear());
     this.#poll();
     return capture;
+  }
+
+  /** To the bell that commits of the application's connection ring, for guests, too. */
+  #listen(): void {
+    const { checkpointBytes: bytesMany, walBytesMax: bytesMax } = this.#settings;
+    this.#source.wal.watch({ bytesMany, bytesMax }, (hasMany) => {
+      if (hasMany) this.#noteMany();
+      else this.#note();
+      for (const guest of this.#guests) guest.#note();
+    });
+  }
+
+  /** From here on what the other one reads is read here, too. */
+  #join(leader: CaptureLoop, capture: Capture): () => void {
+    leader.#guests.add(this);
+    const leave = leader.#capture?.addGuest(capture, {
+      took: (captured) => this.#host.took(captured),
+      lost: (error) => (error === undefined ? this.#note() : this.#failed(error)),
+    });
+    return () => {
+      leader.#guests.delete(this);
+      leave?.();
+    };
+  }
+
+  /** A guest has read up to `place`, which this one has not. */
+  #hearOf({ commits, walBytes }: Captured, place: WalPlace): void {
+    const own = this.#capture?.state.place;
+    if (commits === 0 || own === undefined) return;
+    const { wal } = this.#source;
+    const fresh = hasSalts(own, place) ? walBytes - wal.offsetOf(own) : walBytes;
+    if (fresh >= this.#settings.checkpointBytes) this.#noteMany();
+    else this.#note();
   }
 
   /** The WAL is being written. */

@@ -7,8 +7,10 @@ import type { RebaseReason } from "./shipper-events.ts";
 import { type QueuedFile, queuedName, type ShipState, type StateFolder } from "./state-folder.ts";
 import {
   type Barrier,
+  type Carried,
   frameOf,
   hasSalts,
+  isSamePlace,
   saltsOf,
   type Wal,
   WalBroken,
@@ -32,7 +34,18 @@ export interface Captured {
   readonly walBytes: number;
 }
 
-/** Where the WAL is read and the folder written. One call at a time. */
+/** Of what another one reads by the way. */
+export interface GuestHost {
+  took(captured: Captured): void;
+  /** It has missed something, and compares all pages with its next reading. */
+  lost(error?: unknown): void;
+}
+
+/**
+ * Where the WAL is read and the folder written. One call at a time, also of those that share a WAL:
+ * one of them holds its beginning, and the others are its guests. What that one has read may go, so
+ * guests read as far before; what they read of themselves stays.
+ */
 export class Capture {
   readonly #wal: Wal;
   readonly #folder: StateFolder;
@@ -42,12 +55,16 @@ export class Capture {
   /** Of the database at that state, in pages: the map is ahead of it when a write has failed. */
   #size: number;
   #isLost = false;
+  /** Those of the WAL when it was read last. */
+  #openings: number;
+  readonly #isGuest: boolean;
+  readonly #guests = new Map<Capture, GuestHost>();
 
   constructor(
     wal: Wal,
     folder: StateFolder,
     clock: Clock,
-    start: { state: ShipState; map: PageMap },
+    start: { state: ShipState; map: PageMap; isGuest: boolean },
   ) {
     this.#wal = wal;
     this.#folder = folder;
@@ -55,6 +72,8 @@ export class Capture {
     this.#state = start.state;
     this.#map = start.map;
     this.#size = start.map.size;
+    this.#openings = wal.openings;
+    this.#isGuest = start.isGuest;
   }
 
   get state(): ShipState {
@@ -65,20 +84,26 @@ export class Capture {
     return this.#map;
   }
 
+  /** Until what is returned is called. */
+  addGuest(guest: Capture, host: GuestHost): () => void {
+    this.#guests.set(guest, host);
+    return () => this.#guests.delete(guest);
+  }
+
   /** Goes on after a restart, unless frames read before are not those in the WAL any more. */
   async resume(): Promise<Captured | undefined> {
     const end = await this.#wal.next(false);
     if (end === undefined) return undefined;
     const { place } = this.#state;
     const isSame = frameOf(place) > 0 && hasSalts(place, end.place);
-    return await this.#held(async () => (isSame ? await this.#changesTo(end) : undefined));
+    return await this.#held(end, async () => (isSame ? await this.#changesTo(end) : undefined));
   }
 
   /** Everything that is committed. */
   async changes(): Promise<Captured> {
-    if (this.#isLost) return await this.rebase("wal");
+    if (this.#hasGap) return await this.rebase("wal");
     const end = await this.#wal.next(false);
-    const captured = end && (await this.#held(() => this.#changesTo(end)));
+    const captured = end && (await this.#held(end, () => this.#changesTo(end)));
     return captured ?? (await this.rebase("wal"));
   }
 
@@ -86,16 +111,21 @@ export class Capture {
   async rebase(reason: RebaseReason): Promise<Captured> {
     // If it fails, what was committed meanwhile may be gone from the WAL when it is tried again.
     this.#isLost = true;
-    let end = await this.#wal.next(true).catch(() => undefined);
+    let end = await this.#wal.next(true).catch((error: unknown) => {
+      // Others would have a gap if it were opened anew.
+      if (this.#isGuest) throw error;
+      return undefined;
+    });
     if (end === undefined) {
       await this.#wal.letGo("newer");
       await this.#wal.open();
       end = await this.#wal.next(true);
     }
     const at = end;
-    const rebased = at === undefined ? undefined : await this.#held(() => this.#compare(at));
+    const rebased = at === undefined ? undefined : await this.#held(at, () => this.#compare(at));
     if (at === undefined || rebased === undefined) throw new Error("the WAL changes too fast");
     this.#isLost = false;
+    this.#openings = this.#wal.openings;
     const { txid } = this.#state;
     return { commits: 0, rebased: { reason, txid, pages: rebased }, walBytes: this.#used(at) };
   }
@@ -105,8 +135,8 @@ export class Capture {
    * With 1 a snapshot.
    */
   async pagesSince(minTxid: number): Promise<{ file: QueuedFile; captured: Captured }> {
-    const end = this.#isLost ? undefined : await this.#wal.next(true);
-    const made = end && (await this.#held(() => this.#since(minTxid, end)));
+    const end = this.#hasGap ? undefined : await this.#wal.next(true);
+    const made = end && (await this.#held(end, () => this.#since(minTxid, end)));
     if (made !== undefined) return made;
     const captured = await this.rebase("wal");
     return { file: (await this.pagesSince(minTxid)).file, captured };
@@ -114,22 +144,57 @@ export class Capture {
 
   /** Bounds the WAL; see `Wal.checkpoint`. */
   async checkpoint(barrier: Barrier): Promise<{ moved: boolean; captured?: Captured }> {
-    const { moved, carried } = await this.#wal.checkpoint(barrier, this.#state.place, this.#size);
+    const { place } = this.#state;
+    const { moved, carried } = await this.#wal.checkpoint(barrier, place, this.#size);
     if (carried === undefined) return { moved };
-    const { end, pages, data } = carried;
+    try {
+      return { moved, captured: await this.#keepCarried(carried) };
+    } finally {
+      for (const [guest, host] of this.#guests) {
+        await guest.#readAsGuest(host, async () => {
+          return isSamePlace(guest.#state.place, place) ? guest.#keepCarried(carried) : undefined;
+        });
+      }
+    }
+  }
+
+  /** Frames that were to be read may have been replaced. */
+  get #hasGap(): boolean {
+    return this.#isLost || this.#openings !== this.#wal.openings;
+  }
+
+  async #keepCarried({ end, pages, data }: Carried): Promise<Captured> {
     // Nobody else has them: unless they are kept now, all pages have to be compared.
     this.#isLost = true;
     const captured = await this.#keep(pages, end, batchesOf(pages, data, this.#wal.pageSize));
     this.#isLost = false;
-    return { moved, captured };
+    return captured;
+  }
+
+  /** What fails is the guest's, and holds nobody up. */
+  async #readAsGuest(host: GuestHost, read: () => Promise<Captured | undefined>): Promise<void> {
+    if (this.#hasGap) return;
+    this.#isLost = true;
+    try {
+      const captured = await read();
+      if (captured === undefined) return host.lost();
+      this.#isLost = false;
+      host.took(captured);
+    } catch (error) {
+      host.lost(error instanceof WalBroken ? undefined : error);
+    }
   }
 
   /** Runs while two readers are held; the newer one stays if all before it has been read. */
-  async #held<T>(work: () => Promise<T | undefined>): Promise<T | undefined> {
+  async #held<T>(end: WalEnd, work: () => Promise<T | undefined>): Promise<T | undefined> {
     let unneeded: "older" | "newer" = "newer";
     try {
       const result = await work();
-      if (result !== undefined) unneeded = "older";
+      if (result === undefined || this.#isGuest) return result;
+      for (const [guest, host] of this.#guests) {
+        await guest.#readAsGuest(host, () => guest.#changesTo(end));
+      }
+      unneeded = "older";
       return result;
     } catch (error) {
       if (error instanceof WalBroken) return undefined;
@@ -261,7 +326,7 @@ export class Capture {
 
   /** Nothing was committed, but the WAL may have begun anew. */
   async #moveTo(place: WalPlace): Promise<void> {
-    if (this.#state.place.every((word, i) => word === place[i])) return;
+    if (isSamePlace(this.#state.place, place)) return;
     this.#state = { ...this.#state, place };
     await this.#folder.log({ state: this.#state, after: this.#state.txid });
   }

@@ -11,6 +11,7 @@ import type { ShipSettings } from "./options.ts";
 import { Place } from "./place.ts";
 import type { Position } from "./position.ts";
 import { Queue } from "./queue.ts";
+import { type Guest, share } from "./sharing.ts";
 import type { ShipperEvents, ShipperMetrics } from "./shipper-events.ts";
 import { startCapture } from "./start.ts";
 import type { QueuedFile } from "./state-folder.ts";
@@ -32,6 +33,7 @@ export class Shipper {
   readonly #queue: Queue;
   readonly #loop: CaptureLoop;
   readonly #keepers: Keepers;
+  readonly #guests = new Set<Guest>();
   #closed: Promise<void> | undefined;
   #failure: ReplicaError | undefined;
   #commits = 0;
@@ -65,6 +67,8 @@ export class Shipper {
         this.#events.emit("failed", { task: "capture", error, retryMs: 0 });
       },
     });
+    const isClosed = () => this.#closed !== undefined;
+    share(this, { loop: this.#loop, source, guests: this.#guests, isClosed });
     this.#loop.started().catch(() => {});
   }
 
@@ -162,7 +166,7 @@ export class Shipper {
     const shipped = this.#targets.map(({ txid, place }) => {
       return { txid, isOurs: place.isOurs, skipped: place.skipped };
     });
-    const started = await startCapture(folder, wal, settings.clock, shipped);
+    const started = await startCapture({ folder, wal, isGuest: false }, settings.clock, shipped);
     for (const { place } of this.#targets) await place.remember();
     this.#queue.add(...started.queue);
     this.#keepers.begin();
@@ -203,6 +207,7 @@ export class Shipper {
       const reason = new ReplicaError("CLOSED", "the shipper is closed");
       await Promise.all(this.#targets.map((target) => target.close(reason)));
       await kept;
+      await Promise.allSettled([...this.#guests].map((guest) => guest.close()));
       await this.#loop.letGo().finally(() => this.#source.onClosed());
     }
   }

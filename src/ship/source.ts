@@ -36,10 +36,18 @@ export function openSource(
   { stateDir, suffix, syncs }: { stateDir: string | undefined; suffix: string; syncs: boolean },
 ): OpenedSource {
   db.loadExtension(extensionPath);
-  const handle = Number(db.prepare("SELECT mergelite_handle()").pluck().get());
-  const wal = new Wal(handle);
+  const wal = new Wal(Number(db.prepare("SELECT mergelite_handle()").pluck().get()));
   const file = realpathSync(db.name);
-  const folder = new StateFolder(stateDir ?? `${file}${suffix}`, { syncs });
+  return { file, wal, ...openFolder(wal, stateDir ?? `${file}${suffix}`, { syncs }) };
+}
+
+/** @throws SHIP_ACTIVE */
+export function openFolder(
+  { handle }: Wal,
+  path: string,
+  { syncs }: { syncs: boolean },
+): Pick<OpenedSource, "folder" | "claim" | "onClosed"> {
+  const folder = new StateFolder(path, { syncs });
   if (folders.has(folder.path)) {
     throw new ReplicaError("SHIP_ACTIVE", `${folder.path} belongs to another shipper`, {
       hint: "Use the shipper that `ship` returned first; it takes several storages.",
@@ -54,7 +62,7 @@ export function openSource(
     folders.delete(folder.path);
     if (lock !== undefined) native.unlockFile(lock);
   };
-  return { file, folder, wal, claim, onClosed };
+  return { folder, claim, onClosed };
 }
 
 async function lockFolder(handle: number, path: string): Promise<NativeLock> {

@@ -22,19 +22,19 @@ export interface Started {
   readonly after: number;
 }
 
+/** `isGuest`: somebody else has opened the WAL, and holds its beginning. */
 export async function startCapture(
-  folder: StateFolder,
-  wal: Wal,
+  { folder, wal, isGuest }: { folder: StateFolder; wal: Wal; isGuest: boolean },
   clock: Clock,
   shipped: readonly Shipped[],
 ): Promise<Started> {
   const { state, map, queue } = await folder.open();
-  await wal.open();
+  if (!isGuest) await wal.open();
   const newest = Math.max(0, ...shipped.map(({ txid }) => txid));
   const areOurs = shipped.every(({ isOurs }) => isOurs);
   const isKnown = state !== undefined && state.pageSize === wal.pageSize;
   if (isKnown && areOurs && newest <= state.txid) {
-    const capture = new Capture(wal, folder, clock, { state, map });
+    const capture = new Capture(wal, folder, clock, { state, map, isGuest });
     const isMapKnown = map.txid === state.txid;
     const captured = isMapKnown ? await capture.resume() : undefined;
     const after = state.txid;
@@ -46,7 +46,7 @@ export async function startCapture(
   const txid = Math.max(newest, isKnown ? state.txid : 0) + skipped;
   const place = new Uint32Array(5);
   const unknown = { txid, timestampMs: 0, pageSize: wal.pageSize, place };
-  const capture = new Capture(wal, folder, clock, { state: unknown, map: new PageMap() });
+  const capture = new Capture(wal, folder, clock, { state: unknown, map: new PageMap(), isGuest });
   const captured = await capture.rebase(newest > 0 ? "storage" : "start");
   return { capture, captured, queue: [], after: 0 };
 }

@@ -46,23 +46,33 @@ const readBytes = 1024 * 1024;
 
 export const saltsOf = (place: WalPlace): [number, number] => [place[0] ?? 0, place[1] ?? 0];
 export const hasSalts = (a: WalPlace, b: WalPlace): boolean => a[0] === b[0] && a[1] === b[1];
+export const isSamePlace = (a: WalPlace, b: WalPlace): boolean =>
+  a.every((word, i) => word === b[i]);
 export const frameOf = (place: WalPlace): number => place[2] ?? 0;
 
 /** One operation at a time. What reads the WAL gives `undefined` when the chain is broken. */
 export class Wal {
   readonly #source: WalSource;
-  readonly #handle: Handle;
+  /** Of the application's connection. */
+  readonly handle: Handle;
+  #openings = 0;
   pageSize = 0;
 
   constructor(handle: Handle) {
-    this.#handle = handle;
+    this.handle = handle;
     this.#source = native.walSource(handle);
+  }
+
+  /** How often it was opened: who has read before the last time may have missed something. */
+  get openings(): number {
+    return this.#openings;
   }
 
   /** Begins to hold a read transaction, again when it was given up. */
   async open(): Promise<void> {
     try {
       this.pageSize = (await native.walOpen(this.#source)).pageSize;
+      this.#openings++;
     } catch (cause) {
       const message = messageOf(cause);
       const isMode = message.includes("journal_mode");
@@ -81,7 +91,7 @@ export class Wal {
     const frames = (bytes: number) =>
       Math.min(Math.max(Math.floor(bytes / this.frameBytes), 16), 0x7fff_ffff);
     const [many, max] = [frames(bytesMany), frames(bytesMax)];
-    native.walWatch(this.#handle, this.#source, many, max, onCommit);
+    native.walWatch(this.handle, this.#source, many, max, onCommit);
   }
 
   /** Whether anybody may have committed since it was read last. */
@@ -90,7 +100,7 @@ export class Wal {
   }
 
   unwatch(): void {
-    native.walUnwatch(this.#handle);
+    native.walUnwatch(this.handle);
   }
 
   get frameBytes(): number {
