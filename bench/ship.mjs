@@ -63,13 +63,17 @@ async function warm(contenders, { rows }, bytes) {
   }
 }
 
-/** One commit to each, over and over, beginning with another one each time. */
+/** One commit to each, over and over, in an order by chance: who comes first meets cold caches. */
 async function inTurn(contenders, { pauses }, ms) {
   const times = new Map(contenders.map(({ name }) => [name, []]));
   const endMs = performance.now() + ms;
-  for (let turn = 0; performance.now() < endMs; turn++) {
-    for (let i = 0; i < contenders.length; i++) {
-      const { name, commit } = contenders[(i * 3 + turn) % contenders.length];
+  const order = [...contenders];
+  while (performance.now() < endMs) {
+    for (let i = order.length - 1; i > 0; i--) {
+      const k = Math.floor(Math.random() * (i + 1));
+      [order[i], order[k]] = [order[k], order[i]];
+    }
+    for (const { name, commit } of order) {
       const startMs = performance.now();
       commit();
       times.get(name).push((performance.now() - startMs) * 1000);

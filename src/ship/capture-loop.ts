@@ -59,6 +59,7 @@ export class CaptureLoop {
   #starting: Promise<Capture> | undefined;
   #capture: Capture | undefined;
   #startFailures = 0;
+  #failures = 0;
   #isStopped = false;
   #cancelStart: (() => void) | undefined;
   #turn: Promise<unknown> = Promise.resolve();
@@ -249,12 +250,15 @@ export class CaptureLoop {
   async #look(): Promise<void> {
     const before = this.#capture?.state.txid;
     const { state } = await this.captureNow();
+    this.#failures = 0;
     if (state.txid === before && this.#looksLeft-- > 0) this.#note(lookAgainMs);
   }
 
   #failed(error: unknown): void {
     if (this.#isStopped) return;
-    const { retryMs } = this.#settings;
+    // A guest compares all pages each time, in everybody's turn.
+    const factor = this.#leader === undefined ? 1 : 2 ** this.#failures++;
+    const retryMs = Math.min(this.#settings.retryMs * factor, retryMsMax);
     this.#host.failed(error, retryMs);
     this.#cancelCapture?.();
     this.#isPausing = true;

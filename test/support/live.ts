@@ -3,6 +3,7 @@ import Database from "better-sqlite3";
 import { serveWal, type WalServer } from "../../src/live/index.ts";
 import type { ServeWalOptions } from "../../src/live/options.ts";
 import { type Follower, type FollowOptions, follow } from "../../src/restore/follow.ts";
+import { Shipper } from "../../src/ship/shipper.ts";
 import type { Dialer, Listener } from "../../src/transport/transport.ts";
 import { listenWebSocket, webSocketTransport } from "../../src/transport/websocket.ts";
 import { expectPages } from "./ship.ts";
@@ -18,10 +19,12 @@ export class Served {
   readonly gone: unknown[] = [];
 
   static async start(
-    db: Database.Database,
+    db: Database.Database | Shipper,
     { port = 0, ...options }: ServeWalOptions & { port?: number } = {},
   ): Promise<Served> {
-    const server = serveWal(db, { ...eager, ...options });
+    const { checkpointBytes: _, ...shared } = eager;
+    const defaults = db instanceof Shipper ? shared : eager;
+    const server = serveWal(db, { ...defaults, ...options });
     const listener = await listenWebSocket({ host, port }, (transport) => server.accept(transport));
     return new Served(server, listener);
   }

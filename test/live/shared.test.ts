@@ -1,0 +1,182 @@
+/** A database that is shipped and streamed by one process, which reads it once at a time for both. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { closeSync, mkdirSync, openSync, readSync, rmSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterEach, expect, test } from "vitest";
+import { serveWal } from "../../src/live/index.ts";
+import { churn } from "../support/backup.ts";
+import { temporaryFolder } from "../support/folder.ts";
+import { expectSamePages, Served } from "../support/live.ts";
+import { memoryStorage } from "../support/memory-storage.ts";
+import { eager, expectSame, openWal, ship, watchShipper } from "../support/ship.ts";
+
+const folder = temporaryFolder();
+const hourMs = 3_600_000;
+const patience = () => ({ signal: AbortSignal.timeout(20_000) });
+const writers: ChildProcess[] = [];
+afterEach(() => {
+  for (const writer of writers.splice(0)) writer.kill("SIGKILL");
+});
+
+/** Another process that commits as fast as it can. */
+const load = `
+  const Database = require("better-sqlite3");
+  const db = new Database(process.argv[1], { timeout: 5000 });
+  db.pragma("synchronous = NORMAL");
+  const insert = db.prepare("INSERT INTO note (body) VALUES (randomblob(300))");
+  for (;;) insert.run();
+`;
+
+test("storage and followers get every commit, each at its pace", async () => {
+  const file = folder.file();
+  const db = openWal(file);
+  const storage = memoryStorage();
+  const shipper = ship(db, storage, { ...eager, intervalMs: 40 });
+  const primary = await Served.start(shipper);
+  const copy = folder.file();
+  const follower = await primary.follow(copy);
+  for (let i = 0; i < 60; i++) {
+    db.exec(churn(i));
+    if (i % 3 === 0) await sleep(i % 7);
+    if (i % 10 === 9) {
+      const { txid } = await primary.server.flush(patience());
+      expect(follower.position.txid).toBe(txid);
+      expectSamePages(copy, db);
+    }
+  }
+  await shipper.flush();
+  await expectSame(storage, db, `${file}.copy`);
+  const { checkpoints, files, rebases } = shipper.metrics();
+  expect(checkpoints).toBeGreaterThan(0);
+  // Followers were sent more of them.
+  expect(files).toBeLessThan(follower.metrics().commits);
+  expect([rebases, primary.server.metrics().rebases]).toEqual([1, 1]);
+  await follower.close();
+  await primary.close();
+  await shipper.close();
+  db.close();
+});
+
+test("a load without pauses lets the WAL begin anew, again and again", async () => {
+  const file = folder.file();
+  const db = openWal(file);
+  const storage = memoryStorage();
+  const shipper = ship(db, storage, { ...eager, intervalMs: 50 });
+  const primary = await Served.start(shipper);
+  const copy = folder.file();
+  const follower = await primary.follow(copy);
+  await shipper.flush();
+  const writer = spawn(process.execPath, ["-e", load, file], { stdio: "inherit" });
+  writers.push(writer);
+  const beginnings = new Set<number>();
+  const wal = openSync(`${file}-wal`, "r");
+  const head = Buffer.alloc(16);
+  for (let looks = 0; looks < 1000 && beginnings.size < 8; looks++) {
+    await sleep(5);
+    readSync(wal, head, 0, 16, 0);
+    // How often it has begun.
+    beginnings.add(head.readUInt32BE(12));
+  }
+  closeSync(wal);
+  writer.kill("SIGKILL");
+  await once(writer, "exit");
+  expect(beginnings.size).toBe(8);
+  await primary.server.flush(patience());
+  expectSamePages(copy, db);
+  await shipper.flush();
+  await expectSame(storage, db, `${file}.copy`);
+  await follower.close();
+  await primary.close();
+  await shipper.close();
+  db.close();
+}, 60_000);
+
+test("what fails for followers is made good, and holds shipping up for nothing", async () => {
+  const file = folder.file();
+  const db = openWal(file);
+  const storage = memoryStorage();
+  const shipper = ship(db, storage, eager);
+  const { failures } = watchShipper(shipper);
+  const primary = await Served.start(shipper);
+  const copy = folder.file();
+  const follower = await primary.follow(copy);
+  rmSync(`${file}-live/queue`, { recursive: true });
+  const failed = new Promise((resolve) => primary.server.on("failed", resolve));
+  for (let i = 0; i < 10; i++) {
+    db.exec(churn(i));
+    await shipper.flush();
+  }
+  await failed;
+  await expectSame(storage, db, `${file}.copy`);
+  mkdirSync(`${file}-live/queue`);
+  // Its file could not be sent: it comes again.
+  await expect.poll(() => primary.server.followers.length, { timeout: 20_000 }).toBe(1);
+  const { txid } = await primary.server.flush(patience());
+  await follower.wait({ txid }, patience());
+  expectSamePages(copy, db);
+  expect(primary.server.metrics().rebases).toBeGreaterThan(1);
+  expect(shipper.metrics().rebases).toBe(1);
+  expect(failures).toEqual([]);
+  await follower.close();
+  await primary.close();
+  await shipper.close();
+  db.close();
+});
+
+test("a WAL that was given up is made good for both", async () => {
+  const file = folder.file();
+  const db = openWal(file);
+  const storage = memoryStorage();
+  const limits = { checkpointBytes: 65_536, walBytesMax: 262_144 };
+  const shipper = ship(db, storage, { ...eager, ...limits, intervalMs: hourMs, pollMs: hourMs });
+  const primary = await Served.start(shipper, { intervalMs: 20, pollMs: hourMs });
+  const copy = folder.file();
+  const follower = await primary.follow(copy);
+  for (let i = 0; i < 3; i++) {
+    // JavaScript gets no turn.
+    for (let k = 0; k < 200; k++) db.exec("INSERT INTO note (body) VALUES (randomblob(3000))");
+    if (i % 2 === 0) await shipper.flush();
+    await primary.server.flush(patience());
+    expectSamePages(copy, db);
+    await shipper.flush();
+    await expectSame(storage, db, `${file}.copy`);
+  }
+  expect(shipper.metrics().rebases).toBeGreaterThan(1);
+  await follower.close();
+  await primary.close();
+  await shipper.close();
+  db.close();
+});
+
+test("serving begins and ends as often as is wanted, and with the shipper at last", async () => {
+  const file = folder.file();
+  const db = openWal(file);
+  const shipper = ship(db, memoryStorage(), eager);
+  const refused = { checkpointBytes: 65_536 };
+  expect(() => serveWal(shipper, refused)).toThrow(/of the shipper/);
+  const copy = folder.file();
+  let port = 0;
+  let renewed = 0;
+  for (let i = 0; i < 4; i++) {
+    const primary = await Served.start(shipper, { port });
+    ({ port } = primary.listener);
+    expect(() => serveWal(shipper)).toThrow(/another shipper/);
+    db.exec(churn(i));
+    const follower = await primary.follow(copy);
+    follower.on("renewed", () => renewed++);
+    db.exec(churn(i + 10));
+    await primary.server.flush(patience());
+    expectSamePages(copy, db);
+    await follower.close();
+    if (i === 3) await shipper.close();
+    else await primary.close();
+    await expect(primary.server.flush()).rejects.toMatchObject({ code: "CLOSED" });
+    await primary.close();
+    db.exec(churn(i + 20));
+    if (i < 3) await shipper.flush();
+  }
+  expect(renewed).toBe(0);
+  expect(() => serveWal(shipper)).toThrow(/closed/);
+  db.close();
+});
