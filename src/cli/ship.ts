@@ -1,12 +1,19 @@
 /** `mergelite ship`: copies what is committed to databases into storages, until it is stopped. */
 
 import { messageOf, type ReplicaError } from "../errors.ts";
+import type { WalServer } from "../live/index.ts";
 import type { Labelled, ShipOptions, Shipper, ShipperMetrics } from "../ship/index.ts";
 import type { Storage } from "../storage/storage.ts";
 import { type Command, type CommandInput, jsonOption, type Values } from "./command.ts";
 import { openDatabase } from "./database.ts";
 import { type ChildCommand, execOption, parseCommand, runChild } from "./exec.ts";
 import { exitCodes, Failure, usageFailure } from "./failure.ts";
+import {
+  type FollowersPlace,
+  followerOptions,
+  listenForFollowers,
+  readFollowersPlace,
+} from "./followers.ts";
 import { metricsAddress, metricsOption, whileAnswering } from "./metrics-server.ts";
 import { planArguments, planConfig, type ShipPlan } from "./ship-plan.ts";
 import { report } from "./ship-report.ts";
@@ -15,13 +22,14 @@ import { interruptSignal, stayAlive } from "./signals.ts";
 export const ship: Command = {
   name: "ship",
   usage:
-    "FILE… URL [--once] [--interval MS] [--exec COMMAND] [--metrics HOST:PORT] | --config FILE.toml",
+    "FILE… URL [--once] [--interval MS] [--exec COMMAND] [--listen HOST:PORT] [--metrics HOST:PORT] | --config FILE.toml",
   summary: "back databases up continuously",
   description: `Copies every commit to the database FILE into the storage at URL, whichever process makes it,
 until SIGINT or SIGTERM; then it ships what is left. Of several files each gets a place of its own
 below the URL, by its name. FILE is in WAL mode from then on, and FILE-ship beside it is a folder
 with the shipper's position. Only one process may ship to one place: another one waits until this
-one ends, or has been silent for a minute. Backups are kept: joined, proved, old files deleted.`,
+one ends, or has been silent for a minute. Backups are kept: joined, proved, old files deleted.
+With --listen one FILE is streamed to followers, too, as by serve-wal, once it is in all storages.`,
   options: {
     config: { type: "string", value: "FILE", help: "databases, storages and options, as TOML" },
     interval: { type: "string", value: "MS", help: "gather commits for so long (1000)" },
@@ -29,6 +37,7 @@ one ends, or has been silent for a minute. Backups are kept: joined, proved, old
     exec: execOption,
     metrics: metricsOption,
     "no-keep": { type: "boolean", help: "only add to the backups" },
+    ...followerOptions,
     "dry-run": { type: "boolean", help: "print how many requests a day that makes; ship nothing" },
     json: jsonOption,
   },
@@ -57,21 +66,38 @@ async function runShip(input: CommandInput): Promise<number> {
     await printRequests(plans, output, values.flag("json"));
     return exitCodes.done;
   }
+  const place = readFollowersPlace(values);
+  if (place !== undefined && isOnce) throw usageFailure("--once and --listen exclude each other");
+  if (place !== undefined && plans.length > 1) throw usageFailure("--listen serves one database");
   const signal = interruptSignal();
-  const { formatShipperMetrics } = await import("../ship/index.ts");
+  const { formatShipperMetrics, joinOpenMetrics } = await import("../ship/index.ts");
+  const { formatWalServerMetrics } = await import("../live/index.ts");
   return await withShippers(plans, input, async (shipped) => {
-    const scrape = () => formatShipperMetrics(shipped.map(labelled));
+    let server: WalServer | undefined;
+    const scrape = () => {
+      const text = formatShipperMetrics(shipped.map(labelled));
+      if (server === undefined) return text;
+      const labels = { database: shipped[0]?.file ?? "" };
+      return joinOpenMetrics([text, formatWalServerMetrics(server.metrics(), { labels })]);
+    };
     const tell = (url: string) => {
       if (command !== undefined) output.error(`metrics at ${url}`);
       else if (values.flag("json")) output.json({ event: "metrics", url });
       else output.line(`metrics at ${url}`);
     };
+    const over = AbortSignal.any([signal, allOver(shipped)]);
+    const serve = async <Result>(use: () => Promise<Result>) => {
+      return await withFollowers(shipped, place, { input, over }, (begun) => {
+        server = begun;
+        return use();
+      });
+    };
     return await whileAnswering(metrics, scrape, tell, async () => {
       if (isOnce) await all(shipped, (shipper) => shipper.tend({ signal }));
-      else if (command === undefined) await stayAlive(AbortSignal.any([signal, allOver(shipped)]));
+      else if (command === undefined) await serve(() => stayAlive(over));
       else {
         await all(shipped, (shipper) => firstFlush(shipper, signal));
-        return await runBeside(shipped, command);
+        return await serve(() => runBeside(shipped, command));
       }
       return exitCodes.done;
     });
@@ -80,6 +106,35 @@ async function runShip(input: CommandInput): Promise<number> {
 
 function labelled({ file, shipper }: Shipped): Labelled<ShipperMetrics> {
   return { metrics: shipper.metrics(), labels: { database: file } };
+}
+
+/** Runs `use`, and beside it lets followers in where there is a place for them. */
+async function withFollowers<Result>(
+  [shipped]: readonly Shipped[],
+  place: FollowersPlace | undefined,
+  { input: { values, output }, over }: { input: CommandInput; over: AbortSignal },
+  use: (server: WalServer | undefined) => Promise<Result>,
+): Promise<Result> {
+  if (place === undefined || shipped === undefined) return await use(undefined);
+  const { shipper } = shipped;
+  const { serveWal } = await import("../live/index.ts");
+  let server: WalServer | undefined;
+  let end: (() => Promise<void>) | undefined;
+  try {
+    // Nobody follows what is not this one's to ship.
+    await firstFlush(shipper, over);
+    server = serveWal(shipper);
+    await server.flush({ signal: over });
+    const isQuiet = values.text("exec") !== undefined;
+    end = await listenForFollowers(server, place, { output, isJson: values.flag("json"), isQuiet });
+  } catch (error) {
+    if (!over.aborted) throw error;
+  }
+  try {
+    return await use(server);
+  } finally {
+    await end?.();
+  }
 }
 
 function readPlans({ arguments: args, values }: CommandInput): ShipPlan[] {

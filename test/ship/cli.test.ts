@@ -9,7 +9,7 @@ import { planConfig } from "../../src/cli/ship-plan.ts";
 import { acquireLease } from "../../src/ship/lease.ts";
 import { bytesOf } from "../../src/storage/driver.ts";
 import { fileStorage, type Storage } from "../../src/storage/index.ts";
-import { fail, run, start, succeed } from "../support/cli.ts";
+import { fail, Running, run, start, succeed } from "../support/cli.ts";
 import { temporaryFolder } from "../support/folder.ts";
 import { expectSame, openWal } from "../support/ship.ts";
 
@@ -221,6 +221,64 @@ describe("with --exec", () => {
     first.kill("SIGTERM");
     expect(await second.finished).toMatchObject({ code: 0, stdout: "begun\n" });
     db.close();
+  });
+});
+
+describe("--listen", () => {
+  test("streams to followers what is shipped, a command's last commit, too", async () => {
+    const file = folder.file();
+    const copy = folder.file();
+    const db = openWal(file);
+    db.exec("INSERT INTO note (body) VALUES ('first')");
+    const env = { MERGELITE_TOKEN: "let me in" };
+    const place = urlOf(`${file}-b`);
+    const child = new Running(["ship", file, place, "--listen", "127.0.0.1:0"], env);
+    const [, url = ""] = await child.printed(/listening on (ws:\/\/\S+)/);
+    const follower = new Running(["follow", url, copy], env);
+    await follower.printed(/position [0-9a-f]{16}/);
+    expect((await new Running(["follow", url, `${copy}-2`]).finished).stderr).toMatch(/let .* in/);
+    db.exec("INSERT INTO note (body) VALUES ('second')");
+    const bodies = () => {
+      const read = new Database(copy, { readonly: true });
+      const found = read.prepare("SELECT body FROM note").pluck().all();
+      read.close();
+      return found;
+    };
+    await expect.poll(bodies, { timeout: 20_000 }).toEqual(["first", "second"]);
+    db.exec("INSERT INTO note (body) VALUES ('third')");
+    child.kill("SIGTERM");
+    expect(await child.finished).toMatchObject({ code: 0, stderr: "" });
+    await expect.poll(bodies, { timeout: 20_000 }).toEqual(["first", "second", "third"]);
+    await expectSame(fileStorage(`${file}-b`), db, `${file}-copy`);
+    follower.kill("SIGTERM");
+    expect((await follower.finished).code).toBe(0);
+    db.close();
+  });
+
+  test("ends with the command of --exec, and leaves it the output", async () => {
+    const file = folder.file();
+    const db = openWal(file);
+    const place = urlOf(`${file}-b`);
+    const address = ["--listen", "127.0.0.1:0"];
+    const child = start("ship", file, place, ...address, "--exec", "sh -c 'echo here; exit 3'");
+    const { code, stdout, stderr } = await child.finished;
+    expect({ code, stdout }).toEqual({ code: 3, stdout: "here\n" });
+    expect(stderr).toMatch(/^listening on ws:\S+\n$/);
+    await expectSame(fileStorage(`${file}-b`), db, `${file}-copy`);
+    db.close();
+  });
+
+  test("is refused where it makes no sense", async () => {
+    const [file, other] = [folder.file(), folder.file()];
+    for (const each of [file, other]) openWal(each).close();
+    const place = urlOf(`${file}-b`);
+    const listen = ["--listen", "127.0.0.1:0"];
+    expect(await fail(2, "ship", file, other, place, ...listen)).toMatch(/serves one database/);
+    expect(await fail(2, "ship", file, place, ...listen, "--once")).toMatch(/exclude each other/);
+    expect(await fail(2, "ship", file, place, "--token", "x")).toMatch(/--listen is needed/);
+    expect(await fail(2, "ship", file, place, "--listen", "0.0.0.0:0")).toMatch(
+      /a token is needed/,
+    );
   });
 });
 

@@ -255,17 +255,16 @@ describe("the WAL", () => {
     const file = folder.file();
     const db = openWal(file);
     const storage = memoryStorage();
-    const shipper = ship(db, storage, { ...eager, walBytesMax: 2 ** 20 });
+    const shipper = ship(db, storage, eager);
     await shipper.flush();
     const insert = db.prepare("INSERT INTO note (body) VALUES (randomblob(3000))");
-    for (let i = 0; i < 1500; i++) {
+    for (let i = 0; i < 20_000 && shipper.metrics().checkpoints < 5; i++) {
       insert.run();
       if (i % 3 === 0) await new Promise((resolve) => setImmediate(resolve));
     }
+    expect(shipper.metrics().checkpoints).toBeGreaterThan(4);
     await shipper.flush();
     await expectSame(storage, db, `${file}.copy`);
-    expect(shipper.metrics().checkpoints).toBeGreaterThan(0);
-    expect(shipper.metrics().walBytesPeak).toBeLessThan(4 * 2 ** 20);
     await shipper.close();
     db.close();
   });
