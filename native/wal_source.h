@@ -86,7 +86,7 @@ class WalSource {
   int PagesOfDatabase(const uint32_t* pages, size_t count, uint8_t* out);
   int SizeOfDatabase(const WalIndexHead& end, uint32_t* pages);
   bool KeepOut();
-  int WriteBack(int* frames, int* done);
+  int WriteBack(bool waits, int* frames);
   int MoveToEnd(const WalPlace& captured, uint32_t before, int frames, bool* moved,
                 Carried* carried);
   int Fail(sqlite3* db, int rc);

@@ -23,13 +23,13 @@ int WalSource::Checkpoint(Barrier barrier, const WalPlace& captured, uint32_t be
     api_->busy_timeout(writer_, kBarrierBusyMs);
   }
   bool keeps_out = barrier == Barrier::kWhole && KeepOut();
-  int frames = 0, done = 0;
-  int rc = WriteBack(&frames, &done);
+  int frames = 0;
+  int rc = WriteBack(keeps_out, &frames);
   if (rc == SQLITE_OK && barrier == Barrier::kEnd) keeps_out = KeepOut();
   // A checkpoint comes no further than the reader that is held, so both go on in turn.
   for (int tries = 0; rc == SQLITE_OK && !*moved && tries < kMovesMax; tries++) {
     rc = MoveToEnd(captured, before, frames, moved, carried);
-    if (rc == SQLITE_OK && !*moved) rc = WriteBack(&frames, &done);
+    if (rc == SQLITE_OK && !*moved) rc = WriteBack(keeps_out, &frames);
   }
   // What is carried must not be lost over what failed behind it.
   if (carried->is_there) rc = SQLITE_OK;
@@ -41,9 +41,16 @@ bool WalSource::KeepOut() {
   return api_->exec(writer_, "BEGIN IMMEDIATE", nullptr, nullptr, nullptr) == SQLITE_OK;
 }
 
-int WalSource::WriteBack(int* frames, int* done) {
-  const int rc = api_->wal_checkpoint_v2(next_, "main", SQLITE_CHECKPOINT_PASSIVE, frames, done);
-  if (rc == SQLITE_OK && *frames == *done) return SQLITE_OK;
+// `frames`: of the WAL, if all of them have been written back; else -1. A process whose commits
+// checkpoint does so after each one of a long WAL, and only one can at a time: `waits` for it.
+int WalSource::WriteBack(bool waits, int* frames) {
+  int rc, done = 0;
+  for (int waited_ms = 0;; waited_ms++) {
+    rc = api_->wal_checkpoint_v2(next_, "main", SQLITE_CHECKPOINT_PASSIVE, frames, &done);
+    if ((rc & 0xff) != SQLITE_BUSY || !waits || waited_ms == kBarrierBusyMs) break;
+    api_->sleep(1);
+  }
+  if (rc == SQLITE_OK && *frames == done) return SQLITE_OK;
   *frames = -1;
   return rc == SQLITE_OK || (rc & 0xff) == SQLITE_BUSY ? SQLITE_OK : Fail(next_, rc);
 }
