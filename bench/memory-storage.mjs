@@ -34,7 +34,8 @@ export function memoryStorage() {
     },
     async *list(prefix, { after }) {
       const keys = [...objects.keys()].filter((key) => key.startsWith(prefix) && key > after);
-      yield keys.sort().map((key) => ({ key, ...objects.get(key) }));
+      keys.sort((a, b) => (a < b ? -1 : 1));
+      yield keys.map((key) => ({ key, ...objects.get(key) }));
     },
     async delete(key) {
       objects.delete(key);

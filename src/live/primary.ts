@@ -244,9 +244,9 @@ export class WalServer {
  * others, other processes. Synchronous; connections are given to `accept`. As with `ship`, the file
  * must not be opened but through SQLite.
  *
- * @param db - a connection, or the shipper of the file: then both read it as one, which keeps its WAL
- *   as short as one of them does. Followers are served once the shipper has begun, and until it is
- *   closed; `checkpointBytes` and `walBytesMax` are the shipper's then.
+ * @param db - a connection, or the shipper of the file: then both read it as one, which keeps its
+ *   WAL as short as one of them does. Followers are served once the shipper has begun, and until it
+ *   is closed; `checkpointBytes` and `walBytesMax` are the shipper's then.
  * @throws CLOSED, INVALID_OPTION, SHIP_ACTIVE, SHIP_UNSUPPORTED
  */
 export function serveWal(db: ShipDatabase | Shipper, options: ServeWalOptions = {}): WalServer {
