@@ -49,8 +49,8 @@ int OldRows::Note(Connection* connection, Table* table, Span key, bool may_go) {
   }
   rc = connection->Check(table->read_row.Reset());
   if (rc != SQLITE_OK) return rc;
-  // Patches spell a key as the row does: 'a' and 'A' may be one row and have a patch each.
-  if (!(spelled.span() == key)) Add(table, key, {}, false);
+  // A patch of 'A' may be about the row that was there as 'a', or each may have its own.
+  if (!(spelled.span() == key)) Add(table, key, spelled.span(), false);
   Entry* entry = Find(table, spelled.span());
   if (entry == nullptr) {
     Add(table, spelled.span(), content.span(), true);
@@ -84,7 +84,7 @@ void OldRows::Add(const Table* table, Span key, Span values, bool there) {
   bytes_.Append(key);
   bytes_.Append(values);
   entries_.push_back({table, HashOf(table, key), offset, key.size, key.size + values.size, 0, there,
-                      false, false});
+                      false, false, false});
   if (entries_.size() > heads_.size()) {
     Rehash();
   } else {
@@ -126,8 +126,7 @@ OldRows OldRows::Copy(size_t count) const {
   OldRows copy;
   for (size_t i = 0; i < count && i < entries_.size(); i++) {
     const Entry& entry = entries_[i];
-    const uint8_t* values = bytes_.data() + entry.offset + entry.key_size;
-    copy.Add(entry.table, KeyOf(entry), {values, entry.size - entry.key_size}, entry.there);
+    copy.Add(entry.table, KeyOf(entry), ValuesOf(entry), entry.there);
     copy.entries_.back().may_go = entry.may_go;
   }
   return copy;
@@ -136,21 +135,30 @@ OldRows OldRows::Copy(size_t count) const {
 void OldRows::Encode(const Payload& patches, const std::vector<Table*>& tables, Bytes* payload) {
   payload->Clear();
   if (entries_.empty()) return;
-  for (Entry& entry : entries_) entry.written = false;
+  for (Entry& entry : entries_) entry.patched = entry.written = false;
   std::vector<const Shape*> shapes;
   for (const Table* table : tables) shapes.push_back(table->shape);
+  Patch patch;
+  for (PatchReader reader(patches, shapes.data()); reader.Next(&patch);) {
+    Entry* entry = Find(tables[patch.shape_index], patch.encoded_key);
+    if (entry != nullptr) entry->patched = true;
+  }
   Bytes body;
   uint64_t count = 0;
-  PatchReader reader(patches, shapes.data());
-  Patch patch;
-  while (reader.Next(&patch)) {
-    Entry* entry = Find(tables[patch.shape_index], patch.encoded_key);
-    if (entry == nullptr || entry->written) continue;
+  const auto write = [&](Entry* entry) {
     entry->written = true;
     count++;
     body.Varint(
         PatchHead(patch.shape_index, entry->there ? Operation::kInsert : Operation::kDelete));
     body.Append(bytes_.data() + entry->offset, entry->there ? entry->size : entry->key_size);
+  };
+  for (PatchReader reader(patches, shapes.data()); reader.Next(&patch);) {
+    Entry* entry = Find(tables[patch.shape_index], patch.encoded_key);
+    if (entry == nullptr || entry->written) continue;
+    write(entry);
+    if (entry->there || entry->size == entry->key_size) continue;
+    Entry* spelled = Find(entry->table, ValuesOf(*entry));
+    if (spelled != nullptr && !spelled->patched && !spelled->written) write(spelled);
   }
   if (count == 0) return;
   EncodePayload({0, patches.shape_hashes.data(), patches.shape_hashes.size(), count, body.span()},
@@ -161,8 +169,7 @@ void OldRows::EndPart() {
   OldRows rest;
   for (const Entry& entry : entries_) {
     if (entry.written) continue;
-    const uint8_t* values = bytes_.data() + entry.offset + entry.key_size;
-    rest.Add(entry.table, KeyOf(entry), {values, entry.size - entry.key_size}, entry.there);
+    rest.Add(entry.table, KeyOf(entry), ValuesOf(entry), entry.there);
     rest.entries_.back().may_go = entry.may_go;
   }
   if (rest.bytes_.size() > kCarriedBytesMax) rest.Clear();

@@ -30,7 +30,8 @@ class OldRows {
   OldRows Copy(size_t count) const;
 
   // The rows that these patches are about, as a payload that would undo them: an insert of each row
-  // that was there, a delete of each that was not. Empty when there are none.
+  // that was there, a delete of each that was not, and where its key was there in another spelling,
+  // an insert of that behind it. Empty when there are none.
   void Encode(const Payload& patches, const std::vector<Table*>& tables, Bytes* payload);
   // After that: the part is written. Rows it was not about may be changed in the next one.
   void EndPart();
@@ -41,14 +42,17 @@ class OldRows {
     uint64_t hash;
     size_t offset;
     size_t key_size;
-    size_t size;  // key and values
+    size_t size;  // key and values; of a row that is not there, and the key it is there under
     uint32_t next;
     bool there;
     bool may_go;
-    bool written;
+    bool patched, written;
   };
 
   Span KeyOf(const Entry& entry) const { return {bytes_.data() + entry.offset, entry.key_size}; }
+  Span ValuesOf(const Entry& entry) const {
+    return {bytes_.data() + entry.offset + entry.key_size, entry.size - entry.key_size};
+  }
   Entry* Find(const Table* table, Span key);
   void Add(const Table* table, Span key, Span values, bool there);
   void Link(uint32_t index);

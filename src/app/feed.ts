@@ -236,28 +236,38 @@ export class Feed {
   }
 
   async #patchesOf(entry: LogRecord, reader: PayloadReader): Promise<Patch[]> {
-    const patches: Patch[] = [];
+    const wanted: { row: string; patch: Patch }[] = [];
     const tables = this.#tables;
     const isWanted = ({ table }: { table: string }) => tables?.has(table.toLowerCase()) ?? true;
-    if (!reader.shapes.some(isWanted)) return patches;
-    const oldByRow = await this.#oldRowsOf(entry);
+    if (!reader.shapes.some(isWanted)) return [];
+    const rows = new Set<string>();
     await this.#forEach(reader, (patch) => {
-      if (!isWanted(patch)) return;
-      const old = oldByRow.get(reader.row);
-      patches.push(old === undefined ? patch : { ...patch, old });
+      rows.add(reader.row);
+      if (isWanted(patch)) wanted.push({ row: reader.row, patch });
     });
-    return patches;
+    const oldByRow = await this.#oldRowsOf(entry, rows);
+    return wanted.map(({ row, patch }) => {
+      const old = oldByRow.get(row);
+      return old === undefined ? patch : { ...patch, old };
+    });
   }
 
   /** What rows were before a changeset of this file, `null` where there was none. */
-  async #oldRowsOf({ origin, sequence }: LogRecord): Promise<Map<string, Patch["old"]>> {
+  async #oldRowsOf(
+    { origin, sequence }: LogRecord,
+    rows: ReadonlySet<string>,
+  ): Promise<Map<string, Patch["old"]>> {
     const oldByRow = new Map<string, Patch["old"]>();
     const { lookup } = this.#owner;
     const payload = lookup.isOwn(origin) ? lookup.oldIn(origin, sequence) : undefined;
     if (payload === undefined) return oldByRow;
     const reader = this.#reader(payload);
+    let row = "";
     await this.#forEach(reader, ({ operation, values }) => {
-      oldByRow.set(reader.row, operation === "insert" ? values : null);
+      // One that no patch is about is what the patch before it replaced: its key was spelled
+      // differently.
+      if (rows.has(reader.row)) row = reader.row;
+      oldByRow.set(row, operation === "insert" ? values : null);
     });
     return oldByRow;
   }

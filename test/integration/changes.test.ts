@@ -73,6 +73,24 @@ describe("a change feed", () => {
     expect(Math.abs((rest.wallMs ?? 0) - Date.now())).toBeLessThan(60_000);
   });
 
+  it("tells what was replaced under another spelling of the key", async () => {
+    const { db, replica, write } = makeNotes({ oldValues: true });
+    db.exec("CREATE TABLE word (k TEXT COLLATE NOCASE PRIMARY KEY NOT NULL, v)");
+    db.exec("CREATE VIRTUAL TABLE word_patches USING mergelite(word)");
+    const feed = replica.changes({ tables: ["word"] });
+    db.exec("INSERT INTO word VALUES ('a', 1), ('b', 2)");
+    db.transaction(() => {
+      write(1);
+      db.exec("REPLACE INTO word VALUES ('B', 3), ('A', 4), ('c', 5)");
+    })();
+    const [, { patches } = { patches: [] }] = await take(feed, 2);
+    expect(patches.map(({ key, old }) => [key.k, old])).toEqual([
+      ["B", { v: 2 }],
+      ["A", { v: 1 }],
+      ["c", null],
+    ]);
+  });
+
   it("tells what local changes replaced, of tables that keep it", async () => {
     const file = folder.file();
     const [first, there] = [makeNotes({ file, oldValues: ["note"] }), makeNotes()];

@@ -48,6 +48,25 @@ describe("old values", () => {
     expect(kept(here)).toBe(2);
   });
 
+  it("have a row that was there under its key in another spelling", () => {
+    const spellings = `CREATE TABLE word (k TEXT COLLATE NOCASE PRIMARY KEY NOT NULL, v);
+      CREATE TABLE number (k PRIMARY KEY NOT NULL, v)`;
+    const here = openRaw(":memory:", spellings, ["word", "number"]);
+    open.push(here.db);
+    native.keepOldValues(here.handle, [], 1);
+    const undo = new Undo(here, ["word", "number"]);
+    for (const sql of [
+      "INSERT INTO word VALUES ('a', 1), ('b', 2); INSERT INTO number VALUES (5, 1), (6, 2)",
+      "REPLACE INTO word VALUES ('A', 3); REPLACE INTO number VALUES (5.0, 3)",
+      "BEGIN; REPLACE INTO word VALUES ('B', 4), ('b', 5), ('B', 6); DELETE FROM word; COMMIT",
+      "REPLACE INTO number VALUES (5, 4), (5.0, 5), (5, 6); UPDATE number SET k = 6.0 WHERE k = 6",
+    ]) {
+      here.db.exec(sql);
+      expect(undo.difference()).toBeUndefined();
+      expect(undo.unknown).toBe(0);
+    }
+  });
+
   it("end when nobody wants them, and begin for later tables when all are wanted", () => {
     const here = make(":memory:", { keep: [] });
     expect(triggers(here)).toBe(0);

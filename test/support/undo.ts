@@ -54,8 +54,11 @@ export class Undo {
     const [record] = readRecords(log);
     const payload = this.#lookup.oldIn(peerId, sequence);
     const changed = new Set(this.#patches(record?.payload).map(({ row }) => row));
+    let isAbsent = false;
     for (const { row, table, key, operation, values } of this.#patches(payload)) {
-      if (!changed.delete(row)) throw new Error(`an old value of ${key}, which has no patch`);
+      const isSpelled = !changed.delete(row);
+      if (isSpelled && !isAbsent) throw new Error(`an old value of ${key}, which has no patch`);
+      isAbsent = operation === "delete";
       if (operation === "insert") rows.get(table)?.set(key, values);
       else rows.get(table)?.delete(key);
     }
