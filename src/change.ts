@@ -1,3 +1,5 @@
+import { onAbort } from "./on-abort.ts";
+
 /** Something that happens again and again, and that several wait for. */
 export class Change {
   readonly #waiters = new Set<() => void>();
@@ -5,13 +7,14 @@ export class Change {
   /** Resolves at the next `tell` or when `signal` aborts: the caller looks which it was. */
   next(signal: AbortSignal | undefined): Promise<void> {
     return new Promise((resolve) => {
+      let off = () => {};
       const done = () => {
-        signal?.removeEventListener("abort", done);
+        off();
         this.#waiters.delete(done);
         resolve();
       };
       this.#waiters.add(done);
-      signal?.addEventListener("abort", done);
+      if (signal !== undefined) off = onAbort(signal, done);
     });
   }
 

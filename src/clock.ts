@@ -3,6 +3,8 @@
  * dice, so tests and the simulator run on virtual time from a seed.
  */
 
+import { onAbort } from "./on-abort.ts";
+
 export interface Clock {
   /** Wall time in milliseconds. May step backwards, as wall clocks do. */
   now(): number;
@@ -53,15 +55,16 @@ function sleepOnSystemClock(
       reject(signal.reason);
       return;
     }
-    const abort = () => {
-      clearTimeout(timer);
-      reject(signal?.reason);
-    };
+    let off = () => {};
     const timer = setTimeout(() => {
-      signal?.removeEventListener("abort", abort);
+      off();
       resolve();
     }, clampTimeout(ms));
-    signal?.addEventListener("abort", abort, { once: true });
+    if (signal === undefined) return;
+    off = onAbort(signal, () => {
+      clearTimeout(timer);
+      reject(signal.reason);
+    });
   });
 }
 

@@ -1,4 +1,5 @@
 /** Promises that settle when something about the replica has become true. */
+import { onAbort } from "./on-abort.ts";
 
 interface Waiter {
   readonly isDone: () => boolean;
@@ -20,6 +21,7 @@ export class Waiters {
     if (signal?.aborted) return Promise.reject(signal.reason);
     if (isDone()) return Promise.resolve();
     return new Promise((resolve, reject) => {
+      let off = () => {};
       const abort = () => {
         this.#abortedCount += 1;
         settle(() => reject(signal?.reason));
@@ -27,7 +29,7 @@ export class Waiters {
       const settle = (then: () => void) => {
         this.#waiters.delete(waiter);
         this.#holdProcess();
-        signal?.removeEventListener("abort", abort);
+        off();
         then();
       };
       const waiter: Waiter = {
@@ -37,7 +39,7 @@ export class Waiters {
       };
       this.#waiters.add(waiter);
       this.#holdProcess();
-      signal?.addEventListener("abort", abort, { once: true });
+      if (signal !== undefined) off = onAbort(signal, abort);
     });
   }
 

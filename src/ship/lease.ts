@@ -7,6 +7,7 @@ import { randomUUID } from "node:crypto";
 import { hostname } from "node:os";
 import { type Clock, systemClock } from "../clock.ts";
 import { ReplicaError } from "../errors.ts";
+import { onAbort } from "../on-abort.ts";
 import { probeConditions } from "../storage/probe.ts";
 import type { Storage, StorageCallOptions } from "../storage/storage.ts";
 import { LeaseRow } from "./lease-row.ts";
@@ -336,14 +337,13 @@ async function untilAborted<T>(promise: Promise<T>, signal?: AbortSignal): Promi
   if (signal === undefined) return await promise;
   promise.catch(() => {});
   signal.throwIfAborted();
-  let abort = () => {};
+  let off = () => {};
   const aborted = new Promise<never>((_, reject) => {
-    abort = () => reject(signal.reason);
-    signal.addEventListener("abort", abort);
+    off = onAbort(signal, () => reject(signal.reason));
   });
   try {
     return await Promise.race([promise, aborted]);
   } finally {
-    signal.removeEventListener("abort", abort);
+    off();
   }
 }

@@ -2,6 +2,7 @@
 import { ReplicaError } from "../errors.ts";
 import { Emitter, type Listener } from "../events.ts";
 import { snapshotLevel } from "../ltx/keys.ts";
+import { onAbort } from "../on-abort.ts";
 import type { Storage, StorageCallOptions } from "../storage/storage.ts";
 import type { Captured } from "./capture.ts";
 import { CaptureLoop, type CaptureSource } from "./capture-loop.ts";
@@ -328,7 +329,7 @@ function abortable<T>(work: Promise<T>, signal: AbortSignal | undefined): Promis
   return new Promise((resolve, reject) => {
     const abort = () => reject(signal.reason);
     if (signal.aborted) abort();
-    signal.addEventListener("abort", abort, { once: true });
-    void work.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
+    const off = onAbort(signal, abort);
+    void work.then(resolve, reject).finally(off);
   });
 }

@@ -2,6 +2,7 @@
 import { isIP } from "node:net";
 import type { Readable, Writable } from "node:stream";
 import { ReplicaError } from "../errors.ts";
+import { onAbort } from "../on-abort.ts";
 import { unavailable } from "./driver.ts";
 import { importOptional } from "./optional.ts";
 
@@ -110,7 +111,7 @@ export class FtpPool {
   ): Promise<T> {
     const held = await this.acquire(signal);
     const abort = () => held.client.close();
-    signal?.addEventListener("abort", abort);
+    const off = signal === undefined ? () => {} : onAbort(signal, abort);
     let isGood = false;
     try {
       const result = await work(held.client);
@@ -121,7 +122,7 @@ export class FtpPool {
       signal?.throwIfAborted();
       throw ftpFailure(error, what);
     } finally {
-      signal?.removeEventListener("abort", abort);
+      off();
       held.release(isGood);
     }
   }

@@ -3,6 +3,7 @@ import { randomUUID } from "node:crypto";
 import { PassThrough, Readable } from "node:stream";
 import { type Clock, systemClock } from "../clock.ts";
 import { ReplicaError } from "../errors.ts";
+import { onAbort } from "../on-abort.ts";
 import type { StorageDriver } from "./driver.ts";
 import {
   type DriverGet,
@@ -166,7 +167,7 @@ class FtpDriver implements StorageDriver {
       held.release(false);
     };
     const abort = () => drop("aborted");
-    signal?.addEventListener("abort", abort);
+    const off = signal === undefined ? () => {} : onAbort(signal, abort);
     const download = held.client.downloadTo(stream, path, start);
     download.catch((error: unknown) => stream.destroy(error as Error));
     let awake = () => {};
@@ -187,7 +188,7 @@ class FtpDriver implements StorageDriver {
       throw ftpFailure(error, path);
     } finally {
       awake();
-      signal?.removeEventListener("abort", abort);
+      off();
       drop("read");
     }
   }

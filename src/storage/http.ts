@@ -4,6 +4,7 @@ import * as https from "node:https";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { ReplicaError } from "../errors.ts";
+import { onAbort } from "../on-abort.ts";
 import { unavailable } from "./driver.ts";
 
 export interface HttpOptions {
@@ -95,10 +96,11 @@ export class HttpClient {
     const agent = isSecure ? this.#secure : this.#plain;
     const length = body instanceof Uint8Array ? { "content-length": String(body.length) } : {};
     const options = { method, agent, headers: { ...headers, ...length } };
-    const request = (isSecure ? https : http).request(
-      url,
-      signal === undefined ? options : { ...options, signal },
-    );
+    const request = (isSecure ? https : http).request(url, options);
+    if (signal !== undefined) {
+      const off = onAbort(signal, () => request.destroy(new Error("aborted")));
+      request.once("close", off);
+    }
     const timeout = () => request.destroy(new Error(`silent for ${this.#timeoutMs} ms`));
     request.setTimeout(this.#timeoutMs, timeout);
     request.setNoDelay(true);

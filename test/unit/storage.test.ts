@@ -1,6 +1,6 @@
 /** What all storages share, on drivers and servers that fail as they are told to. */
 import { generateKeyPairSync, randomBytes } from "node:crypto";
-import { createServer, type RequestListener, type Server } from "node:http";
+import { createServer, type RequestListener, type Server, type ServerResponse } from "node:http";
 import { afterEach, describe, expect, test } from "vitest";
 import { signedHeaders } from "../../src/storage/aws-signature.ts";
 import { bytesOf, type StorageDriver, unavailable } from "../../src/storage/driver.ts";
@@ -110,6 +110,36 @@ describe("retries", () => {
 
 describe("over HTTP", () => {
   const object = randomBytes(3_000_000);
+
+  test("many share a signal, which ends all of them", async () => {
+    const warnings: unknown[] = [];
+    const warn = (warning: unknown) => warnings.push(warning);
+    process.on("warning", warn);
+    const held: ServerResponse[] = [];
+    const endpoint = await serve((_, response) => {
+      response.writeHead(200, { "content-length": object.length, etag: "a" });
+      response.write(object.subarray(0, 100_000));
+      held.push(response);
+    });
+    const storage = s3At(endpoint);
+    const stop = new AbortController();
+    const { signal } = stop;
+    const contents = await Promise.all(
+      Array.from({ length: 30 }, () => storage.get("a", { signal })),
+    );
+    for (const response of held.slice(0, 10)) response.end(object.subarray(100_000));
+    const whole = await Promise.all(contents.slice(0, 10).map(({ body }) => bytesOf(body)));
+    expect(whole.map(({ length }) => length)).toEqual(Array(10).fill(object.length));
+    const rest = contents.slice(10).map(({ body }) => bytesOf(body));
+    const ended = rest.map((each) => expect(each).rejects.toThrow("enough"));
+    stop.abort(new Error("enough"));
+    await Promise.all(ended);
+    await expect(storage.get("a", { signal })).rejects.toThrow("enough");
+    await new Promise((resolve) => setImmediate(resolve));
+    process.off("warning", warn);
+    expect(warnings).toEqual([]);
+    await storage.close();
+  });
 
   test("a connection that breaks in the middle is made again where it broke", async () => {
     const asked: (string | undefined)[] = [];
