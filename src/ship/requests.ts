@@ -23,6 +23,9 @@ export type RequestPurpose =
 export type RequestsByPurpose = ReadonlyMap<RequestPurpose, DayOfRequests>;
 
 const dayMs = 86_400_000;
+/** Of one start: with a lease, and a look whether conditions are kept, or without. */
+const guarded: DayOfRequests = { puts: 3, gets: 1, lists: 3, deletes: 1 };
+const unguarded: DayOfRequests = { puts: 0, gets: 1, lists: 1, deletes: 0 };
 const none: DayOfRequests = { puts: 0, gets: 0, lists: 0, deletes: 0 };
 
 /**
@@ -42,7 +45,7 @@ export function requestsPerDay(
     ["manifest", { ...none, puts: keepsMetadata ? 0 : uploads }],
     ["lease", { ...none, puts: renewals, deletes: renewals }],
     ...(keep === false ? [] : keeping(keep, Math.max(1, intervalMs))),
-    ["start", { ...none, puts: unsafeNoLease ? 0 : 3, gets: 1, lists: unsafeNoLease ? 1 : 3 }],
+    ["start", unsafeNoLease ? unguarded : guarded],
   ]);
   return new Map([...all].filter(([, each]) => Object.values(each).some((count) => count > 0)));
 }

@@ -45,10 +45,11 @@ test("a database that is written each second makes no more requests than are tol
   const failures: unknown[] = [];
   shipper.on("failed", ({ error }) => failures.push(error));
   await shipper.flush();
-  const { puts = 0, gets = 0, lists = 0 } = start ?? {};
+  const { puts = 0, gets = 0, lists = 0, deletes = 0 } = start ?? {};
   expect(faults.requests.put).toBeLessThanOrEqual(puts + 1);
   expect(faults.requests.get).toBeLessThanOrEqual(gets);
   expect(faults.requests.list).toBeLessThanOrEqual(lists);
+  expect(faults.requests.delete).toBeLessThanOrEqual(deletes);
 
   const insert = db.prepare("INSERT INTO note (body) VALUES (randomblob(50))");
   const write = async (forMs: number) => {
