@@ -42,6 +42,7 @@ export function openSource(folder, shape) {
   };
   return {
     db,
+    peer: native.vector(handle)[0],
     insert: (first, count) =>
       messages(() => inBatches(db, first, count, (i) => insert.run(shape.row(i)))),
     update: (first, count) =>
@@ -51,6 +52,13 @@ export function openSource(folder, shape) {
 
 export function maintainAll(handle) {
   while (native.maintain(handle, sliceMs).more) {}
+}
+
+/** Folds what waits for a generation to be full, as before trimming, and trims next to nothing. */
+export function foldRest(handle, peer, sequence) {
+  const none = new Float64Array();
+  const heldByAll = Float64Array.of(peer, sequence);
+  while (native.trim(handle, 0, none, heldByAll, 1, sliceMs).more) {}
 }
 
 export function mergeAll(handle, { list, descriptors }, fold = false) {

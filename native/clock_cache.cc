@@ -23,7 +23,7 @@ uint64_t HashOfRow(uint32_t table, Span identity) {
 void ClockCache::Clear() {
   arena_.ClearAndTrim(0);
   // shrink_to_fit() keeps the memory in code without exceptions.
-  std::vector<uint32_t>().swap(slots_);
+  std::vector<Slot>().swap(slots_);
   count_ = 0;
 }
 
@@ -31,57 +31,62 @@ ClockCache::Header ClockCache::HeaderAt(size_t offset) const {
   Small small;
   memcpy(&small, arena_.data() + offset, sizeof small);
   if ((small.flags & kLarge) == 0) {
-    return {small.hash,       small.table,      small.identity_size, small.key_size,
-            small.clock_size, small.clock_room, small.flags};
+    const auto table = static_cast<uint32_t>(small.table[0] | small.table[1] << 8);
+    return {table,      small.identity_size, small.key_size, small.clock_size, small.clock_room,
+            small.flags};
   }
   Large large;
   memcpy(&large, arena_.data() + offset, sizeof large);
-  return {small.hash,       large.table,      large.identity_size, large.key_size,
-          large.clock_size, large.clock_room, small.flags};
+  return {large.table,      large.identity_size, large.key_size,
+          large.clock_size, large.clock_room,    small.flags};
 }
 
 void ClockCache::WriteHeader(size_t offset, const Header& header) {
-  const Small small{header.hash,
-                    static_cast<uint16_t>(header.table),
+  const Small small{{static_cast<uint8_t>(header.table), static_cast<uint8_t>(header.table >> 8)},
                     header.flags,
                     static_cast<uint8_t>(header.identity_size),
                     static_cast<uint8_t>(header.key_size),
                     static_cast<uint8_t>(header.clock_size),
-                    static_cast<uint8_t>(header.clock_room),
-                    0};
+                    static_cast<uint8_t>(header.clock_room)};
   const Large large{small,           header.table,      header.identity_size,
                     header.key_size, header.clock_size, header.clock_room};
   memcpy(arena_.data() + offset, &large, header.size());
 }
 
+bool ClockCache::Holds(size_t offset, uint32_t table, Span identity) const {
+  const Header header = HeaderAt(offset);
+  if (header.table != table) return false;
+  const Span stored{arena_.data() + offset + header.size(), header.identity_size};
+  if ((header.flags & kPacked) == 0) return stored == identity;
+  uint8_t packed[kUuidBytes];
+  return PackUuid(identity, packed) && stored == Span{packed, kUuidBytes};
+}
+
 size_t ClockCache::SlotOf(uint32_t table, Span identity, uint32_t hash) const {
   const size_t mask = slots_.size() - 1;
-  for (size_t slot = hash & mask;; slot = (slot + 1) & mask) {
-    if (slots_[slot] == 0) return slot;
-    const size_t offset = slots_[slot] - 1;
-    const Header header = HeaderAt(offset);
-    if (header.hash != hash || header.table != table) continue;
-    const Span found{arena_.data() + offset + header.size(), header.identity_size};
-    if (found == identity) return slot;
+  for (size_t at = hash & mask;; at = (at + 1) & mask) {
+    const Slot& slot = slots_[at];
+    if (slot.place == 0) return at;
+    if (slot.hash == hash && Holds(slot.place - 1, table, identity)) return at;
   }
 }
 
 Span ClockCache::Find(uint32_t table, Span identity) const {
   if (slots_.empty()) return {};
   const auto hash = static_cast<uint32_t>(HashOfRow(table, identity));
-  const size_t slot = SlotOf(table, identity, hash);
-  if (slots_[slot] == 0) return {};
-  const size_t offset = slots_[slot] - 1;
+  const Slot& slot = slots_[SlotOf(table, identity, hash)];
+  if (slot.place == 0) return {};
+  const size_t offset = slot.place - 1;
   const Header header = HeaderAt(offset);
   return {arena_.data() + offset + header.clock_offset(), header.clock_size};
 }
 
 void ClockCache::Put(uint32_t table, Span identity, Span key, Span clock) {
-  if (count_ * 10 >= slots_.size() * 6) GrowSlots();
+  if (count_ * 10 >= slots_.size() * 7) GrowSlots();
   const auto hash = static_cast<uint32_t>(HashOfRow(table, identity));
-  const size_t slot = SlotOf(table, identity, hash);
-  if (slots_[slot] != 0) {
-    const size_t offset = slots_[slot] - 1;
+  Slot& slot = slots_[SlotOf(table, identity, hash)];
+  if (slot.place != 0) {
+    const size_t offset = slot.place - 1;
     Header header = HeaderAt(offset);
     const bool fits = clock.size <= header.clock_room;
     if (fits) header.clock_size = static_cast<uint32_t>(clock.size);
@@ -94,32 +99,41 @@ void ClockCache::Put(uint32_t table, Span identity, Span key, Span clock) {
   } else {
     count_++;
   }
-  const bool same = key == identity;
-  if (same) key = {};
-  const size_t offset = arena_.size();
-  if (offset >= UINT32_MAX) abort();
-  Header header{hash,
-                table,
-                static_cast<uint32_t>(identity.size),
-                static_cast<uint32_t>(key.size),
-                static_cast<uint32_t>(clock.size),
-                static_cast<uint32_t>(clock.size),
-                same ? kKeyIsIdentity : uint8_t{0}};
-  const bool small = table <= UINT16_MAX && identity.size <= UINT8_MAX && key.size <= UINT8_MAX &&
-                     clock.size <= UINT8_MAX;
+  Header header;
+  header.table = table;
+  uint8_t packed[kUuidBytes];
+  if (key == identity) {
+    header.flags |= kKeyIsIdentity;
+    key = {};
+  }
+  if (PackUuid(identity, packed)) {
+    header.flags |= kPacked;
+    identity = {packed, kUuidBytes};
+  }
+  if (arena_.size() >= UINT32_MAX) abort();
+  slot = {hash, static_cast<uint32_t>(arena_.size() + 1)};
+  Append(header, identity, key, clock);
+}
+
+void ClockCache::Append(const Header& numbers, Span identity, Span key, Span clock) {
+  Header header = numbers;
+  header.identity_size = static_cast<uint32_t>(identity.size);
+  header.key_size = static_cast<uint32_t>(key.size);
+  header.clock_size = header.clock_room = static_cast<uint32_t>(clock.size);
+  const bool small = header.table <= UINT16_MAX && identity.size <= UINT8_MAX &&
+                     key.size <= UINT8_MAX && clock.size <= UINT8_MAX;
   if (!small) header.flags |= kLarge;
-  const size_t end = offset + header.clock_offset() + clock.size;
+  const size_t end = arena_.size() + header.clock_offset() + clock.size;
   // By an eighth: what is reserved counts as used, and doubling would leave half a generation free.
   if (end > arena_.capacity()) arena_.ReserveAll(end + end / 8 + 256);
-  WriteHeader(offset, header);
+  WriteHeader(arena_.size(), header);
   arena_.Advance(header.size());
   arena_.Append(identity);
   arena_.Append(key);
   arena_.Append(clock);
-  slots_[slot] = static_cast<uint32_t>(offset + 1);
 }
 
-size_t ClockCache::Next(size_t position, Entry* entry) const {
+size_t ClockCache::Next(size_t position, Entry* entry, Bytes* spelled) const {
   while (position < arena_.size()) {
     const Header header = HeaderAt(position);
     const uint8_t* at = arena_.data() + position + header.size();
@@ -128,6 +142,12 @@ size_t ClockCache::Next(size_t position, Entry* entry) const {
     if ((header.flags & kReplaced) != 0) continue;
     entry->table = header.table;
     entry->identity = {at, header.identity_size};
+    if ((header.flags & kPacked) != 0) {
+      uint8_t* identity = spelled->Reserve(kUuidSpelledBytes);
+      SpellUuid(at, identity);
+      spelled->Advance(kUuidSpelledBytes);
+      entry->identity = {identity, kUuidSpelledBytes};
+    }
     entry->key = {at + header.identity_size, header.key_size};
     if ((header.flags & kKeyIsIdentity) != 0) entry->key = entry->identity;
     entry->clock = {at + header.identity_size + header.key_size, header.clock_size};
@@ -138,12 +158,12 @@ size_t ClockCache::Next(size_t position, Entry* entry) const {
 
 void ClockCache::GrowSlots() {
   const size_t size = slots_.empty() ? 1024 : slots_.size() * 2;
-  std::vector<uint32_t> slots(size, 0);
-  for (uint32_t filled : slots_) {
-    if (filled == 0) continue;
-    size_t slot = HeaderAt(filled - 1).hash & (size - 1);
-    while (slots[slot] != 0) slot = (slot + 1) & (size - 1);
-    slots[slot] = filled;
+  std::vector<Slot> slots(size, Slot{});
+  for (const Slot& filled : slots_) {
+    if (filled.place == 0) continue;
+    size_t at = filled.hash & (size - 1);
+    while (slots[at].place != 0) at = (at + 1) & (size - 1);
+    slots[at] = filled;
   }
   slots_.swap(slots);
 }

@@ -1,8 +1,9 @@
-// Row clocks of changesets that are not folded yet, in memory: a hash table over one arena, so that
-// an entry costs its bytes and four for its slot. Entries are joined into, never removed one by
-// one.
+// Row clocks of changesets that are not folded yet, in memory: a hash table over one arena. Whoever
+// looks in vain touches the table alone, which has the hashes. Entries are joined into, never
+// removed one by one.
 #pragma once
 #include "row_clock.h"
+#include "uuid.h"
 
 namespace mergelite {
 
@@ -19,7 +20,7 @@ class ClockCache {
   };
 
   size_t count() const { return count_; }
-  size_t bytes() const { return arena_.capacity() + slots_.capacity() * sizeof(uint32_t); }
+  size_t bytes() const { return arena_.capacity() + slots_.capacity() * sizeof(Slot); }
   bool empty() const { return count_ == 0; }
   void Clear();
   void Swap(ClockCache& other) {
@@ -37,20 +38,23 @@ class ClockCache {
   // writes it to the clock table.
   void Put(uint32_t table, Span identity, Span key, Span clock);
 
-  // Walks entries in the order of their arrival: start with 0, stops when it returns 0.
-  size_t Next(size_t position, Entry* entry) const;
+  // Walks entries in the order of their arrival: start with 0, stops when it returns 0. An identity
+  // that is kept packed is appended to `spelled`, and the entry points there: at most
+  // kUuidSpelledBytes each, which must be reserved where more than one is to stay valid.
+  size_t Next(size_t position, Entry* entry, Bytes* spelled) const;
 
  private:
   // The arena holds a later entry for the same row.
   static constexpr uint8_t kReplaced = 1;
   // The key is encoded as its identity is, like most, and not stored a second time.
   static constexpr uint8_t kKeyIsIdentity = 2;
-  // Some size does not fit into the few bytes that nearly all entries need.
+  // Some number does not fit into the few bytes that nearly all entries need.
   static constexpr uint8_t kLarge = 4;
+  // The identity is a UUID and stored in 16 bytes.
+  static constexpr uint8_t kPacked = 8;
   struct Header {
-    uint32_t hash = 0;
     uint32_t table = 0;
-    uint32_t identity_size = 0;
+    uint32_t identity_size = 0;  // as it is stored
     uint32_t key_size = 0;
     uint32_t clock_size = 0;
     uint32_t clock_room = 0;
@@ -61,21 +65,26 @@ class ClockCache {
   };
   // How a header is stored.
   struct Small {
-    uint32_t hash;
-    uint16_t table;
-    uint8_t flags, identity_size, key_size, clock_size, clock_room, unused;
+    uint8_t table[2];  // low, high
+    uint8_t flags, identity_size, key_size, clock_size, clock_room;
   };
   struct Large {
     Small small;
     uint32_t table, identity_size, key_size, clock_size, clock_room;
   };
+  struct Slot {
+    uint32_t hash;
+    uint32_t place;  // arena offset + 1, 0 is free
+  };
   void WriteHeader(size_t offset, const Header& header);
   size_t SlotOf(uint32_t table, Span identity, uint32_t hash) const;
+  bool Holds(size_t offset, uint32_t table, Span identity) const;
+  void Append(const Header& header, Span identity, Span key, Span clock);
   Header HeaderAt(size_t offset) const;
   void GrowSlots();
 
   Bytes arena_;
-  std::vector<uint32_t> slots_;  // arena offset + 1, 0 is free
+  std::vector<Slot> slots_;
   size_t count_ = 0;
 };
 

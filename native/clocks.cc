@@ -246,7 +246,7 @@ int Clocks::Fold(Connection* connection, const Deadline& deadline, bool all, boo
     folded_.Swap(frozen_);
     frozen_.Clear();
     // That of a large changeset may be far beyond what a generation takes.
-    if (folded_.bytes() > 3 * kCacheBytesMax) folded_.Clear();
+    if (folded_.bytes() > 2 * kCacheBytesMax) folded_.Clear();
     // Until here the clock tables of this generation were written without a look: its rows are
     // distinct.
     for (const auto& table : connection->catalog.tables()) table->clocks_empty = false;

@@ -30,7 +30,7 @@ class Deadline {
 class Clocks {
  public:
   // A generation of the cache takes this much before it has to be folded.
-  static constexpr size_t kCacheBytesMax = size_t{8} << 20;
+  static constexpr size_t kCacheBytesMax = size_t{16} << 20;
   // Within one changeset, and so in all.
   static constexpr size_t kChangesetBytesMax = size_t{64} << 20;
 
@@ -58,7 +58,7 @@ class Clocks {
 
   bool WantsFold() const { return active_.bytes() >= kCacheBytesMax || !frozen_.empty(); }
   // Nothing more is absorbed until some has been folded.
-  bool Full() const { return active_.bytes() >= 2 * kCacheBytesMax; }
+  bool Full() const { return active_.bytes() >= kCacheBytesMax / 2 * 3; }
   bool empty() const { return active_.empty() && frozen_.empty(); }
   size_t count() const { return active_.count() + frozen_.count(); }
   size_t bytes() const { return active_.bytes() + frozen_.bytes() + folded_.bytes(); }

@@ -48,8 +48,9 @@ bool FoldOrder::Before(const Place& a, const Place& b) const {
   if (a.table_and_type != b.table_and_type) return a.table_and_type < b.table_and_type;
   if (a.prefix != b.prefix) return a.prefix < b.prefix;
   ClockCache::Entry x, y;
-  cache_->Next(a.position, &x);
-  cache_->Next(b.position, &y);
+  Bytes left, right;
+  cache_->Next(a.position, &x, &left);
+  cache_->Next(b.position, &y, &right);
   return CompareKeys(x.identity, y.identity) < 0;
 }
 
@@ -57,58 +58,92 @@ void FoldOrder::Start(const ClockCache* cache) {
   Clear();
   cache_ = cache;
   places_.reserve(cache->count());
-  sorted_ = true;
-  ClockCache::Entry entry;
-  size_t position = 0;
-  for (size_t next; (next = cache->Next(position, &entry)) != 0; position = next) {
-    Reader key(entry.identity);
-    Value first;
-    ReadValue(&key, &first);
-    const Place place{PrefixOf(first), entry.table << 3 | static_cast<uint32_t>(first.type),
-                      static_cast<uint32_t>(position)};
-    sorted_ = sorted_ && (places_.empty() || !Before(place, places_.back()));
-    places_.push_back(place);
-  }
-  bounds_.push_back(places_.size());
+  gathered_ = false;
 }
 
 void FoldOrder::Clear() {
   // shrink_to_fit() keeps the memory in code without exceptions.
   std::vector<Place>().swap(places_);
-  bounds_.clear();
-  at_ = piece_end_ = 0;
+  std::vector<Run>().swap(runs_);
+  piece_.clear();
+  spelled_.ClearAndTrim(0);
+  position_ = skipped_ = 0;
+  gathered_ = true;
 }
 
-// Quicksort that goes on only where the next piece is: in all it costs what a sort does.
-size_t FoldOrder::SortPiece() {
-  if (sorted_) return std::min(at_ + kPieceMax, places_.size());
-  const auto before = [this](const Place& a, const Place& b) { return Before(a, b); };
-  const auto first = places_.begin() + static_cast<ptrdiff_t>(at_);
-  while (bounds_.back() - at_ > kPieceMax) {
-    const size_t half = (bounds_.back() - at_) / 2;
-    std::nth_element(first, first + static_cast<ptrdiff_t>(half),
-                     places_.begin() + static_cast<ptrdiff_t>(bounds_.back()), before);
-    bounds_.push_back(at_ + half);
+// One more run.
+void FoldOrder::Gather() {
+  const size_t first = places_.size();
+  bool sorted = true;
+  Bytes spelled;
+  ClockCache::Entry entry;
+  while (places_.size() - first < kRunMax) {
+    spelled.Clear();
+    const size_t next = cache_->Next(position_, &entry, &spelled);
+    gathered_ = next == 0;
+    if (gathered_) break;
+    Reader key(entry.identity);
+    Value value;
+    ReadValue(&key, &value);
+    const Place place{PrefixOf(value), entry.table << 3 | static_cast<uint32_t>(value.type),
+                      static_cast<uint32_t>(position_)};
+    sorted = sorted && (places_.size() == first || !Before(place, places_.back()));
+    places_.push_back(place);
+    position_ = next;
   }
-  std::sort(first, places_.begin() + static_cast<ptrdiff_t>(bounds_.back()), before);
-  return bounds_.back();
+  if (places_.size() == first) return;
+  const auto before = [this](const Place& a, const Place& b) { return Before(a, b); };
+  if (!sorted) std::sort(places_.begin() + static_cast<ptrdiff_t>(first), places_.end(), before);
+  // Rows that were written in key order make one run.
+  if (!runs_.empty() && !Before(places_[first], places_[first - 1])) {
+    runs_.back().end = places_.size();
+  } else {
+    runs_.push_back({first, places_.size()});
+  }
+}
+
+// The places of the next piece.
+void FoldOrder::Merge() {
+  const auto later = [this](const Run& a, const Run& b) { return Later(a, b); };
+  while (!runs_.empty() && piece_.size() < kPieceMax) {
+    Run& run = runs_.front();
+    if (runs_.size() == 1) {
+      piece_.push_back(places_[run.at++].position);
+      if (run.at == run.end) runs_.clear();
+      continue;
+    }
+    std::pop_heap(runs_.begin(), runs_.end(), later);
+    Run& smallest = runs_.back();
+    piece_.push_back(places_[smallest.at++].position);
+    if (smallest.at == smallest.end) {
+      runs_.pop_back();
+    } else {
+      std::push_heap(runs_.begin(), runs_.end(), later);
+    }
+  }
 }
 
 void FoldOrder::Read(std::vector<ClockCache::Entry>* piece) {
   piece->clear();
-  if (done()) return;
-  if (piece_end_ == at_) piece_end_ = SortPiece();
-  piece->reserve(piece_end_ - at_);
-  for (size_t i = at_; i < piece_end_; i++) {
+  if (!gathered_) {
+    Gather();
+    const auto later = [this](const Run& a, const Run& b) { return Later(a, b); };
+    if (gathered_) std::make_heap(runs_.begin(), runs_.end(), later);
+    return;
+  }
+  if (piece_.empty()) Merge();
+  spelled_.Clear();
+  spelled_.ReserveAll(piece_.size() * kUuidSpelledBytes);
+  piece->reserve(piece_.size());
+  for (const uint32_t position : piece_) {
     piece->emplace_back();
-    cache_->Next(places_[i].position, &piece->back());
+    cache_->Next(position, &piece->back(), &spelled_);
   }
 }
 
 void FoldOrder::Skip() {
-  if (piece_end_ == at_) return;
-  at_ = piece_end_;
-  if (!sorted_) bounds_.pop_back();
+  skipped_ += piece_.size();
+  piece_.clear();
 }
 
 }  // namespace mergelite

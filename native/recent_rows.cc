@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "hlc.h"
+
 namespace mergelite {
 
 // The low bits of the hash choose the word.
@@ -12,7 +14,9 @@ uint64_t RecentRows::BitsOf(uint64_t hash) {
 
 void RecentRows::Add(uint64_t hash, uint64_t timestamp) {
   if (timestamp <= floor_) return;
-  if (windows_.empty() || windows_.back().room == 0) Open();
+  if (windows_.empty() || windows_.back().room == 0 || Outdated(windows_.back(), timestamp)) {
+    Open();
+  }
   Window& window = windows_.back();
   window.newest = std::max(window.newest, timestamp);
   uint64_t& word = window.words[WordOf(hash, window)];
@@ -20,6 +24,12 @@ void RecentRows::Add(uint64_t hash, uint64_t timestamp) {
   if ((word & bits) == bits) return;
   word |= bits;
   window.room--;
+}
+
+// One with few rows in it is no loss.
+bool RecentRows::Outdated(const Window& window, uint64_t timestamp) {
+  const size_t rows = window.words.size() * 64 / kBitsPerRow;
+  return window.room < rows / 4 * 3 && timestamp > window.newest + (kPauseMs << kCounterBits);
 }
 
 // Of too many windows the oldest by its stamps goes: what comes in is mostly newer than that.

@@ -34,6 +34,9 @@ class RecentRows {
   static size_t WordOf(uint64_t hash, const Window& window) {
     return static_cast<size_t>(hash) & (window.words.size() - 1);
   }
+  // A pause in the stamps: what comes after it must not make the rows before it look as recent.
+  static constexpr uint64_t kPauseMs = 10000;
+  static bool Outdated(const Window& window, uint64_t timestamp);
   void Open();
 
   std::vector<Window> windows_;  // the last one is being filled

@@ -131,10 +131,8 @@ int FoldAll(Connection* connection, const Deadline& deadline, bool* done) {
   int rc = clocks.AbsorbTail(connection, deadline, done);
   if (rc != SQLITE_OK) return rc;
   const bool absorbed = *done;
-  if (!clocks.empty()) {
-    rc = clocks.Fold(connection, deadline, absorbed, done);
-    if (rc != SQLITE_OK) return rc;
-  }
+  rc = clocks.Fold(connection, deadline, absorbed, done);
+  if (rc != SQLITE_OK) return rc;
   *done = absorbed && clocks.empty();
   if (!*done) return SQLITE_OK;
   // What left no clock, as patches of tables that are not replicated here, is parked or void: the

@@ -55,6 +55,21 @@ TEST(recent_rows_tell_most_rows_apart) {
   CHECK(mistaken > 0 && mistaken < 1000);
 }
 
+TEST(recent_rows_are_not_taken_for_what_came_after_a_pause) {
+  constexpr uint64_t kMinute = uint64_t{60000} << 13, kRows = 300;
+  RecentRows recent;
+  for (uint64_t row = 0; row < 4 * kRows; row++) recent.Add(Spread(row), 1);
+  // Half of them again, a minute later.
+  for (uint64_t row = 0; row < 2 * kRows; row++) recent.Add(Spread(row), kMinute);
+  uint64_t mistaken = 0;
+  for (uint64_t row = 0; row < 4 * kRows; row++) {
+    const bool reaches = recent.MayReach(Spread(row), 2);
+    CHECK(reaches || row >= 2 * kRows);
+    mistaken += reaches && row >= 2 * kRows ? 1 : 0;
+  }
+  CHECK(mistaken < kRows / 2);
+}
+
 TEST(few_recent_rows_take_little_memory) {
   RecentRows recent;
   CHECK(recent.bytes() == 0);

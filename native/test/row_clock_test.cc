@@ -162,6 +162,15 @@ Bytes RandomBytes(Random* random, uint64_t size) {
   return out;
 }
 
+Bytes Uuid(uint8_t number, bool lower) {
+  uint8_t value[kUuidSpelledBytes], packed[kUuidBytes] = {0xab, number};
+  SpellUuid(packed, value);
+  if (!lower) value[1] = 'A';
+  Bytes out;
+  out.Append(value, sizeof value);
+  return out;
+}
+
 void PutInBoth(Random* random, ClockCache* cache, Model* model) {
   const auto table = static_cast<uint32_t>(random->Below(3) * 65535);
   Bytes identity;
@@ -171,11 +180,16 @@ void PutInBoth(Random* random, ClockCache* cache, Model* model) {
   // A few that need large headers: long keys, long clocks, high numbers of tables.
   const bool large = identity.data()[0] % 16 == 3;
   for (int i = 0; large && i < 300; i++) identity.Byte(8);
+  // UUIDs, which are kept in another way; and texts that only look like them.
+  const bool uuid = identity.data()[0] % 8 == 5;
+  if (uuid) identity = Uuid(identity.data()[0], random->Below(2) == 0);
   Bytes clock = RandomBytes(random, 1 + random->Below(random->Below(20) == 0 ? 600 : 30));
   Model::Entry* entry = model->Find(table, identity.span());
   if (entry == nullptr) {
     Bytes copy, key = RandomBytes(random, random->Below(12));
     copy.Append(identity.span());
+    // Most keys are their identities.
+    if (random->Below(2) == 0) key.Clear(), key.Append(identity.span());
     model->entries.push_back({table, static_cast<Bytes&&>(copy), static_cast<Bytes&&>(key), {}});
     entry = &model->entries.back();
   }
@@ -186,7 +200,8 @@ void PutInBoth(Random* random, ClockCache* cache, Model* model) {
 void CheckWalk(const ClockCache& cache, Model* model) {
   size_t seen = 0;
   ClockCache::Entry entry;
-  for (size_t at = cache.Next(0, &entry); at != 0; at = cache.Next(at, &entry)) {
+  Bytes spelled;
+  for (size_t at = 0; (at = cache.Next(at, &entry, &spelled)) != 0; spelled.Clear()) {
     const Span identity = entry.identity;
     Model::Entry* expected = model->Find(entry.table, identity);
     CHECK(expected != nullptr && expected->clock.span() == entry.clock);

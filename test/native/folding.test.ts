@@ -41,7 +41,7 @@ function counts({ db }: RawReplica): unknown[] {
 
 const nowMs = Date.UTC(2026, 0, 1);
 
-/** Long keys: a few thousand rows make a generation of clocks that has to be folded. */
+/** Long keys: eleven thousand rows make a generation of clocks that has to be folded. */
 function insertMany({ db }: RawReplica, count: number, value: string): void {
   db.prepare(
     `WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)
@@ -50,7 +50,7 @@ function insertMany({ db }: RawReplica, count: number, value: string): void {
   ).run(count, value);
 }
 
-const rows = 7000;
+const rows = 11_000;
 
 /** A peer whose writes are all older: they must lose against everything already there. */
 function olderPeer(): RawReplica {

@@ -88,6 +88,8 @@ function insertLong({ db }: RawReplica, first: number, last: number): void {
   db.prepare(sql).run(first, last);
 }
 
+const last = 14_000;
+
 /** A replica with folded clocks whose newest columns are its own, and a peer that wrote before. */
 function foldedBefore(file: string): { here: RawReplica; early: RawReplica; expected: unknown } {
   const schema = "CREATE TABLE note (k TEXT PRIMARY KEY NOT NULL, a, b); CREATE TABLE local (n)";
@@ -101,7 +103,7 @@ function foldedBefore(file: string): { here: RawReplica; early: RawReplica; expe
   const some = "(SELECT k FROM note ORDER BY a LIMIT 2000)";
   early.db.exec(`UPDATE note SET b = 'early' WHERE k IN ${some}`);
   here.db.exec(`UPDATE note SET b = 'here' WHERE k IN ${some}`);
-  insertLong(here, 3001, 9000);
+  insertLong(here, 3001, last);
   maintainAll(here);
   return { here, early, expected: here.db.prepare("SELECT * FROM note").all() };
 }
