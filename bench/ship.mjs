@@ -2,9 +2,12 @@
 // noise), a file that is shipped into memory (the library alone) and one that is shipped to a
 // folder on the same disk are written by one process, a commit to each in turn. Then each has the
 // process for itself for a while: that gives the CPU of the thread that commits, and how late the
-// event loop is.
+// event loop is. Last, the same for files that `mergelite ship` ships, a process beside this one.
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
+import { fileURLToPath, pathToFileURL } from "node:url";
 import { ship } from "../dist/ship/index.js";
 import { fileStorage } from "../dist/storage/file.js";
 import { inFolder, median, open, quantile, shapes, table } from "./lib.mjs";
@@ -157,6 +160,45 @@ async function compareWith(folder, workload, { rounds, turnMs, pairMs, bytes, op
   };
 }
 
+/** Another process that ships, from when everything is in the storage. */
+async function shipBeside(folder, name) {
+  const command = fileURLToPath(new URL("../dist/cli/main.js", import.meta.url));
+  const place = pathToFileURL(join(folder, `${name}-storage`)).href;
+  const args = [command, "ship", join(folder, `${name}.db`), place, "--no-keep"];
+  const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "inherit"] });
+  await once(child.stdout, "data");
+  child.stdout.resume();
+  return child;
+}
+
+/**
+ * A process that ships keeps the WAL from beginning anew, so SQLite's own checkpoint comes with each
+ * commit behind the 1,000th page, unless it is told to wait.
+ */
+async function compareBeside(folder, workload, { pairMs, bytes }) {
+  const names = ["plain", "again", "raised", "default"];
+  const contenders = names.map((name) => contender(folder, `beside-${name}`, workload));
+  const [, , raised, unaltered] = contenders;
+  raised.db.pragma("wal_autocheckpoint = 16000");
+  const children = [];
+  for (const { name } of [raised, unaltered]) children.push(await shipBeside(folder, name));
+  await warm(contenders, workload, bytes);
+  for (const { db } of contenders) db.pragma(`synchronous = ${workload.synchronous}`);
+  const paired = await inTurn(contenders, workload, pairMs);
+  for (const child of children) {
+    child.kill("SIGTERM");
+    await once(child, "exit");
+  }
+  for (const { db } of contenders) db.close();
+  const plain = paired.get("beside-plain");
+  const ratios = names.slice(1).map((name) => {
+    const own = paired.get(`beside-${name}`);
+    const ratio = (figure) => own[figure] / plain[figure];
+    return [name, { median: ratio("median"), p99: ratio("p99"), mean: ratio("mean") }];
+  });
+  return { plain: plain.median, ratios: Object.fromEntries(ratios) };
+}
+
 /** What a commit writes into the WAL, and its part of what 200 of them upload as one file. */
 async function bytesOf(folder, workload) {
   const commits = 200;
@@ -185,6 +227,7 @@ export async function shipBench(settings = {}) {
     results[workload.title] = await inFolder(async (folder) => ({
       ...(await compareWith(folder, workload, all)),
       bytes: await bytesOf(folder, workload),
+      beside: await compareBeside(folder, workload, all),
     }));
   }
   return results;
@@ -212,7 +255,23 @@ export function shipText(results) {
   return [
     table("Commits while the file is shipped: ratios to a plain file", head, costs),
     table("The event loop, and what a commit writes and uploads", otherHead, other),
+    besideText(results),
   ].join("");
+}
+
+function besideText(results) {
+  const head = ["commits of", "plain µs", "plain again: median"];
+  const names = { raised: "wal_autocheckpoint = 16000", default: "1000, as SQLite has it" };
+  for (const title of Object.values(names)) head.push(`${title}: median`, "p99", "mean");
+  const rows = Object.entries(results).map(([title, { beside }]) => [
+    title,
+    beside.plain.toFixed(1),
+    beside.ratios.again.median.toFixed(2),
+    ...Object.keys(names).flatMap((name) =>
+      ["median", "p99", "mean"].map((figure) => beside.ratios[name][figure].toFixed(2)),
+    ),
+  ]);
+  return table("Commits while another process ships the file", head, rows);
 }
 
 if (import.meta.filename === process.argv[1]) process.stdout.write(shipText(await shipBench()));
