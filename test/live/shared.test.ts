@@ -3,6 +3,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { closeSync, mkdirSync, openSync, readSync, rmSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
 import { afterEach, expect, test } from "vitest";
 import { serveWal } from "../../src/live/index.ts";
 import { churn } from "../support/backup.ts";
@@ -14,6 +15,7 @@ import { eager, expectSame, openWal, ship, watchShipper } from "../support/ship.
 const folder = temporaryFolder();
 const hourMs = 3_600_000;
 const patience = () => ({ signal: AbortSignal.timeout(20_000) });
+const hostile = fileURLToPath(new URL("../ship/worker.mjs", import.meta.url));
 const writers: ChildProcess[] = [];
 afterEach(() => {
   for (const writer of writers.splice(0)) writer.kill("SIGKILL");
@@ -86,6 +88,34 @@ test("a load without pauses lets the WAL begin anew, again and again", async () 
   expectSamePages(copy, db);
   await shipper.flush();
   await expectSame(storage, db, `${file}.copy`);
+  await follower.close();
+  await primary.close();
+  await shipper.close();
+  db.close();
+}, 60_000);
+
+test("nobody misses anything of writers that checkpoint in every mode", async () => {
+  const file = folder.file();
+  const db = openWal(file);
+  db.exec("CREATE TABLE counter (n INTEGER); INSERT INTO counter VALUES (0)");
+  const storage = memoryStorage();
+  const shipper = ship(db, storage, { ...eager, intervalMs: 30 });
+  const primary = await Served.start(shipper, { intervalMs: 3 });
+  const copy = folder.file();
+  const follower = await primary.follow(copy);
+  for (let i = 0; i < 2; i++) {
+    const writer = spawn(process.execPath, [hostile, "foreign", file], { stdio: "inherit" });
+    writers.push(writer);
+    await sleep(1500);
+    writer.kill(i === 0 ? "SIGTERM" : "SIGKILL");
+    await once(writer, "exit");
+    await primary.server.flush(patience());
+    expectSamePages(copy, db);
+    await shipper.flush();
+    await expectSame(storage, db, `${file}.copy`);
+  }
+  // The WAL alone told them everything.
+  expect([shipper.metrics().rebases, primary.server.metrics().rebases]).toEqual([1, 1]);
   await follower.close();
   await primary.close();
   await shipper.close();
