@@ -172,8 +172,8 @@ async function shipBeside(folder, name) {
 }
 
 /**
- * A process that ships keeps the WAL from beginning anew, so SQLite's own checkpoint comes with each
- * commit behind the 1,000th page, unless it is told to wait.
+ * A process that ships keeps the WAL from beginning anew, so SQLite's own checkpoint comes with
+ * each commit behind the 1,000th page, unless it is told to wait.
  */
 async function compareBeside(folder, workload, { pairMs, bytes }) {
   const names = ["plain", "again", "raised", "default"];
