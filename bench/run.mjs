@@ -25,7 +25,9 @@ const benches = {
   "catch-up": async ({ quick }) =>
     catchUpText(await catchUpBench(quick ? { rows: 100_000, seconds: 10 } : {})),
   ship: async ({ quick }) =>
-    shipText(await shipBench(quick ? { rounds: 1, turnMs: 300, pairMs: 1500 } : {})),
+    shipText(
+      await shipBench(quick ? { rounds: 1, turnMs: 300, pairMs: 1500, bytes: 2 ** 22 } : {}),
+    ),
   restore: async ({ quick }) =>
     restoreText(await restoreBench(quick ? { bytes: 2 ** 26, rounds: 1 } : {})),
   idle: async ({ quick }) => idleText(await idleBench(quick ? { count: 100, seconds: 2 } : {})),
