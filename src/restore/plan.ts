@@ -3,6 +3,7 @@ import { ReplicaError } from "../errors.ts";
 import { formatTxid } from "../ltx/keys.ts";
 import type { Storage, StorageCallOptions } from "../storage/storage.ts";
 import { type BackupFile, type Chain, oldestPosition, planChain } from "./chain.ts";
+import { readHeader } from "./inventory.ts";
 import { positionAt } from "./times.ts";
 
 /** A moment, or a position: what the database was then, or after that transaction. */
@@ -33,7 +34,7 @@ export async function planRestore(
   if (oldest === 0) throw empty(storage, files);
   const usable = files.filter(({ key }) => !without.has(key));
   const goal = await goalOf(storage, { files, usable, at, signal });
-  if (goal < oldest) throw tooOld(storage, at, oldest);
+  if (goal < oldest) throw await tooOld(storage, usable, { at, oldest, signal });
   const chain = planChain(files, { upTo: goal, without });
   if (chain.position === goal) return chain;
   const whole = planChain(files, { upTo: goal });
@@ -66,10 +67,19 @@ function empty(storage: Storage, files: readonly BackupFile[]): ReplicaError {
   });
 }
 
-function tooOld(storage: Storage, at: RestorePoint | undefined, oldest: number): ReplicaError {
+async function tooOld(
+  storage: Storage,
+  files: readonly BackupFile[],
+  { at, oldest, signal }: StorageCallOptions & { at: RestorePoint | undefined; oldest: number },
+): Promise<ReplicaError> {
   const wanted = at instanceof Date ? at.toISOString() : formatTxid(at?.txid ?? 0);
+  const first = files.find(({ minTxid, maxTxid }) => minTxid === 1 && maxTxid === oldest);
+  // Who asked for a moment wants to know which one there is; the position will do without.
+  const header = first && (await readHeader(storage, first, { signal }).catch(() => undefined));
+  const time = new Date(header?.timestampMs ?? Number.NaN);
+  const since = Number.isNaN(time.getTime()) ? "" : ` of ${time.toISOString()}`;
   return new ReplicaError("BACKUP_GAP", `${storage.name} does not reach back to ${wanted}`, {
-    hint: `The oldest position that can be restored is ${formatTxid(oldest)}.`,
+    hint: `The oldest position that can be restored is ${formatTxid(oldest)}${since}.`,
   });
 }
 

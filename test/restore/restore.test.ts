@@ -66,7 +66,7 @@ describe("what is restored", () => {
     expect(await at(1e9)).toBe(9);
     await expect(at(-1)).rejects.toMatchObject({
       code: "BACKUP_GAP",
-      hint: expect.stringContaining("0000000000000001"),
+      hint: expect.stringContaining("0000000000000001 of 1970-01-01T00:00:00.000Z"),
     });
   });
 
