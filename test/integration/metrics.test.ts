@@ -1,10 +1,11 @@
 /** Scrapes: `mergelite serve --metrics`, a real Prometheus, and the dashboard that comes with it. */
 import { spawn, spawnSync } from "node:child_process";
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { afterEach, expect, it, vi } from "vitest";
 import { execute, fail, patienceMs, type Running, start, succeed } from "../support/cli.ts";
+import { dashboards, expressionsOf, familiesOf } from "../support/dashboards.ts";
 import { temporaryFolder } from "../support/folder.ts";
 import { parseOpenMetrics } from "../support/open-metrics.ts";
 
@@ -100,8 +101,8 @@ it.skipIf(!hasPrometheus)("is scraped by Prometheus", async () => {
   );
   expect(await query('up{job="mergelite"} == 1')).toHaveLength(1);
   expect(await query("mergelite_merge_slice_seconds_bucket")).not.toHaveLength(0);
-  // Every expression of the dashboard is one that Prometheus understands.
-  for (const expression of expressions()) {
+  // Every expression of a dashboard is one that Prometheus understands.
+  for (const expression of dashboards.flatMap(expressionsOf)) {
     const api = `http://127.0.0.1:${port}/api/v1/query?query=${encodeURIComponent(expression)}`;
     expect([expression, (await fetch(api)).status]).toEqual([expression, 200]);
   }
@@ -111,13 +112,9 @@ it("comes with a dashboard that shows metrics there are", async () => {
   const { url } = await serve("--metrics", "127.0.0.1:0");
   const text = await (await fetch(url)).text();
   const known = new Set([...parseOpenMetrics(text).keys(), ...onlySometimes]);
-  expect(expressions().length).toBeGreaterThan(10);
-  for (const expression of expressions()) {
-    for (const [name] of expression.matchAll(/mergelite_[a-z_]+/g)) {
-      const family = name.replace(/_(total|bucket|sum|count)$/, "");
-      expect([name, known.has(family)]).toEqual([name, true]);
-    }
-  }
+  const shown = familiesOf("grafana-dashboard.json");
+  expect(shown.size).toBeGreaterThan(10);
+  expect([...shown].filter((family) => !known.has(family))).toEqual([]);
 });
 
 /** Families without samples until there is something to tell. */
@@ -127,13 +124,3 @@ const onlySometimes = [
   "mergelite_parked",
   "mergelite_last_snapshot_timestamp_seconds",
 ];
-
-function expressions(): string[] {
-  const path = new URL("../../docs/grafana-dashboard.json", import.meta.url);
-  const dashboard = JSON.parse(readFileSync(path, "utf8")) as {
-    panels: { targets?: { expr: string }[] }[];
-  };
-  return dashboard.panels.flatMap(({ targets = [] }) =>
-    targets.map(({ expr }) => expr.replaceAll("$__rate_interval", "5m")),
-  );
-}

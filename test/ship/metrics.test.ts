@@ -9,6 +9,7 @@ import { formatWalServerMetrics, serveWal } from "../../src/live/index.ts";
 import { acquireLease, formatShipperMetrics, joinOpenMetrics } from "../../src/ship/index.ts";
 import { fileStorage } from "../../src/storage/index.ts";
 import { type Running, start } from "../support/cli.ts";
+import { familiesOf } from "../support/dashboards.ts";
 import { Faults, faultStorage } from "../support/fault-storage.ts";
 import { temporaryFolder } from "../support/folder.ts";
 import { memoryStorage } from "../support/memory-storage.ts";
@@ -167,6 +168,9 @@ test("a primary and a follower tell every number, and join a replica and a shipp
   for (const name of ["local_commits", "ship_commits", "live_commits", "follow_commits"]) {
     expect([...families.keys()]).toContain(`mergelite_${name}`);
   }
+  const shown = familiesOf("grafana-backup-dashboard.json");
+  expect(shown.size).toBeGreaterThan(10);
+  expect([...shown].filter((family) => !families.has(family))).toEqual([]);
   expect(families.get("mergelite_ship_position")?.samples).toHaveLength(2);
   expect(() => joinOpenMetrics([...texts, ...texts])).toThrow("is in two texts");
   expect(() => joinOpenMetrics(["a 1"])).toThrow(TypeError);
