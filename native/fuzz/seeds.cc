@@ -3,7 +3,7 @@
 #include <cstdio>
 
 #include "../codec.h"
-#include "../ltx_pages.h"
+#include "../ltx_stream.h"
 #include "../row_clock.h"
 #include "../state_chunk.h"
 #include "../wal_index.h"
@@ -144,13 +144,14 @@ void WriteLtx(Folder files) {
   uint8_t data[1024];
   for (size_t i = 0; i < sizeof data; i++)
     data[i] = static_cast<uint8_t>(i % 7 == 0 ? i >> 3 : i % 5);
-  uint32_t numbers[] = {1, 700}, sizes[2];
-  uint64_t crc = 0;
-  Bytes out;
+  uint32_t numbers[] = {1, 700};
+  LtxStream stream(512, 1000, false, {});
+  Bytes out, tail;
   out.Byte(0);
   const size_t room = 2 * (kLtxHeadBytes + Lz4Bound(512));
-  out.Advance(EncodeLtxPages({512, 2, numbers, sizes, data}, out.Reserve(room), &crc));
-  for (size_t i = 0; i < kLtxEndBytes; i++) out.Byte(0);
+  out.Advance(stream.Encode({512, 2, numbers, data}, out.Reserve(room)));
+  stream.Finish(&tail);
+  out.Append(tail.span());
   files.Add(out.span());
 }
 
