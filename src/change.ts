@@ -7,14 +7,13 @@ export class Change {
   /** Resolves at the next `tell` or when `signal` aborts: the caller looks which it was. */
   next(signal: AbortSignal | undefined): Promise<void> {
     return new Promise((resolve) => {
-      let off = () => {};
       const done = () => {
         off();
         this.#waiters.delete(done);
         resolve();
       };
       this.#waiters.add(done);
-      if (signal !== undefined) off = onAbort(signal, done);
+      const off = onAbort(signal, done);
     });
   }
 

@@ -55,15 +55,13 @@ function sleepOnSystemClock(
       reject(signal.reason);
       return;
     }
-    let off = () => {};
     const timer = setTimeout(() => {
       off();
       resolve();
     }, clampTimeout(ms));
-    if (signal === undefined) return;
-    off = onAbort(signal, () => {
+    const off = onAbort(signal, () => {
       clearTimeout(timer);
-      reject(signal.reason);
+      reject(signal?.reason);
     });
   });
 }

@@ -21,7 +21,6 @@ export class Waiters {
     if (signal?.aborted) return Promise.reject(signal.reason);
     if (isDone()) return Promise.resolve();
     return new Promise((resolve, reject) => {
-      let off = () => {};
       const abort = () => {
         this.#abortedCount += 1;
         settle(() => reject(signal?.reason));
@@ -39,7 +38,7 @@ export class Waiters {
       };
       this.#waiters.add(waiter);
       this.#holdProcess();
-      if (signal !== undefined) off = onAbort(signal, abort);
+      const off = onAbort(signal, abort);
     });
   }
 

@@ -7,7 +7,7 @@ import { randomUUID } from "node:crypto";
 import { hostname } from "node:os";
 import { type Clock, systemClock } from "../clock.ts";
 import { ReplicaError } from "../errors.ts";
-import { onAbort } from "../on-abort.ts";
+import { untilAborted } from "../on-abort.ts";
 import { probeConditions } from "../storage/probe.ts";
 import type { Storage, StorageCallOptions } from "../storage/storage.ts";
 import { LeaseRow } from "./lease-row.ts";
@@ -330,20 +330,4 @@ function heldError(row: LeaseRow, label: string): ReplicaError {
 
 function releasedError(): ReplicaError {
   return new ReplicaError("CLOSED", "the lease was given back");
-}
-
-/** What `promise` gives, or the signal's reason if that comes first. */
-async function untilAborted<T>(promise: Promise<T>, signal?: AbortSignal): Promise<T> {
-  if (signal === undefined) return await promise;
-  promise.catch(() => {});
-  signal.throwIfAborted();
-  let off = () => {};
-  const aborted = new Promise<never>((_, reject) => {
-    off = onAbort(signal, () => reject(signal.reason));
-  });
-  try {
-    return await Promise.race([promise, aborted]);
-  } finally {
-    off();
-  }
 }

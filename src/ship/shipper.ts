@@ -2,7 +2,7 @@
 import { ReplicaError } from "../errors.ts";
 import { Emitter, type Listener } from "../events.ts";
 import { snapshotLevel } from "../ltx/keys.ts";
-import { onAbort } from "../on-abort.ts";
+import { untilAborted } from "../on-abort.ts";
 import type { Storage, StorageCallOptions } from "../storage/storage.ts";
 import type { Captured } from "./capture.ts";
 import { CaptureLoop, type CaptureSource } from "./capture-loop.ts";
@@ -95,7 +95,7 @@ export class Shipper {
   async flush({ signal }: StorageCallOptions = {}): Promise<Position> {
     signal?.throwIfAborted();
     this.#checkOpen();
-    return await abortable(this.#flush(), signal);
+    return await untilAborted(this.#flush(), signal);
   }
 
   /**
@@ -105,7 +105,7 @@ export class Shipper {
   async snapshot({ signal }: StorageCallOptions = {}): Promise<Position> {
     signal?.throwIfAborted();
     this.#checkOpen();
-    return await abortable(this.#snapshot(this.#targets), signal);
+    return await untilAborted(this.#snapshot(this.#targets), signal);
   }
 
   /**
@@ -116,7 +116,7 @@ export class Shipper {
   async tend({ signal }: StorageCallOptions = {}): Promise<void> {
     signal?.throwIfAborted();
     this.#checkOpen();
-    await abortable(this.#flush(), signal);
+    await untilAborted(this.#flush(), signal);
     await this.#keepers.tend(signal);
   }
 
@@ -203,7 +203,7 @@ export class Shipper {
       await target.close(new ReplicaError("LEASE_HELD", "another shipper has the place"));
     }
     try {
-      await abortable(this.#flush(), signal);
+      await untilAborted(this.#flush(), signal);
     } finally {
       const reason = new ReplicaError("CLOSED", "the shipper is closed");
       await Promise.all(this.#targets.map((target) => target.close(reason)));
@@ -322,14 +322,4 @@ export class Shipper {
   #checkOpen(): void {
     if (this.#closed !== undefined) throw new ReplicaError("CLOSED", "the shipper is closed");
   }
-}
-
-function abortable<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (signal === undefined) return work;
-  return new Promise((resolve, reject) => {
-    const abort = () => reject(signal.reason);
-    if (signal.aborted) abort();
-    const off = onAbort(signal, abort);
-    void work.then(resolve, reject).finally(off);
-  });
 }

@@ -111,7 +111,7 @@ export class FtpPool {
   ): Promise<T> {
     const held = await this.acquire(signal);
     const abort = () => held.client.close();
-    const off = signal === undefined ? () => {} : onAbort(signal, abort);
+    const off = onAbort(signal, abort);
     let isGood = false;
     try {
       const result = await work(held.client);

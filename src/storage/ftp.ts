@@ -167,7 +167,7 @@ class FtpDriver implements StorageDriver {
       held.release(false);
     };
     const abort = () => drop("aborted");
-    const off = signal === undefined ? () => {} : onAbort(signal, abort);
+    const off = onAbort(signal, abort);
     const download = held.client.downloadTo(stream, path, start);
     download.catch((error: unknown) => stream.destroy(error as Error));
     let awake = () => {};
