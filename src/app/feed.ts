@@ -236,16 +236,26 @@ export class Feed {
   }
 
   async #patchesOf(entry: LogRecord, reader: PayloadReader): Promise<Patch[]> {
-    const wanted: { row: string; patch: Patch }[] = [];
     const tables = this.#tables;
     const isWanted = ({ table }: { table: string }) => tables?.has(table.toLowerCase()) ?? true;
     if (!reader.shapes.some(isWanted)) return [];
+    const { lookup } = this.#owner;
+    const { origin, sequence } = entry;
+    const payload = lookup.isOwn(origin) ? lookup.oldIn(origin, sequence) : undefined;
+    if (payload === undefined) {
+      const patches: Patch[] = [];
+      await this.#forEach(reader, (patch) => {
+        if (isWanted(patch)) patches.push(patch);
+      });
+      return patches;
+    }
     const rows = new Set<string>();
+    const wanted: { row: string; patch: Patch }[] = [];
     await this.#forEach(reader, (patch) => {
       rows.add(reader.row);
       if (isWanted(patch)) wanted.push({ row: reader.row, patch });
     });
-    const oldByRow = await this.#oldRowsOf(entry, rows);
+    const oldByRow = await this.#oldRowsOf(payload, rows);
     return wanted.map(({ row, patch }) => {
       const old = oldByRow.get(row);
       return old === undefined ? patch : { ...patch, old };
@@ -254,13 +264,10 @@ export class Feed {
 
   /** What rows were before a changeset of this file, `null` where there was none. */
   async #oldRowsOf(
-    { origin, sequence }: LogRecord,
+    payload: Uint8Array,
     rows: ReadonlySet<string>,
   ): Promise<Map<string, Patch["old"]>> {
     const oldByRow = new Map<string, Patch["old"]>();
-    const { lookup } = this.#owner;
-    const payload = lookup.isOwn(origin) ? lookup.oldIn(origin, sequence) : undefined;
-    if (payload === undefined) return oldByRow;
     const reader = this.#reader(payload);
     let row = "";
     await this.#forEach(reader, ({ operation, values }) => {
