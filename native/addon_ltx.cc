@@ -99,12 +99,20 @@ napi_value Refuse(napi_env env, const char* what) {
   return nullptr;
 }
 
+// The file that is the first argument; null with an error.
+OwnedLtx* FileOf(const Call& call) {
+  auto* file = ExternalOf<OwnedLtx>(call, 0);
+  if (file == nullptr) Refuse(call.env, "there is no such file");
+  return file;
+}
+
 // Numbers and contents of pages. Every length is checked here: nothing behind this asks again.
 bool TakePages(Call* call, size_t page_size, LtxTask* task) {
   const auto numbers = call->Typed<uint32_t>(1);
   const auto data = call->Typed<uint8_t>(2);
   if (!IsPageSize(page_size) || numbers.count == 0 || data.count / page_size < numbers.count) {
-    return Refuse(call->env, "pages and their numbers do not fit together") != nullptr;
+    Refuse(call->env, "pages and their numbers do not fit together");
+    return false;
   }
   task->pages = {page_size, numbers.count, numbers.data, data.data};
   return true;
@@ -123,8 +131,8 @@ napi_value NewFile(napi_env env, napi_callback_info info) {
 template <LtxTask::Kind kKind>
 napi_value Convert(napi_env env, napi_callback_info info) {
   Call call(env, info);
-  auto* file = ExternalOf<OwnedLtx>(call, 0);
-  if (file == nullptr) return Refuse(env, "there is no such file");
+  auto* file = FileOf(call);
+  if (file == nullptr) return nullptr;
   auto* task = new LtxTask(kKind, file);
   if (!TakePages(&call, file->stream()->page_size(), task)) return delete task, nullptr;
   task->bytes = call.Typed<uint8_t>(3);
@@ -140,8 +148,8 @@ napi_value Convert(napi_env env, napi_callback_info info) {
 // writeLtxPages(file, descriptor, blocks)
 napi_value Write(napi_env env, napi_callback_info info) {
   Call call(env, info);
-  auto* file = ExternalOf<OwnedLtx>(call, 0);
-  if (file == nullptr) return Refuse(env, "there is no such file");
+  auto* file = FileOf(call);
+  if (file == nullptr) return nullptr;
   auto* task = new LtxTask(LtxTask::Kind::kWrite, file);
   task->descriptor = static_cast<int>(call.Integer(1));
   task->bytes = call.Typed<uint8_t>(2);
@@ -152,8 +160,8 @@ napi_value Write(napi_env env, napi_callback_info info) {
 // finishLtx(file)
 napi_value Finish(napi_env env, napi_callback_info info) {
   Call call(env, info);
-  auto* file = ExternalOf<OwnedLtx>(call, 0);
-  if (file == nullptr) return Refuse(env, "there is no such file");
+  auto* file = FileOf(call);
+  if (file == nullptr) return nullptr;
   Bytes tail;
   file->stream()->Finish(&tail);
   return Object(env)
@@ -171,8 +179,8 @@ napi_value TailBytes(napi_env env, napi_callback_info info) {
 // checkLtxTail(file, tail)
 napi_value Check(napi_env env, napi_callback_info info) {
   Call call(env, info);
-  auto* file = ExternalOf<OwnedLtx>(call, 0);
-  if (file == nullptr) return Refuse(env, "there is no such file");
+  auto* file = FileOf(call);
+  if (file == nullptr) return nullptr;
   file->stream()->Check(call.View(1));
   return String(env, file->stream()->wrong().span());
 }

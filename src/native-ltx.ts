@@ -38,5 +38,6 @@ export interface LtxBinding {
   ): Promise<unknown>;
   /** Exclusive or of the checksums of pages from `first` on, without the lock page's. */
   sumPages(pageSize: number, first: number, pages: Uint8Array): Promise<bigint>;
+  /** CRC-64 (ISO 3309) going on from `crc`, 0 at the beginning. At once: for small pieces. */
   crc64(bytes: Uint8Array, crc: bigint): bigint;
 }

@@ -355,7 +355,6 @@ export interface Binding extends LtxBinding, WalBinding {
   /** `PRAGMA integrity_check`. */
   checkCopy(copy: CopyFile): Promise<CopyResult>;
   closeCopy(copy: CopyFile): Promise<CopyResult>;
-  /** CRC-64 (ISO 3309) going on from `crc`, 0 at the beginning. At once: for small pieces. */
 }
 
 const require = createRequire(import.meta.url);

@@ -14,7 +14,7 @@ import {
 } from "./credentials.ts";
 import { usageFailure } from "./failure.ts";
 import { reasonOf } from "./linked.ts";
-import type { Output } from "./output.ts";
+import { type ReportOptions, tellWhere } from "./output.ts";
 
 const { cert, key, token, "token-file": tokenFile } = credentialOptions;
 
@@ -48,13 +48,6 @@ export function readFollowersPlace(values: Values): FollowersPlace | undefined {
   return { address, credentials };
 }
 
-export interface ReportOptions {
-  readonly output: Output;
-  readonly isJson: boolean;
-  /** The output is another program's: where they connect is said as an error. @default false */
-  readonly isQuiet?: boolean;
-}
-
 const drainMs = 5_000;
 
 /** Lets followers in from now on. Returns what sends them what is left, and ends it all. */
@@ -72,10 +65,7 @@ export async function listenForFollowers(
   );
   const scheme = identity === undefined ? "ws" : "wss";
   const url = formatAddress({ ...address, scheme, port: listener.port });
-  const { output, isJson, isQuiet = false } = options;
-  if (isQuiet) output.error(`listening on ${url}`);
-  else if (isJson) output.json({ event: "listening", url });
-  else output.line(`listening on ${url}`);
+  tellWhere("listening", url, options);
   report(server, options);
   return async () => {
     await server.flush({ signal: AbortSignal.timeout(drainMs) }).catch(() => {});

@@ -109,3 +109,24 @@ export function formatCount(count: number): string {
 function cellText(cell: string | number): string {
   return typeof cell === "number" ? formatCount(cell) : cell;
 }
+
+export interface ReportOptions {
+  readonly output: Output;
+  readonly isJson: boolean;
+  /** The output is another program's: where they connect is said as an error. @default false */
+  readonly isQuiet?: boolean;
+}
+
+const wherePhrases = { listening: "listening on", metrics: "metrics at" } as const;
+
+/** Of a place where something is answered from now on. */
+export function tellWhere(
+  event: keyof typeof wherePhrases,
+  url: string,
+  { output, isJson, isQuiet = false }: ReportOptions,
+): void {
+  const text = `${wherePhrases[event]} ${url}`;
+  if (isQuiet) output.error(text);
+  else if (isJson) output.json({ event, url });
+  else output.line(text);
+}

@@ -4,6 +4,7 @@ import { withDatabase } from "./database.ts";
 import { exitCodes, usageFailure } from "./failure.ts";
 import { followerOptions, listenForFollowers, readFollowersPlace } from "./followers.ts";
 import { metricsAddress, metricsOption, whileAnswering } from "./metrics-server.ts";
+import { tellWhere } from "./output.ts";
 import { interruptSignal, whenAborted } from "./signals.ts";
 
 export const serveWal: Command = {
@@ -44,10 +45,7 @@ async function serveFile({ arguments: [file = ""], values, output }: CommandInpu
         const labels = { database: file };
         return formatWalServerMetrics(server.metrics(), { labels });
       };
-      const tell = (where: string) => {
-        if (isJson) output.json({ event: "metrics", url: where });
-        else output.line(`metrics at ${where}`);
-      };
+      const tell = (url: string) => tellWhere("metrics", url, { output, isJson });
       try {
         await whileAnswering(metrics, scrape, tell, () => whenAborted(signal));
       } finally {

@@ -15,6 +15,7 @@ import {
   readFollowersPlace,
 } from "./followers.ts";
 import { metricsAddress, metricsOption, whileAnswering } from "./metrics-server.ts";
+import { tellWhere } from "./output.ts";
 import { planArguments, planConfig, type ShipPlan } from "./ship-plan.ts";
 import { report } from "./ship-report.ts";
 import { interruptSignal, stayAlive } from "./signals.ts";
@@ -80,11 +81,8 @@ async function runShip(input: CommandInput): Promise<number> {
       const labels = { database: shipped[0]?.file ?? "" };
       return joinOpenMetrics([text, formatWalServerMetrics(server.metrics(), { labels })]);
     };
-    const tell = (url: string) => {
-      if (command !== undefined) output.error(`metrics at ${url}`);
-      else if (values.flag("json")) output.json({ event: "metrics", url });
-      else output.line(`metrics at ${url}`);
-    };
+    const where = { output, isJson: values.flag("json"), isQuiet: command !== undefined };
+    const tell = (url: string) => tellWhere("metrics", url, where);
     const over = AbortSignal.any([signal, allOver(shipped)]);
     const serve = async <Result>(use: () => Promise<Result>) => {
       return await withFollowers(shipped, place, { input, over }, (begun) => {

@@ -1,12 +1,12 @@
 /** A primary's metrics as OpenMetrics text. */
 import {
-  counter,
   type Family,
   type FormatOptions,
   formatFamilies,
   gauge,
   type Labelled,
 } from "../metrics-text.ts";
+import { readingFamilies } from "../ship/open-metrics.ts";
 import type { WalServerMetrics } from "./primary.ts";
 
 const families: readonly Family<WalServerMetrics>[] = [
@@ -15,13 +15,7 @@ const families: readonly Family<WalServerMetrics>[] = [
   gauge("live_shown_position", "The newest one that all of them show.", (m) => m.shownTxid),
   gauge("live_queue_bytes", "On disk, waiting for slow followers.", (m) => m.queuedBytes),
   gauge("live_wal_bytes", "The WAL when it was last read.", ({ walBytes }) => walBytes),
-  counter("live_commits", "Transactions read.", ({ commits }) => commits),
-  counter("live_rebases", "Comparisons of all pages.", ({ rebases }) => rebases),
-  counter(
-    "live_checkpoints",
-    "Checkpoints after which the WAL can begin anew.",
-    (m) => m.checkpoints,
-  ),
+  ...readingFamilies("live"),
 ];
 
 /**

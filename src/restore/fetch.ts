@@ -1,5 +1,5 @@
 /** Reads objects in their order, and ahead of time: most of the time a request waits. */
-import { ReplicaError } from "../errors.ts";
+import { changedMeanwhile } from "../storage/driver.ts";
 import { Limit } from "../storage/limit.ts";
 import type { ObjectContent, Storage, StorageKind } from "../storage/storage.ts";
 import type { BackupFile } from "./chain.ts";
@@ -133,7 +133,7 @@ async function* readParts(
 
 function checkSame(storage: Storage, key: string, a: ObjectContent, b: ObjectContent): void {
   if (a.version === b.version && a.bytes === b.bytes) return;
-  throw new ReplicaError("STORAGE_FAILED", `${storage.name}: ${key} changed while it was read`);
+  throw changedMeanwhile(storage.name, key);
 }
 
 async function collect(body: AsyncIterable<Uint8Array>): Promise<Uint8Array[]> {

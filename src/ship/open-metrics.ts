@@ -12,6 +12,21 @@ import { leaseStates, type ShipperMetrics, type StorageMetrics } from "./shipper
 
 const ms = 1 / 1000;
 
+/** Of who reads a WAL, with what their names begin with. */
+export function readingFamilies(
+  prefix: string,
+): Family<{ commits: number; rebases: number; checkpoints: number }>[] {
+  return [
+    counter(`${prefix}_commits`, "Transactions read.", ({ commits }) => commits),
+    counter(`${prefix}_rebases`, "Comparisons of all pages.", ({ rebases }) => rebases),
+    counter(
+      `${prefix}_checkpoints`,
+      "Checkpoints after which the WAL can begin anew.",
+      ({ checkpoints }) => checkpoints,
+    ),
+  ];
+}
+
 const families: readonly Family<ShipperMetrics>[] = [
   gauge("ship_position", "The newest transaction read.", ({ txid }) => txid),
   gauge("ship_shipped_position", "The newest one that every storage has.", (m) => m.shippedTxid),
@@ -20,13 +35,7 @@ const families: readonly Family<ShipperMetrics>[] = [
   gauge("ship_queued_files", "Files of them.", ({ queuedFiles }) => queuedFiles),
   gauge("ship_wal_bytes", "The WAL when it was last read.", ({ walBytes }) => walBytes),
   gauge("ship_wal_peak_bytes", "The largest that was seen.", ({ walBytesPeak }) => walBytesPeak),
-  counter("ship_commits", "Transactions read.", ({ commits }) => commits),
-  counter("ship_rebases", "Comparisons of all pages.", ({ rebases }) => rebases),
-  counter(
-    "ship_checkpoints",
-    "Checkpoints after which the WAL can begin anew.",
-    (m) => m.checkpoints,
-  ),
+  ...readingFamilies("ship"),
   {
     name: "ship_storage_position",
     type: "gauge",

@@ -7,7 +7,7 @@ import { constants, createReadStream } from "node:fs";
 import * as fs from "node:fs/promises";
 import { join } from "node:path";
 import { verifyPrefix } from "../backup/verify.ts";
-import { explained, replaceFile } from "../durable.ts";
+import { explained, replaceFile, writeSynced } from "../durable.ts";
 import { LtxReader } from "../ltx/reader.ts";
 import { parseChecksum } from "./manifest.ts";
 import { PageMap } from "./page-map.ts";
@@ -86,7 +86,7 @@ export class StateFolder {
   ): Promise<{ name: string; bytes: number }> {
     const part = this.pathOf("part.tmp");
     try {
-      const bytes = await writePieces(part, pieces);
+      const bytes = await writeSynced(part, gathered(pieces), { flags: "w", syncs: false });
       await fs.rename(part, this.pathOf(name()));
       this.#whole.add(name());
       return { name: name(), bytes };
@@ -204,32 +204,26 @@ function parseQueued(name: string, bytes: number): QueuedFile | undefined {
   return { name, minTxid, maxTxid, timestampMs, pages, checksum, bytes };
 }
 
-/** Small pieces are written together. Returns the bytes written. */
-async function writePieces(path: string, pieces: AsyncIterable<Uint8Array>): Promise<number> {
-  let bytes = 0;
+/** Small pieces together, for each write costs a turn. */
+async function* gathered(
+  pieces: AsyncIterable<Uint8Array>,
+): AsyncGenerator<Uint8Array, void, undefined> {
   let small: Uint8Array[] = [];
   let smallBytes = 0;
-  const file = await fs.open(path, "w", 0o644);
-  try {
-    for await (const piece of pieces) {
-      const isLarge = piece.length > gatheredBytes;
-      if (smallBytes > 0 && (isLarge || smallBytes + piece.length > gatheredBytes)) {
-        await writeAll(file, Buffer.concat(small), bytes - smallBytes);
-        small = [];
-        smallBytes = 0;
-      }
-      if (isLarge) await writeAll(file, piece, bytes);
-      else {
-        small.push(piece.slice());
-        smallBytes += piece.length;
-      }
-      bytes += piece.length;
+  for await (const piece of pieces) {
+    const isLarge = piece.length > gatheredBytes;
+    if (smallBytes > 0 && (isLarge || smallBytes + piece.length > gatheredBytes)) {
+      yield Buffer.concat(small);
+      small = [];
+      smallBytes = 0;
     }
-    await writeAll(file, Buffer.concat(small), bytes - smallBytes);
-  } finally {
-    await file.close();
+    if (isLarge) yield piece;
+    else {
+      small.push(piece.slice());
+      smallBytes += piece.length;
+    }
   }
-  return bytes;
+  if (smallBytes > 0) yield Buffer.concat(small);
 }
 
 /** On a full disk a part is written first, and then nothing. */

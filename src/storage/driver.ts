@@ -45,6 +45,10 @@ export function missing(name: string, key: string): ReplicaError {
   return new ReplicaError("STORAGE_MISSING", `${name} has no ${key}`);
 }
 
+export function changedMeanwhile(name: string, key: string): ReplicaError {
+  return new ReplicaError("STORAGE_FAILED", `${name}: ${key} changed while it was read`);
+}
+
 /** Bytes of either kind of body, in pieces. */
 export async function* piecesOf(body: Body): AsyncGenerator<Uint8Array, void, undefined> {
   if (typeof body === "function") yield* body();

@@ -1,7 +1,6 @@
 /** A storage in front of another one that keeps what goes there from those who run it. */
 import { randomBytes } from "node:crypto";
-import { ReplicaError } from "../errors.ts";
-import { bytesOf, piecesOf } from "./driver.ts";
+import { bytesOf, changedMeanwhile, piecesOf } from "./driver.ts";
 import {
   damagedObject,
   type EncryptionKeys,
@@ -220,6 +219,6 @@ class EncryptedStorage extends WrappedStorage {
     const content = await this.inner.get(key, { range, signal });
     const header = await bytesOf(content.body);
     if (content.version === version) return header;
-    throw new ReplicaError("STORAGE_FAILED", `${this.name}: ${key} changed while it was read`);
+    throw changedMeanwhile(this.name, key);
   }
 }

@@ -7,6 +7,7 @@ import { pathToFileURL } from "node:url";
 import { syncFolder, writeSynced } from "../durable.ts";
 import { ReplicaError } from "../errors.ts";
 import {
+  changedMeanwhile,
   type DriverGet,
   type DriverList,
   type DriverPut,
@@ -101,7 +102,7 @@ class FileDriver implements StorageDriver {
     });
     try {
       if (versionOf(await file.stat()) !== version) {
-        throw new ReplicaError("STORAGE_FAILED", `${this.name}: ${key} changed while it was read`);
+        throw changedMeanwhile(this.name, key);
       }
       for (let at = start; at < end; ) {
         signal?.throwIfAborted();

@@ -1,6 +1,12 @@
 /** What all kinds of storage have in common: retries, a limit of requests, checked arguments. */
 import { ReplicaError } from "../errors.ts";
-import { bytesOf, type DriverPut, type StorageDriver, unavailable } from "./driver.ts";
+import {
+  bytesOf,
+  changedMeanwhile,
+  type DriverPut,
+  type StorageDriver,
+  unavailable,
+} from "./driver.ts";
 import { checkKey, checkMetadata, checkPrefix } from "./keys.ts";
 import { Limit } from "./limit.ts";
 import { Attempts, isPassing, type RetryOptions } from "./retry.ts";
@@ -166,7 +172,7 @@ export class ManagedStorage implements Storage {
         this.#once(() => this.#driver.get(key, { range: rest, signal })),
       );
       if (content.version === first.version && content.bytes === first.bytes) continue;
-      throw new ReplicaError("STORAGE_FAILED", `${this.name}: ${key} changed while it was read`);
+      throw changedMeanwhile(this.name, key);
     }
   }
 }
