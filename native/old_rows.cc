@@ -135,11 +135,15 @@ OldRows OldRows::Copy(size_t count) const {
 void OldRows::Encode(const Payload& patches, const std::vector<Table*>& tables, Bytes* payload) {
   payload->Clear();
   if (entries_.empty()) return;
-  for (Entry& entry : entries_) entry.patched = entry.written = false;
+  bool respelled = false;
+  for (Entry& entry : entries_) {
+    entry.patched = entry.written = false;
+    respelled = respelled || Respelled(entry);
+  }
   std::vector<const Shape*> shapes;
   for (const Table* table : tables) shapes.push_back(table->shape);
   Patch patch;
-  for (PatchReader reader(patches, shapes.data()); reader.Next(&patch);) {
+  for (PatchReader reader(patches, shapes.data()); respelled && reader.Next(&patch);) {
     Entry* entry = Find(tables[patch.shape_index], patch.encoded_key);
     if (entry != nullptr) entry->patched = true;
   }
@@ -156,7 +160,7 @@ void OldRows::Encode(const Payload& patches, const std::vector<Table*>& tables, 
     Entry* entry = Find(tables[patch.shape_index], patch.encoded_key);
     if (entry == nullptr || entry->written) continue;
     write(entry);
-    if (entry->there || entry->size == entry->key_size) continue;
+    if (!Respelled(*entry)) continue;
     Entry* spelled = Find(entry->table, ValuesOf(*entry));
     if (spelled != nullptr && !spelled->patched && !spelled->written) write(spelled);
   }

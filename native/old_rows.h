@@ -53,6 +53,8 @@ class OldRows {
   Span ValuesOf(const Entry& entry) const {
     return {bytes_.data() + entry.offset + entry.key_size, entry.size - entry.key_size};
   }
+  // Its row was there under the same key in another spelling.
+  static bool Respelled(const Entry& entry) { return !entry.there && entry.size > entry.key_size; }
   Entry* Find(const Table* table, Span key);
   void Add(const Table* table, Span key, Span values, bool there);
   void Link(uint32_t index);
