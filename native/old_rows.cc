@@ -66,7 +66,9 @@ int OldRows::Note(Connection* connection, Table* table, Span key, bool may_go) {
 void OldRows::Inserted(const Table* table, Span key) {
   Entry* entry = Find(table, key);
   if (entry == nullptr) return Add(table, key, {}, false);
-  if (!entry->may_go) entry->there = false;
+  if (entry->may_go || !entry->there) return;
+  entry->there = false;
+  entry->size = entry->key_size;
 }
 
 OldRows::Entry* OldRows::Find(const Table* table, Span key) {
