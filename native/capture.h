@@ -66,7 +66,7 @@ class Capture {
     size_t candidates_size;
     size_t table_count;
     size_t old_count;
-    bool poisoned;
+    bool poisoned, written;
   };
   // What a part held that a savepoint may still return to, from before it was written to the log.
   struct Retained {

@@ -8,9 +8,9 @@ void Capture::Savepoint(int level) {
   const auto wanted = static_cast<size_t>(level);
   if (marks_.size() > wanted) marks_.resize(wanted);
   // Savepoints older than the first capture return to an empty buffer.
-  while (marks_.size() < wanted) marks_.push_back({0, 0, 0, 0, 0, 0, false});
+  while (marks_.size() < wanted) marks_.push_back({});
   marks_.push_back({body_.size(), parts_, patch_count_, candidates_.size(), tables_.size(),
-                    old_.count(), poisoned_});
+                    old_.count(), poisoned_, written_});
 }
 
 void Capture::Release(int level) {
@@ -24,7 +24,7 @@ void Capture::RollbackTo(int level) {
   last_update_.table = nullptr;
   const Mark mark = level >= 0 && static_cast<size_t>(level) < marks_.size()
                         ? marks_[static_cast<size_t>(level)]
-                        : Mark{0, 0, 0, 0, 0, 0, false};
+                        : Mark{};
   if (mark.part < parts_) {
     // The log rows written since are undone by SQLite; what the first of them held from before the
     // savepoint comes back from memory.
@@ -56,7 +56,11 @@ void Capture::RollbackTo(int level) {
   candidates_.Truncate(mark.candidates_size);
   patch_count_ = mark.patch_count;
   poisoned_ = mark.poisoned;
-  written_ = false;
+  // After a COMMIT that was refused the last part's row may be older than the savepoint.
+  written_ = mark.written;
+  // What a flush has read again since, of rows with patches that stay, is undone as well.
+  settle_rows_ = false;
+  for (const Table* table : tables_) settle_rows_ = settle_rows_ || table->has_user_triggers;
   if (level >= 0 && marks_.size() > static_cast<size_t>(level) + 1) {
     marks_.resize(static_cast<size_t>(level) + 1);
   }

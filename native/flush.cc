@@ -128,6 +128,8 @@ int Capture::Settle(Connection* connection) {
   return rc == SQLITE_OK ? SettleCandidates(connection) : rc;
 }
 
+// They stay: what this appends is undone with a savepoint that is returned to after a COMMIT was
+// refused, and what is gone is gone still.
 int Capture::SettleCandidates(Connection* connection) {
   Reader in(candidates_.span());
   Value value;
@@ -140,7 +142,6 @@ int Capture::SettleCandidates(Connection* connection) {
     const int rc = DeleteUnlessThere(connection, table, key);
     if (rc != SQLITE_OK) return rc;
   }
-  candidates_.Clear();
   return SQLITE_OK;
 }
 

@@ -38,6 +38,19 @@ function expectCopy(of: RawReplica, prepare = ""): void {
   expect(dump(of.db, "t")).not.toEqual([]);
 }
 
+/** A transaction whose COMMIT is refused, for another connection reads; it stays open. */
+function refuseCommit({ db }: RawReplica, sql: string): void {
+  const reader = new Database(db.name);
+  open.push(reader);
+  db.pragma("busy_timeout = 0");
+  db.exec(sql);
+  const rows = reader.prepare("SELECT * FROM t").iterate();
+  rows.next();
+  expect(() => db.exec("COMMIT")).toThrow(/locked/);
+  expect(db.inTransaction).toBe(true);
+  rows.return?.();
+}
+
 const statements = [
   "INSERT INTO t VALUES ('ä', 'größe', 1), ('b', '💡', 2), ('c', CAST(x'c3a4' AS BLOB), NULL)",
   "BEGIN; UPDATE t SET v = v || 'é' WHERE k = 'ä'; SAVEPOINT s; DELETE FROM t; ROLLBACK TO s; COMMIT",
@@ -83,19 +96,34 @@ it("gives every connection of one file the next sequence", () => {
 it("keeps a commit that was refused with BUSY, with one sequence", () => {
   const first = replica(folder.file(), "PRAGMA journal_mode = DELETE");
   first.db.exec("INSERT INTO t VALUES ('a', 1, 1)");
-  const reader = new Database(first.db.name);
-  open.push(reader);
-  first.db.pragma("busy_timeout = 0");
-  first.db.exec("BEGIN; INSERT INTO t VALUES ('b', 2, 2)");
-  const rows = reader.prepare("SELECT * FROM t").iterate();
-  rows.next();
-  expect(() => first.db.exec("COMMIT")).toThrow(/locked/);
-  expect(first.db.inTransaction).toBe(true);
-  first.db.exec("INSERT INTO t VALUES ('c', 3, 3)");
-  rows.return?.();
-  first.db.exec("COMMIT");
+  refuseCommit(first, "BEGIN; INSERT INTO t VALUES ('b', 2, 2)");
+  first.db.exec("INSERT INTO t VALUES ('c', 3, 3); COMMIT");
   expect(heldOf(first, first.peerId)).toBe(2);
   first.db.exec("INSERT INTO t VALUES ('d', 4, 4)");
+  expectCopy(first);
+});
+
+it.each([
+  ["a row that REPLACE took before it", "REPLACE INTO t VALUES ('c', 3, 1)"],
+  ["a row that a trigger changed before it", "INSERT INTO t VALUES ('touched', 3, 3)"],
+])("keeps %s when a savepoint is returned to after BUSY", (_, sql) => {
+  const first = replica(folder.file(), "PRAGMA journal_mode = DELETE");
+  first.db.exec(`INSERT INTO t VALUES ('a', 1, 1), ('b', 2, 2);
+    CREATE TEMP TRIGGER early AFTER INSERT ON t WHEN NEW.k = 'touched'
+    BEGIN UPDATE t SET v = 'by the trigger' WHERE k = NEW.k; END`);
+  refuseCommit(first, `BEGIN; ${sql}; SAVEPOINT s; DELETE FROM t WHERE k = 'b'`);
+  first.db.exec("ROLLBACK TO s; COMMIT");
+  expect(heldOf(first, first.peerId)).toBe(2);
+  expectCopy(first);
+});
+
+it("commits after BUSY and a statement that failed", () => {
+  const first = replica(folder.file(), "PRAGMA journal_mode = DELETE");
+  first.db.exec("INSERT INTO t VALUES ('a', 1, 1)");
+  refuseCommit(first, "BEGIN; INSERT INTO t VALUES ('b', 2, 2)");
+  expect(() => first.db.exec("INSERT INTO t VALUES ('c', 3, 3), ('d', 4, 1)")).toThrow(/UNIQUE/);
+  first.db.exec("COMMIT");
+  expect(heldOf(first, first.peerId)).toBe(2);
   expectCopy(first);
 });
 

@@ -116,6 +116,17 @@ describe("foreign keys and triggers", () => {
     ]);
   });
 
+  it("keeps what a trigger made of a row before a savepoint, after a large part is undone", () => {
+    const both = pair("CREATE TABLE t (id INTEGER PRIMARY KEY, a)", ["t"]);
+    both.step(
+      "CREATE TEMP TRIGGER early AFTER INSERT ON t BEGIN UPDATE t SET a = 1 WHERE id = NEW.id; END",
+    );
+    both.step("BEGIN; INSERT INTO t VALUES (1, 'x'); SAVEPOINT s");
+    both.step("INSERT INTO t VALUES (2, zeroblob(1100000))");
+    both.step("ROLLBACK TO s; COMMIT");
+    expect(both.there.db.prepare("SELECT * FROM t").raw().all()).toEqual([[1, 1]]);
+  });
+
   it("keeps the spelling of a key that a trigger changes", () => {
     everyWay(
       `CREATE TABLE t (k TEXT COLLATE NOCASE PRIMARY KEY, v);
