@@ -125,7 +125,7 @@ int Log::LoadOrigins(Connection* connection) {
     origin->trimmed = static_cast<uint64_t>(load_origins_.ColumnInteger(6));
     origin->acknowledged = static_cast<uint64_t>(load_origins_.ColumnInteger(7));
     origin->reached = static_cast<uint64_t>(load_origins_.ColumnInteger(8));
-    if (origin->absorbed < origin->folded) origin->absorbed = origin->folded;
+    if (origin->absorbed < origin->folded) PassAbsorbed(connection, origin);
     origin->dirty = false;
     if (loaded_.size() <= origin->ordinal) loaded_.resize(origin->ordinal + 1, 0);
     loaded_[origin->ordinal] = peer;
@@ -141,6 +141,15 @@ int Log::LoadOrigins(Connection* connection) {
   rc = LoadSelf(connection);
   if (rc == SQLITE_OK) DropVanished(connection);
   return rc;
+}
+
+// Another connection has folded what was not read yet: it may be the rest of a transaction of which
+// memory has the first parts. These have one stamp, so the later of them would not win.
+void Log::PassAbsorbed(Connection* connection, Origin* origin) {
+  origin->absorbed = origin->folded;
+  if (connection->merge != nullptr && !connection->merge->clocks.empty()) {
+    connection->merge->clocks.Doubt();
+  }
 }
 
 // Another connection has moved changesets to another id, or given them up: what memory knows of

@@ -97,6 +97,7 @@ class Log {
  private:
   int LoadOrigins(Connection* connection);
   int LoadSelf(Connection* connection);
+  void PassAbsorbed(Connection* connection, Origin* origin);
   void DropVanished(Connection* connection);
   // SQLITE_ROW with the newest changeset of this peer in the log, SQLITE_OK when there is none.
   int ReadTail(Connection* connection);

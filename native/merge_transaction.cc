@@ -48,8 +48,9 @@ int RunMergeTransaction(Connection* connection, MergeStats* stats, bool many, in
     if (IsBusy(rc)) return stats->busy = true, SQLITE_OK;
     return connection->Check(rc);
   }
-  rc = merge.clocks.SettleDoubt(connection);
-  if (rc == SQLITE_OK) rc = connection->log.Refresh(connection);
+  rc = connection->log.Refresh(connection);
+  // What others have written may be what raises a doubt.
+  if (rc == SQLITE_OK) rc = merge.clocks.SettleDoubt(connection);
   if (rc == SQLITE_OK) rc = connection->catalog.Refresh(connection);
   if (rc == SQLITE_OK) rc = LookForParked(connection);
   merge.ledger().Begin();

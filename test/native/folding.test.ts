@@ -8,6 +8,7 @@ import {
   maintainAll,
   mergeAll,
   openRaw,
+  patiently,
   pull,
   type RawReplica,
   recordsOf,
@@ -118,6 +119,29 @@ describe("folding", () => {
     const expected = counts(first);
     pull(olderPeer(), second);
     expect(counts(second)).toEqual(expected);
+  });
+
+  it("by another connection takes along a transaction that was read in part", () => {
+    const file = folder.file();
+    const [here, there] = [replica(file), replica()];
+    const other = again(file);
+    for (const { handle } of [here, there, other]) native.setClock(handle, nowMs);
+    here.db.exec("INSERT INTO note VALUES ('k', 'a', 1)");
+    maintainAll(other);
+    // One stamp over many parts: the row dies in the first of them and comes back in the last.
+    here.db.exec("BEGIN; DELETE FROM note");
+    const fill = here.db.prepare("INSERT INTO note VALUES (?, zeroblob(1100000), 1)");
+    for (let n = 0; n < 20; n++) fill.run(`${n}`);
+    here.db.exec("INSERT INTO note VALUES ('k', 'b', 2); COMMIT");
+    expect(native.maintain(other.handle, 1).more).toBe(true);
+    pull(here, there);
+    there.db.exec("UPDATE note SET a = 'c' WHERE k = 'k'");
+    native.setClock(here.handle, nowMs + 1000);
+    here.db.exec("INSERT INTO note VALUES ('l', 'd', 3)");
+    const none = new Float64Array();
+    native.trim(here.handle, 2 ** 52, none, none, 1, patiently);
+    pull(there, other);
+    expect(other.db.prepare("SELECT a FROM note WHERE k = 'k'").pluck().get()).toBe("c");
   });
 
   it("survives the rollback of a table's return", () => {
