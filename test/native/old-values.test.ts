@@ -67,6 +67,21 @@ describe("old values", () => {
     }
   });
 
+  it("are none of a row that a trigger changed before ours ran, whatever its values look like", () => {
+    const here = openRaw(":memory:", "CREATE TABLE t (id INTEGER PRIMARY KEY, n)", ["t"]);
+    open.push(here.db);
+    native.keepOldValues(here.handle, [], 1);
+    here.db.exec(`INSERT INTO t VALUES (6, 1); CREATE TEMP TRIGGER early AFTER INSERT ON t
+      BEGIN UPDATE t SET n = n WHERE id = NEW.id; END`);
+    const undo = new Undo(here, ["t"]);
+    // Encoded, the new row's values are the key of a row that was noted and has no patch.
+    here.db.exec(
+      "BEGIN; INSERT OR IGNORE INTO t VALUES (6, 9); INSERT INTO t (n) VALUES (6); COMMIT",
+    );
+    expect(undo.difference()).toBeUndefined();
+    expect(undo.unknown).toBe(0);
+  });
+
   it("end when nobody wants them, and begin for later tables when all are wanted", () => {
     const here = make(":memory:", { keep: [] });
     expect(triggers(here)).toBe(0);

@@ -58,6 +58,8 @@ export class Undo {
     for (const { row, table, key, operation, values } of this.#patches(payload)) {
       const isSpelled = !changed.delete(row);
       if (isSpelled && !isAbsent) throw new Error(`an old value of ${key}, which has no patch`);
+      // What is still there under this very key was replaced by no other spelling of it.
+      if (isSpelled && rows.get(table)?.has(key)) throw new Error(`${key} is told for another row`);
       isAbsent = operation === "delete";
       if (operation === "insert") rows.get(table)?.set(key, values);
       else rows.get(table)?.delete(key);
