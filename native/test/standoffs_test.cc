@@ -42,7 +42,7 @@ TEST(standoffs_open_what_is_touched) {
   standoffs.Learn(kEpoch);
   std::map<uint64_t, uint64_t> by;  // 0: open
   const auto hash = [](uint64_t row) { return 1 + row % 97; };
-  for (int i = 0; i < 100000; i++) {
+  for (int i = 0; i < 20000; i++) {
     const uint64_t row = 1 + random.Below(300), other = 1 + random.Below(97);
     switch (random.Below(8)) {
       case 0:
