@@ -31,7 +31,8 @@ constexpr int64_t CaptureLiteral(int64_t tag, int64_t shape_id, CaptureOp op) {
 }
 
 // Numbers of parameters for which there is a `mergelite_capture_N`; a call takes the next larger.
-constexpr int kCaptureWidths[] = {4, 8, 16, 32, 64, 128, 256, 512, 1024, 1999};
+// For tables with more columns than an SQL function may have parameters.
+constexpr int kCaptureWidths[] = {128, 256, 512, 1024, 1999};
 constexpr int kCaptureWidthMax = 1999;
 
 // A part of a transaction is written to the log early once it is this large.

@@ -1,4 +1,4 @@
-// The virtual tables of capture: `mergelite_capture_N`, table-valued functions that triggers call,
+// The virtual tables of capture: `mergelite_capture_N`, table-valued functions for wide tables,
 // and `mergelite_transaction`, through which SQLite tells how the transaction goes.
 #include "connection.h"
 
@@ -8,8 +8,8 @@ namespace {
 struct CaptureTable {
   sqlite3_vtab base;
   Connection* connection;
-  // Of all calls, also nested ones: there is nothing in it that is theirs. Each row captured opens
-  // one, and so allocates nothing.
+  // Of all calls, also nested ones: there is nothing in it that is theirs. So a call allocates
+  // nothing.
   sqlite3_vtab_cursor cursor;
 };
 
@@ -62,8 +62,7 @@ int NoRows(sqlite3_vtab*, sqlite3_index_info* info) {
 int NoFilter(sqlite3_vtab_cursor*, int, const char*, int, sqlite3_value**) { return SQLITE_OK; }
 
 // --- mergelite_capture_N: N hidden columns are the parameters of a table-valued function. The work
-// is done in xFilter. Unlike an SQL function it does not make SQLite expect the statement to abort,
-// which would cost a statement journal.
+// is done in xFilter.
 
 int CaptureConnect(sqlite3* db, void* context, int, const char* const* argv, sqlite3_vtab** out,
                    char**) {

@@ -65,6 +65,18 @@ struct Extension {
 // What is written now is not the application's: it was written before, here or elsewhere.
 bool IsAside(const Connection& connection) { return connection.merging || connection.migrating; }
 
+// A call of a trigger; false when it failed.
+bool Record(Connection* connection, sqlite3_context* context, int argc, sqlite3_value** argv) {
+  if (connection->merging) return true;
+  if (connection->capture.Record(connection, argc, argv) == SQLITE_OK) return true;
+  const Error& error = connection->error;
+  Text message(error.code);
+  message << ": " << error.message;
+  if (!error.hint.empty()) message << ". " << error.hint;
+  connection->api->result_error(context, message.c_str(), -1);
+  return false;
+}
+
 template <int Slot>
 struct Functions {
   static const Api* api() { return g_api[Slot].load(std::memory_order_relaxed); }
@@ -73,15 +85,16 @@ struct Functions {
   }
 
   static void Capture(sqlite3_context* context, int argc, sqlite3_value** argv) {
-    Connection* connection = &Of(context)->connection;
-    if (connection->merging) return;
-    if (connection->capture.Record(connection, argc, argv) == SQLITE_OK) return;
-    const Error& error = connection->error;
-    Text message(error.code);
-    message << ": " << error.message;
-    if (!error.hint.empty()) message << ". " << error.hint;
-    api()->result_error(context, message.c_str(), -1);
+    Record(&Of(context)->connection, context, argc, argv);
   }
+  // A call of a scalar function makes SQLite expect the statement to abort, which costs a statement
+  // journal; that of an aggregate does not. An insert has the journal anyway, for its constraints.
+  static void CaptureRow(sqlite3_context* context, int argc, sqlite3_value** argv) {
+    Connection* connection = &Of(context)->connection;
+    // When this fails, SQLite need not undo the statement's rows.
+    if (!Record(connection, context, argc, argv)) connection->capture.Poison();
+  }
+  static void CaptureRowEnd(sqlite3_context*) {}
   static void Handle(sqlite3_context* context, int, sqlite3_value**) {
     api()->result_int(context, Of(context)->connection.handle);
   }
@@ -111,17 +124,22 @@ struct Functions {
       int parameters;
       int flags;
       void (*function)(sqlite3_context*, int, sqlite3_value**);
+      void (*final)(sqlite3_context*);  // of an aggregate
     } const functions[] = {
-        {"mergelite_capture", -1, SQLITE_INNOCUOUS, Capture},
-        {"mergelite_handle", 0, SQLITE_DIRECTONLY, Handle},
-        {"mergelite_merging", 0, SQLITE_INNOCUOUS, Merging},
-        {"mergelite_id", 0, SQLITE_INNOCUOUS, Id},
-        {"mergelite_join_clocks", 2, SQLITE_DIRECTONLY, JoinClocks},
+        {"mergelite_capture", -1, SQLITE_INNOCUOUS, Capture, nullptr},
+        {"mergelite_capture_row", -1, SQLITE_INNOCUOUS, CaptureRow, CaptureRowEnd},
+        {"mergelite_handle", 0, SQLITE_DIRECTONLY, Handle, nullptr},
+        {"mergelite_merging", 0, SQLITE_INNOCUOUS, Merging, nullptr},
+        {"mergelite_id", 0, SQLITE_INNOCUOUS, Id, nullptr},
+        {"mergelite_join_clocks", 2, SQLITE_DIRECTONLY, JoinClocks, nullptr},
     };
     for (const auto& entry : functions) {
+      const auto function = there ? entry.function : nullptr;
+      const bool aggregate = entry.final != nullptr;
       const int rc = api()->create_function_v2(
           db, entry.name, entry.parameters, SQLITE_UTF8 | entry.flags, extension,
-          there ? entry.function : nullptr, nullptr, nullptr, nullptr);
+          aggregate ? nullptr : function, aggregate ? function : nullptr,
+          there ? entry.final : nullptr, nullptr);
       if (rc != SQLITE_OK) return rc;
     }
     return SQLITE_OK;

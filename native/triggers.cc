@@ -84,6 +84,13 @@ class TriggerWriter {
     for (const KeyColumn& key : shape_.keys) (*sql << ", " << row << ".").Name(key.name.c_str());
   }
 
+  // Begins a call from a trigger of an UPDATE or a DELETE.
+  int Row(Text* sql, size_t parameters) const {
+    if (parameters > kFunctionParametersMax) return TableFunction(sql, parameters);
+    *sql << "SELECT mergelite_capture_row(";
+    return SQLITE_OK;
+  }
+
   int TableFunction(Text* sql, size_t parameters) const {
     for (int width : kCaptureWidths) {
       if (static_cast<size_t>(width) < parameters) continue;
@@ -116,7 +123,7 @@ class TriggerWriter {
     Text sql = Begin("delete", 0);
     sql << " AFTER DELETE ON ";
     sql.Name(info_.name.c_str()) << " BEGIN ";
-    const int rc = TableFunction(&sql, 1 + shape_.keys.size());
+    const int rc = Row(&sql, 1 + shape_.keys.size());
     if (rc != SQLITE_OK) return rc;
     Literal(&sql, CaptureOp::kDelete);
     Keys(&sql, "OLD");
@@ -137,7 +144,7 @@ class TriggerWriter {
     }
     sql << " ON ";
     sql.Name(info_.name.c_str()) << " BEGIN ";
-    const int rc = TableFunction(&sql, 2 + shape_.keys.size() + 2 * count);
+    const int rc = Row(&sql, 2 + shape_.keys.size() + 2 * count);
     if (rc != SQLITE_OK) return rc;
     Literal(&sql, CaptureOp::kColumns);
     Keys(&sql, "NEW");
@@ -165,7 +172,7 @@ class TriggerWriter {
     }
     sql << " ON ";
     sql.Name(info_.name.c_str()) << " BEGIN ";
-    const int rc = TableFunction(&sql, 1 + 2 * shape_.keys.size() + shape_.columns.size());
+    const int rc = Row(&sql, 1 + 2 * shape_.keys.size() + shape_.columns.size());
     if (rc != SQLITE_OK) return rc;
     Literal(&sql, CaptureOp::kKey);
     Keys(&sql, "OLD");
@@ -180,7 +187,7 @@ class TriggerWriter {
     Text sql = Begin(name, 0);
     sql << " BEFORE " << event << " ON ";
     sql.Name(info_.name.c_str()) << " BEGIN ";
-    const int rc = TableFunction(&sql, 1 + rows.size() * shape_.keys.size());
+    const int rc = Row(&sql, 1 + rows.size() * shape_.keys.size());
     if (rc != SQLITE_OK) return rc;
     Literal(&sql, CaptureOp::kBefore);
     for (const char* row : rows) Keys(&sql, row);

@@ -185,9 +185,10 @@ it("captures in another process", () => {
 it("ignores capture functions that are called by hand", () => {
   const first = replica();
   expect(() => first.db.prepare("SELECT mergelite_capture(1, 2, 3)").get()).toThrow(/CAPTURE_/);
-  expect(() => first.db.prepare("SELECT 1 FROM mergelite_capture_4(1, 2, 3)").all()).toThrow(
+  expect(() => first.db.prepare("SELECT 1 FROM mergelite_capture_128(1, 2, 3)").all()).toThrow(
     /CAPTURE_/,
   );
+  expect(() => first.db.prepare("SELECT mergelite_capture_row(1, 2, 3)").get()).toThrow(/CAPTURE_/);
   expect(() => first.db.exec("INSERT INTO mergelite_transaction (x) VALUES (1)")).not.toThrow();
   expect(heldOf(first, first.peerId)).toBe(0);
   first.db.exec("INSERT INTO t VALUES ('a', 1, 1)");
