@@ -227,6 +227,7 @@ int Capture::DeleteUnlessThere(Connection* connection, Table* table, Span encode
   copy.Append(encoded_key);
   AppendHead(table, Operation::kDelete);
   body_.Append(copy.span());
+  if (table->old_values) old_.Gone(table, copy.span());
   return SQLITE_OK;
 }
 

@@ -71,6 +71,11 @@ void OldRows::Inserted(const Table* table, Span key) {
   entry->size = entry->key_size;
 }
 
+// Nothing has touched it since the part began, so it was gone by then.
+void OldRows::Gone(const Table* table, Span key) {
+  if (!forgotten_ && Find(table, key) == nullptr) Add(table, key, {}, false);
+}
+
 OldRows::Entry* OldRows::Find(const Table* table, Span key) {
   if (heads_.empty()) return nullptr;
   const uint64_t hash = HashOf(table, key);
@@ -122,10 +127,12 @@ void OldRows::Clear() {
   if (!entries_.empty()) heads_.assign(kHeadsMin, 0);
   entries_.clear();
   carried_ = 0;
+  forgotten_ = false;
 }
 
 OldRows OldRows::Copy(size_t count) const {
   OldRows copy;
+  copy.forgotten_ = forgotten_;
   for (size_t i = 0; i < count && i < entries_.size(); i++) {
     const Entry& entry = entries_[i];
     copy.Add(entry.table, KeyOf(entry), ValuesOf(entry), entry.there);
@@ -178,8 +185,10 @@ void OldRows::EndPart() {
     rest.Add(entry.table, KeyOf(entry), ValuesOf(entry), entry.there);
     rest.entries_.back().may_go = entry.may_go;
   }
-  if (rest.bytes_.size() > kCarriedBytesMax) rest.Clear();
+  const bool too_much = rest.bytes_.size() > kCarriedBytesMax;
+  if (too_much) rest.Clear();
   rest.carried_ = rest.bytes_.size();
+  rest.forgotten_ = forgotten_ || too_much;
   *this = static_cast<OldRows&&>(rest);
 }
 

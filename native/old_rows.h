@@ -19,6 +19,8 @@ class OldRows {
   int Note(Connection* connection, Table* table, Span key, bool may_go);
   // A row has been inserted.
   void Inserted(const Table* table, Span key);
+  // A row is gone, by a patch of this part or of an earlier one.
+  void Gone(const Table* table, Span key);
 
   size_t count() const { return entries_.size(); }
   // Without what an earlier part of the transaction has left.
@@ -64,6 +66,7 @@ class OldRows {
   std::vector<Entry> entries_;
   std::vector<uint32_t> heads_;  // by hash: 1 + index of the newest entry
   size_t carried_ = 0;
+  bool forgotten_ = false;  // some of what an earlier part has left was too much
 };
 
 }  // namespace mergelite

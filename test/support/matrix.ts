@@ -159,19 +159,44 @@ function withoutUnique(schema: string): string {
     .replace(/,\s*UNIQUE\s*\([^)]*\)| UNIQUE\b( ON CONFLICT \w+)?/g, "");
 }
 
+const filler = "CREATE TABLE filler (id INTEGER PRIMARY KEY, bytes)";
+/** Statements that end a part of a transaction, at once or with one of the next patches. */
+export const fillers = [1_048_576, 1_048_540, 1_048_450, 600_000].map(
+  (bytes) => `REPLACE INTO filler VALUES (1, zeroblob(${bytes}))`,
+);
+
 export class Trio {
   readonly here: RawReplica;
   readonly there: RawReplica;
   readonly plain: Database.Database;
+  readonly #reader: Database.Database | undefined;
   readonly #undo: Undo | undefined;
   readonly #changes: readonly Database.Statement[];
   readonly #dumps: readonly { table: string; queries: readonly Database.Statement[] }[];
 
-  /** `oldValues`: what a transaction replaced is kept, and has to give the rows of before. */
-  constructor(kind: Kind, { oldValues = false } = {}) {
-    const { pragma = "", schema, late = "", tables } = kind;
-    this.here = openRaw(":memory:", `${pragma};${schema}`, tables);
-    this.there = openRaw(":memory:", `${pragma};${withoutUnique(schema)}`, tables);
+  /**
+   * `oldValues`: what a transaction replaced is kept, and has to give the rows of before.
+   * `large`: there is a table to fill parts of transactions with, see `fillers`. `file`: where the
+   * capturing one is to be, so that it can be refused a COMMIT; in memory otherwise.
+   */
+  constructor(
+    kind: Kind,
+    {
+      oldValues = false,
+      large = false,
+      file,
+    }: { oldValues?: boolean; large?: boolean; file?: string | undefined } = {},
+  ) {
+    const { pragma = "", late = "", tables } = kind;
+    const schema = large ? `${filler};${kind.schema}` : kind.schema;
+    const replicated = large ? ["filler", ...tables] : tables;
+    this.here = openRaw(file ?? ":memory:", `${pragma};${schema}`, replicated);
+    if (file !== undefined) {
+      this.here.db.exec("PRAGMA journal_mode = DELETE; PRAGMA synchronous = OFF");
+      this.here.db.pragma("busy_timeout = 0");
+      this.#reader = new Database(file, { readonly: true });
+    }
+    this.there = openRaw(":memory:", `${pragma};${withoutUnique(schema)}`, replicated);
     this.plain = new Database(":memory:");
     this.plain.function("mergelite_merging", () => 0);
     this.plain.exec(`${pragma};${schema}`);
@@ -193,7 +218,24 @@ export class Trio {
   }
 
   close(): void {
-    for (const db of [this.here.db, this.there.db, this.plain]) db.close();
+    for (const db of [this.#reader, this.here.db, this.there.db, this.plain]) db?.close();
+  }
+
+  /**
+   * COMMIT while another connection reads: it is refused where there is anything to write. Once it
+   * was, SQLite lets nobody begin to read, and nothing is done here.
+   */
+  refuseCommit(): string | undefined {
+    const reading = this.#reader?.prepare("SELECT * FROM sqlite_schema").iterate();
+    try {
+      reading?.next();
+    } catch {
+      return undefined;
+    }
+    const error = outcome(this.here.db, "COMMIT");
+    reading?.return?.();
+    if (error.startsWith("SQLITE_BUSY") && this.here.db.inTransaction) return undefined;
+    return error === "" ? outcome(this.plain, "COMMIT") || undefined : error;
   }
 
   /** Runs SQL on the capturing and the plain database; returns where they differ, if they do. */
