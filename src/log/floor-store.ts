@@ -1,6 +1,7 @@
 /** The file's part in floors: what it has promised, its tombstones, and its way back in. */
 import { type Handle, native } from "../native.ts";
-import { call, flat } from "./native-call.ts";
+import { call } from "../native-error.ts";
+import { flat } from "./flat-vector.ts";
 import type { ReadonlyVersionVector } from "./vector.ts";
 
 /** What a file keeps of `src/sync/floor.ts`. */

@@ -2,9 +2,8 @@
  * A database connection as the native core sees it: the one place that calls the binding for a
  * replica. Errors come out as {@link ReplicaError}.
  */
-import { messageOf, ReplicaError } from "../errors.ts";
+import { ReplicaError } from "../errors.ts";
 import {
-  extensionPath,
   type FileReading,
   type Handle,
   type MergeResult,
@@ -15,8 +14,10 @@ import {
   type StateMergeResult,
   type TrimResult,
 } from "../native.ts";
+import { call, told } from "../native-error.ts";
+import { flat, pairs } from "./flat-vector.ts";
 import { FloorStore } from "./floor-store.ts";
-import { call, flat, pairs, told } from "./native-call.ts";
+import { loadInto } from "./load-extension.ts";
 import type { KnownPeer, TrimPlan } from "./trim.ts";
 import type { VersionVector } from "./vector.ts";
 
@@ -51,19 +52,6 @@ export interface FileCopy {
 interface KeyBounds {
   readonly from: Uint8Array;
   readonly to: Uint8Array;
-}
-
-/** @throws EXTENSION_REFUSED */
-function loadInto(db: SqliteDatabase): void {
-  try {
-    db.loadExtension(extensionPath);
-  } catch (cause) {
-    const message = messageOf(cause);
-    throw new ReplicaError("EXTENSION_REFUSED", `the extension was not loaded: ${message}`, {
-      cause,
-      hint: "Open the database with a driver whose SQLite is 3.51.3 or newer; for node:sqlite: new DatabaseSync(file, { allowExtension: true }).",
-    });
-  }
 }
 
 export class Store {

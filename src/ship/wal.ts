@@ -2,6 +2,7 @@
 import { messageOf, ReplicaError } from "../errors.ts";
 import { batchPagesOf, type PageBatch } from "../ltx/pages.ts";
 import { type Handle, native, type WalAnswer, type WalSource } from "../native.ts";
+import { call } from "../native-error.ts";
 
 /** A place behind a frame of the WAL: salts, frame, and the checksum there. Five words. */
 export type WalPlace = Uint32Array;
@@ -60,7 +61,7 @@ export class Wal {
 
   constructor(handle: Handle) {
     this.handle = handle;
-    this.#source = native.walSource(handle);
+    this.#source = call(() => native.walSource(handle));
   }
 
   /** How often it was opened: who has read before the last time may have missed something. */
