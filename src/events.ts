@@ -1,9 +1,17 @@
 /** A small typed emitter: `new Emitter<{ merged: MergedEvent }>()`. Works in every runtime. */
 
+import { checkFunction } from "./arguments.ts";
+
 export type Listener<Event> = (event: Event) => void;
 
 export class Emitter<Events extends object> {
+  readonly #names: readonly string[] | undefined;
   readonly #listenersByName = new Map<keyof Events, Map<Listener<never>, Listener<never>>>();
+
+  /** With `names` a listener for any other event is a mistake, and a TypeError. */
+  constructor(names?: readonly string[]) {
+    this.#names = names;
+  }
 
   /** Calls `listener` for every event until the returned function is called or `signal` aborts. */
   on<Name extends keyof Events>(
@@ -62,6 +70,10 @@ export class Emitter<Events extends object> {
     call: Listener<Events[Name]>,
     signal: AbortSignal | undefined,
   ): () => void {
+    checkFunction(listener, "an event's listener");
+    if (this.#names?.includes(String(name)) === false) {
+      throw new TypeError(`no event "${String(name)}": there are ${this.#names.join(", ")}`);
+    }
     const unsubscribe = () => {
       signal?.removeEventListener("abort", unsubscribe);
       this.off(name, listener);

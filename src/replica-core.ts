@@ -28,7 +28,7 @@ import {
 } from "./metrics.ts";
 import type { MergeResult, RepairResult, StateMergeResult } from "./native.ts";
 import type { Options } from "./options.ts";
-import type { ReplicaEvents } from "./replica-events.ts";
+import { type ReplicaEvents, replicaEventNames } from "./replica-events.ts";
 import { warnAboutTables } from "./schema/warnings.ts";
 import { Snapshots } from "./snapshot/snapshots.ts";
 import { FloorKeeper } from "./sync/floor-keeper.ts";
@@ -43,7 +43,7 @@ import { Waiters } from "./waiters.ts";
 export class ReplicaCore {
   readonly store: Store;
   readonly options: Options;
-  readonly events: Emitter<ReplicaEvents> = new Emitter<ReplicaEvents>();
+  readonly events: Emitter<ReplicaEvents> = new Emitter<ReplicaEvents>(replicaEventNames);
   /** Called when tables may have changed; with `true`, in ways that the log does not tell. */
   readonly changed: Set<(all: boolean) => void> = new Set();
   readonly waiters: Waiters = new Waiters();

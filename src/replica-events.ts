@@ -111,3 +111,26 @@ export interface ReplicaEvents {
   /** Something the operator should know; the replica goes on. */
   error: { error: ReplicaError };
 }
+
+/** A name that is missing here does not compile, and a listener for another one is refused. */
+const names: Readonly<Record<keyof ReplicaEvents, true>> = {
+  commit: true,
+  merge: true,
+  state: true,
+  verify: true,
+  link: true,
+  dial: true,
+  refused: true,
+  conflict: true,
+  resolved: true,
+  conflicts: true,
+  collision: true,
+  leader: true,
+  identity: true,
+  membership: true,
+  clock: true,
+  snapshot: true,
+  error: true,
+};
+
+export const replicaEventNames: readonly string[] = Object.keys(names);

@@ -12,6 +12,7 @@ import {
 } from "./app/shutdown.ts";
 import type { Parameters } from "./app/tables-read.ts";
 import { readWatchOptions, Watches, type WatchOptions, type WatchResult } from "./app/watch.ts";
+import { checkNames } from "./arguments.ts";
 import { refuse } from "./closed.ts";
 import type { Conflict } from "./conflict.ts";
 import type { ConflictQuery } from "./conflicts.ts";
@@ -38,8 +39,13 @@ import { floorStatusOf, type Status, statusOf } from "./status.ts";
 import type { Connection } from "./sync/hub.ts";
 import type { Verification } from "./sync/verify.ts";
 import { formatToken, parseToken, parseTokens, type TokenParts } from "./token.ts";
-import type { Dialer, Transport } from "./transport/transport.ts";
+import { checkTransport, type Dialer, type Transport } from "./transport/transport.ts";
 import type { VerifyCall } from "./verifier.ts";
+
+interface WaitOptions {
+  /** Waits no longer. */
+  readonly signal?: AbortSignal;
+}
 
 export class Replica implements AsyncDisposable {
   readonly #core: ReplicaCore;
@@ -93,6 +99,7 @@ export class Replica implements AsyncDisposable {
 
   /** Talks to a peer: over one transport until it ends, or again and again with a dialler. */
   connect(to: Transport | Dialer): Connection {
+    checkTransport(to);
     if (this.#core.closing || this.#draining) return refuse(to);
     const connection = this.#core.hub.connect(to);
     void connection.closed.then(() => this.#core.waiters.check());
@@ -150,15 +157,16 @@ export class Replica implements AsyncDisposable {
 
   /**
    * Resolves when what the token stands for shows in this file's tables.
-   * @throws INVALID_TOKEN, CLOSED, or `signal.reason`
+   * @throws INVALID_TOKEN, INVALID_OPTION, CLOSED, or `signal.reason`
    */
-  async wait(token: string, { signal }: { signal?: AbortSignal } = {}): Promise<void> {
+  async wait(token: string, options: WaitOptions = {}): Promise<void> {
     this.#core.assertOpen();
+    checkNames(options, ["signal"]);
     // An unknown origin means waiting, never "yes"; unless nothing was written there at all.
     const awaited = parseTokens(token).filter(({ sequence }) => sequence > 0);
     const isMerged = ({ peerId, sequence }: TokenParts) =>
       this.#core.marks.some((mark) => mark.peerId === peerId && mark.merged >= sequence);
-    await this.#core.waiters.until(() => awaited.every(isMerged), signal);
+    await this.#core.waiters.until(() => awaited.every(isMerged), options.signal);
   }
 
   /**
@@ -166,8 +174,10 @@ export class Replica implements AsyncDisposable {
    * @default peers: as many as are linked, at least one
    * @throws INVALID_OPTION, CLOSED, or `signal.reason`
    */
-  async drain({ peers, signal }: { peers?: DrainPeers; signal?: AbortSignal } = {}): Promise<void> {
+  async drain(options: WaitOptions & { peers?: DrainPeers } = {}): Promise<void> {
     this.#core.assertOpen();
+    checkNames(options, ["peers", "signal"]);
+    const { peers, signal } = options;
     checkDrainPeers(peers);
     const { peerId, sequence } = parseToken(this.token());
     if (sequence === 0) return;
@@ -178,12 +188,13 @@ export class Replica implements AsyncDisposable {
   }
 
   /** Resolves when every live link, at least one, has exchanged everything in both directions. */
-  async synced({ signal }: { signal?: AbortSignal } = {}): Promise<void> {
+  async synced(options: WaitOptions = {}): Promise<void> {
     this.#core.assertOpen();
+    checkNames(options, ["signal"]);
     await this.#core.waiters.until(() => {
       this.#core.refreshMarks();
       return this.#core.scheduler.queuedBytes === 0 && this.#core.hub.synced;
-    }, signal);
+    }, options.signal);
   }
 
   /** Highest sequences held and merged by origin, this peer first. */
@@ -194,10 +205,15 @@ export class Replica implements AsyncDisposable {
   /**
    * Compares every replicated table with a linked peer's: rows and their stamps, by digests of key
    * ranges. With `repair` both take what the other knows better: `docs/operations.md`.
+   * @default peerId: any that is linked
    * @throws NOT_LINKED, LINK_CLOSED, INVALID_OPTION
    */
-  async verify(peerId?: number, call: VerifyCall = {}): Promise<Verification> {
+  verify(call?: VerifyCall): Promise<Verification>;
+  verify(peerId: number | undefined, call?: VerifyCall): Promise<Verification>;
+  async verify(first?: number | VerifyCall, second: VerifyCall = {}): Promise<Verification> {
     this.#core.assertOpen();
+    const [peerId, call] = typeof first === "object" ? [undefined, first] : [first, second];
+    checkNames(call, ["limit", "deep", "repair", "signal"]);
     return this.#core.verifier.verify(this.#core.hub, peerId, call);
   }
 

@@ -20,9 +20,13 @@ export function parseToken(token: string): TokenParts {
   const peerId = Number(match?.[1]);
   const sequence = Number(match?.[2]);
   if (match === null || peerId > peerIdMax || sequence > sequenceMax) {
-    throw new ReplicaError("INVALID_TOKEN", `not a token: ${JSON.stringify(token.slice(0, 60))}`, {
-      hint: "Pass what `token()` of the writing replica returned, unchanged.",
-    });
+    throw new ReplicaError(
+      "INVALID_TOKEN",
+      `not a token: ${JSON.stringify(String(token).slice(0, 60))}`,
+      {
+        hint: "Pass what `token()` of the writing replica returned, unchanged.",
+      },
+    );
   }
   return { peerId, sequence };
 }
@@ -32,7 +36,8 @@ export const tokenPartsMax = 64;
 
 /** What a token that may be combined stands for, the highest sequence of each peer. */
 export function parseTokens(token: string): TokenParts[] {
-  const texts = token.split("_", tokenPartsMax + 1);
+  // Tokens come from headers and cookies, and may as well be missing.
+  const texts = String(token).split("_", tokenPartsMax + 1);
   if (texts.length > tokenPartsMax) {
     throw new ReplicaError("INVALID_TOKEN", `a token of more than ${tokenPartsMax} peers`);
   }

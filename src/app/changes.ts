@@ -1,4 +1,5 @@
 /** The change feed as an application sees it. */
+import { checkNames } from "../arguments.ts";
 import { ReplicaError } from "../errors.ts";
 import type { Patch } from "../log/payload.ts";
 import { Feed, type FeedOwner } from "./feed.ts";
@@ -60,10 +61,8 @@ export function openFeed(owner: FeedOwner, options: ChangesOptions): ChangeFeed 
 }
 
 function checkOptions(options: ChangesOptions): void {
+  checkNames(options, ["since", "tables", "safeIntegers", "signal"]);
   const { since, tables, safeIntegers } = options;
-  const known = ["since", "tables", "safeIntegers", "signal"];
-  const unknown = Object.keys(options).find((name) => !known.includes(name));
-  if (unknown !== undefined) throw invalid(`unknown option ${JSON.stringify(unknown)}`);
   if (since !== undefined && typeof since !== "string") throw invalid("since must be a cursor");
   if (tables !== undefined && !isListOfNames(tables)) {
     throw invalid("tables must be an array of table names");
@@ -79,6 +78,6 @@ function isListOfNames(tables: unknown): boolean {
 
 function invalid(message: string): ReplicaError {
   return new ReplicaError("INVALID_OPTION", message, {
-    hint: "The options are since, tables, safeIntegers and signal.",
+    hint: "See docs/changes.md.",
   });
 }

@@ -1,6 +1,7 @@
 /**
  * Writes that tell their token: conveniences over SQL, which captures them like any other write.
  */
+import { kindOf } from "../arguments.ts";
 import { ReplicaError } from "../errors.ts";
 import type { SqliteDatabase } from "../log/store.ts";
 import type { SqlValue } from "../native.ts";
@@ -52,6 +53,7 @@ export class Rows {
   /** @returns the token, or `undefined` inside a transaction */
   upsert(table: string, row: Row): string | undefined {
     const names = Object.keys(row).filter((name) => row[name] !== undefined);
+    for (const name of names) checkValue(name, row[name]);
     const cacheKey = JSON.stringify([table, ...names]);
     const upsert =
       this.#upserts.get(cacheKey) ?? prepareUpsert(this.#db, this.#owner, table, names);
@@ -167,6 +169,15 @@ function checkColumns(db: SqliteDatabase, table: string, names: readonly string[
     });
   }
   return keys;
+}
+
+/** Drivers say that they cannot bind it, and not which. @throws INVALID_ROW */
+function checkValue(name: string, value: unknown): void {
+  if (["number", "bigint", "string"].includes(typeof value) || value === null) return;
+  if (ArrayBuffer.isView(value)) return;
+  throw new ReplicaError("INVALID_ROW", `column ${quote(name)} cannot hold ${kindOf(value)}`, {
+    hint: "Values are numbers, bigints, strings, Uint8Arrays and null: 0 and 1, say, or JSON.",
+  });
 }
 
 /** As SQLite compares names. */

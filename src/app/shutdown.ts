@@ -1,4 +1,5 @@
 /** An orderly end: no new links, what was written here is on peers, and then all is closed. */
+import { checkNames } from "../arguments.ts";
 import { checkDrainPeers, type DrainPeers, isDrained } from "../drain.ts";
 import { ReplicaError } from "../errors.ts";
 import type { Options } from "../options.ts";
@@ -29,19 +30,12 @@ export interface CloseResult {
   readonly snapshot: SnapshotResult | null;
 }
 
-const closeOptions: readonly string[] = ["drain", "snapshot", "signal"];
-
 /** @throws INVALID_OPTION */
 export function checkCloseOptions(
   options: CloseOptions,
   { backup }: Pick<Options, "backup">,
 ): void {
-  const unknown = Object.keys(options).find((name) => !closeOptions.includes(name));
-  if (unknown !== undefined) {
-    throw new ReplicaError("INVALID_OPTION", `unknown option ${JSON.stringify(unknown)}`, {
-      hint: `The options are ${closeOptions.join(", ")}.`,
-    });
-  }
+  checkNames(options, ["drain", "snapshot", "signal"]);
   if (options.snapshot === true && backup === undefined) {
     throw new ReplicaError("INVALID_OPTION", "there is no path for the snapshot", {
       hint: "Attach with the option backup.",

@@ -1,5 +1,6 @@
 /** Live queries: run again when a table that they read was written, here or elsewhere. */
 import { isDeepStrictEqual } from "node:util";
+import { checkFunction, checkNames } from "../arguments.ts";
 import type { Clock } from "../clock.ts";
 import { ReplicaError } from "../errors.ts";
 import type { SqliteDatabase } from "../log/store.ts";
@@ -10,7 +11,7 @@ import { TouchedTables } from "./touched.ts";
 /** One of the two: what the query gives now, or why it cannot be told. */
 export type WatchResult<Row> =
   | { readonly rows: Row[]; readonly error?: undefined }
-  | { readonly rows?: undefined; readonly error: unknown };
+  | { readonly rows?: undefined; readonly error: Error };
 
 export interface WatchOptions {
   /** The query runs no more often than this, in ms. @default 50 */
@@ -42,6 +43,7 @@ export class Watches {
 
   /** @throws INVALID_OPTION, TypeError, and what the driver throws */
   add(watched: Watched): () => void {
+    checkFunction(watched.listener, "the listener of a live query");
     this.#touched ??= new TouchedTables(this.#db, this.#core.store, this.#core.refreshMarks());
     const query = new LiveQuery(this.#db, this.#core, watched);
     this.#live.add(query);
@@ -143,7 +145,7 @@ class LiveQuery {
       this.#state = state;
       result = { rows: allRows(this.#statement, parameters) };
     } catch (error) {
-      result = { error };
+      result = { error: error instanceof Error ? error : new Error(String(error)) };
     }
     this.#tell(result);
   }
@@ -178,19 +180,14 @@ interface State {
 
 /** @throws INVALID_OPTION */
 export function readWatchOptions(options: WatchOptions): Required<WatchOptions> {
-  const { intervalMs = 50, always = false, ...unknown } = options;
-  const [name] = Object.keys(unknown);
+  checkNames(options, ["intervalMs", "always"]);
+  const { intervalMs = 50, always = false } = options;
   const isInterval = typeof intervalMs === "number" && intervalMs >= 0 && intervalMs <= 3_600_000;
-  const fault =
-    name !== undefined
-      ? `unknown option ${JSON.stringify(name)}`
-      : !isInterval
-        ? "intervalMs must be a number from 0 to 3600000"
-        : typeof always !== "boolean"
-          ? "always must be a boolean"
-          : undefined;
+  const fault = !isInterval
+    ? "intervalMs must be a number from 0 to 3600000"
+    : typeof always !== "boolean"
+      ? "always must be a boolean"
+      : undefined;
   if (fault === undefined) return { intervalMs, always };
-  throw new ReplicaError("INVALID_OPTION", fault, {
-    hint: "The options are intervalMs and always.",
-  });
+  throw new ReplicaError("INVALID_OPTION", fault, { hint: "See docs/changes.md." });
 }

@@ -1,6 +1,7 @@
 /** Answers the requests of HTTP peers: as a `fetch` handler, or as a listener of `node:http`. */
 import { randomBytes } from "node:crypto";
 import type { IncomingMessage, ServerResponse } from "node:http";
+import { checkFunction, checkNames } from "../arguments.ts";
 import { type Clock, systemClock } from "../clock.ts";
 import { ReplicaError } from "../errors.ts";
 import { frameHeader } from "../transport/framing.ts";
@@ -43,6 +44,8 @@ export function httpEndpoint(
   onTransport: (transport: Transport, request: Request) => void,
   options: HttpEndpointOptions = {},
 ): HttpEndpoint {
+  checkFunction(onTransport, "onTransport");
+  checkNames(options, ["authorize", "sessionsMax", "sessionMs", "pollMs", "clock"]);
   const endpoint = new Endpoint(onTransport, options);
   const handle = (request: Request) => endpoint.handle(request);
   return {

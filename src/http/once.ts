@@ -1,4 +1,5 @@
 /** One exchange with a peer over HTTP, for programs that do not stay. */
+import { checkNames } from "../arguments.ts";
 import { type Clock, systemClock } from "../clock.ts";
 import { isReplicaErrorCode, ReplicaError } from "../errors.ts";
 import { covers, mergeVector, type VersionVector, vectorPages } from "../log/vector.ts";
@@ -39,6 +40,7 @@ export async function syncOnce(
   url: string,
   options: SyncOnceOptions = {},
 ): Promise<SyncedOnce> {
+  checkNames(options, ["headers", "tls", "signal", "clock"]);
   const client = new HttpClient(url, options);
   try {
     try {

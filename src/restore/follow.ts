@@ -6,7 +6,7 @@ import { type Clock, type Random, systemClock } from "../clock.ts";
 import { ReplicaError } from "../errors.ts";
 import { Emitter, type Listener } from "../events.ts";
 import { FileLock } from "../file-lock.ts";
-import type { Storage, StorageCallOptions } from "../storage/storage.ts";
+import { checkStorage, type Storage, type StorageCallOptions } from "../storage/storage.ts";
 import type { Dialer } from "../transport/transport.ts";
 import { FollowLoop } from "./follow-loop.ts";
 import { type FollowEvents, type FollowPosition, FollowState, markFor } from "./follow-state.ts";
@@ -72,6 +72,7 @@ export async function follow(
   file: string,
   options: FollowOptions = {},
 ): Promise<Follower> {
+  if (!isDialer(source)) checkStorage(source);
   const { intervalMs = 1000, signal } = options;
   if (!Number.isSafeInteger(intervalMs) || intervalMs < 1) {
     throw new TypeError("intervalMs is a whole number from 1 on");
@@ -85,10 +86,9 @@ export async function follow(
   try {
     marks = await openMarks(path);
     const of = { path, marks, emitter };
-    const opened =
-      "dial" in source
-        ? await openLive(source, of, options)
-        : await openBackup(source, of, { ...options, intervalMs });
+    const opened = isDialer(source)
+      ? await openLive(source, of, options)
+      : await openBackup(source, of, { ...options, intervalMs });
     loop = opened.loop;
     await loop.begin(signal);
     return followerOf(loop, opened.state, lock);
@@ -100,6 +100,10 @@ export async function follow(
     lock.release();
     throw error;
   }
+}
+
+function isDialer(source: Storage | Dialer): source is Dialer {
+  return typeof source === "object" && source !== null && "dial" in source;
 }
 
 interface CopyParts {

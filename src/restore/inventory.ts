@@ -3,7 +3,12 @@ import { ReplicaError } from "../errors.ts";
 import { decodeLtxHeader, type LtxHeader, ltxHeaderBytes } from "../ltx/header.ts";
 import { formatTxid, levelStyleOf, ltxLevelPrefix, ltxPrefix, parseLtxKey } from "../ltx/keys.ts";
 import type { LtxReader } from "../ltx/reader.ts";
-import type { ListOptions, Storage, StorageCallOptions } from "../storage/storage.ts";
+import {
+  checkStorage,
+  type ListOptions,
+  type Storage,
+  type StorageCallOptions,
+} from "../storage/storage.ts";
 import type { BackupFile } from "./chain.ts";
 
 /** A list longer than this is not one of a backup that anything prunes. */
@@ -17,6 +22,7 @@ export async function listBackup(
   storage: Storage,
   options: StorageCallOptions = {},
 ): Promise<BackupFile[]> {
+  checkStorage(storage);
   return await listFiles(storage, ltxPrefix(levelStyleOf(storage)), options);
 }
 

@@ -4,7 +4,7 @@ import type { ReplicaError } from "../errors.ts";
 import { applyLtx } from "../ltx/apply.ts";
 import type { LtxHeader } from "../ltx/header.ts";
 import { LtxReader } from "../ltx/reader.ts";
-import type { Storage } from "../storage/storage.ts";
+import { checkStorage, type Storage } from "../storage/storage.ts";
 import type { BackupFile } from "./chain.ts";
 import { type Fetched, type FetchOptions, fetchInOrder } from "./fetch.ts";
 import { checkHeader, checkPageSize, listBackup } from "./inventory.ts";
@@ -60,6 +60,7 @@ export async function restore(
   options: RestoreOptions = {},
 ): Promise<Restored | undefined> {
   const { ifMissing = false, force = false, ...rest } = options;
+  checkStorage(storage);
   checkPoint(options.at);
   if (ifMissing && (await exists(file))) return undefined;
   const mustBeNew = !force;

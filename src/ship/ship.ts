@@ -1,5 +1,5 @@
 /** `ship`: where shipping begins. */
-import type { Storage } from "../storage/storage.ts";
+import { checkStorage, type Storage } from "../storage/storage.ts";
 import { connect } from "./connect.ts";
 import { readShipOptions, type ShipOptions } from "./options.ts";
 import { Shipper } from "./shipper.ts";
@@ -15,7 +15,7 @@ export type { ShipDatabase } from "./source.ts";
  *
  * @param db - a connection, or the path of a file: then the shipper opens a connection of its own,
  *   puts the file into WAL mode, and closes it when it is closed
- * @throws INVALID_OPTION, SHIP_ACTIVE, SHIP_UNSUPPORTED, SQLITE
+ * @throws TypeError, INVALID_OPTION, SHIP_ACTIVE, SHIP_UNSUPPORTED, SQLITE
  */
 export function ship(
   db: ShipDatabase | string,
@@ -24,6 +24,7 @@ export function ship(
 ): Shipper {
   const settings = readShipOptions(options);
   const storages = isStorage(storage) ? [storage] : storage;
+  for (const each of storages) checkStorage(each);
   if (storages.length === 0) throw new TypeError("ship needs a storage");
   const place = { stateDir: settings.stateDir, suffix: "-ship", syncs: true };
   if (typeof db !== "string") return new Shipper({ ...openSource(db, place), settings }, storages);

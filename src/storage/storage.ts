@@ -3,6 +3,8 @@
  * file server or folder can do this much.
  */
 
+import { kindOf } from "../arguments.ts";
+
 /** `file`, `s3`, … : the scheme of the URLs that open it. */
 export type StorageKind = "azure" | "file" | "ftp" | "gcs" | "s3" | "sftp" | "webdav";
 
@@ -87,4 +89,10 @@ export interface Storage {
   delete(key: string, options?: StorageCallOptions): Promise<void>;
   /** Lets go of connections. Idempotent. */
   close(): Promise<void>;
+}
+
+/** A URL, or the promise of `openStorage`, would fail much later. @throws TypeError */
+export function checkStorage(storage: unknown): void {
+  if (typeof storage === "object" && storage !== null && "putIfAbsent" in storage) return;
+  throw new TypeError(`a storage is what \`await openStorage(url)\` gives, not ${kindOf(storage)}`);
 }

@@ -4,6 +4,7 @@
  * order. A request that fails ends the transport, and what it carried may be lost.
  */
 import type { IncomingMessage } from "node:http";
+import { checkNames } from "../arguments.ts";
 import { type Clock, systemClock } from "../clock.ts";
 import { HttpClient, type HttpClientOptions, readFrames } from "./http-client.ts";
 import { Inbox, inboxLimits } from "./inbox.ts";
@@ -27,6 +28,7 @@ const lingerMs = 2_000;
 
 /** Dials `http://` or `https://`, where an `httpEndpoint` answers. */
 export function httpTransport(url: string, options: HttpOptions = {}): Dialer {
+  checkNames(options, ["headers", "tls", "clock", "connectTimeoutMs"]);
   const { clock = systemClock, connectTimeoutMs = 10_000 } = options;
   // A typing mistake is told at once.
   new HttpClient(url, options).close();

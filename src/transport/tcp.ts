@@ -3,6 +3,7 @@
  * authenticated: for a trusted network, or behind a tunnel. `tls.ts` is the same with both.
  */
 import { connect, createServer, type Socket } from "node:net";
+import { checkNames } from "../arguments.ts";
 import { type Clock, systemClock } from "../clock.ts";
 import {
   type AcceptOptions,
@@ -29,6 +30,7 @@ export interface TcpOptions {
 /** Dials `tcp://host:port`. */
 export function tcpTransport(address: string | TcpAddress, options: TcpOptions = {}): Dialer {
   const { host, port } = parseSocketAddress(address, "tcp");
+  checkNames(options, ["clock", "connectTimeoutMs"]);
   const { clock = systemClock, connectTimeoutMs = 10_000 } = options;
   const name = `tcp://${host}:${port}`;
   return {
@@ -47,6 +49,7 @@ export async function listenTcp(
   onTransport: (transport: Transport, socket: Socket) => void,
   options: TcpListenOptions = {},
 ): Promise<Listener> {
+  checkNames(options, ["authorize", "clock"]);
   const { clock = systemClock } = options;
   const acceptor = new SocketAcceptor(onTransport, { ...options, scheme: "tcp", clock });
   const server = createServer({ noDelay: true }, (socket) => acceptor.accept(socket));

@@ -5,6 +5,7 @@
  */
 import type { Socket } from "node:net";
 import { type ConnectionOptions, connect, createServer, type TLSSocket } from "node:tls";
+import { checkNames } from "../arguments.ts";
 import { type Clock, systemClock } from "../clock.ts";
 import {
   type AcceptOptions,
@@ -49,12 +50,15 @@ export interface TlsListenOptions extends AcceptOptions<TLSSocket> {
   readonly clientCertificates?: boolean;
 }
 
+const credentialNames = ["ca", "cert", "key", "servername", "rejectUnauthorized"];
+
 /** A peer that does not finish its handshake in this time is hung up on. */
 const handshakeMs = 10_000;
 
 /** Dials `tls://host:port`. */
 export function tlsTransport(address: string | SocketAddress, options: TlsOptions = {}): Dialer {
   const { host, port } = parseSocketAddress(address, "tls");
+  checkNames(options, [...credentialNames, "clock", "connectTimeoutMs"]);
   const { clock = systemClock, connectTimeoutMs = 10_000, ...credentials } = options;
   const name = `tls://${host}:${port}`;
   return {
@@ -75,6 +79,7 @@ export async function listenTls(
   onTransport: (transport: Transport, socket: TLSSocket) => void,
   options: TlsListenOptions,
 ): Promise<Listener> {
+  checkNames(options, ["authorize", "clock", "cert", "key", "ca", "clientCertificates"]);
   const { clock = systemClock, cert, key, ca } = options;
   const { clientCertificates = ca !== undefined } = options;
   const acceptor = new SocketAcceptor(onTransport, { ...options, scheme: "tls", clock });

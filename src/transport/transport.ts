@@ -3,6 +3,7 @@
  * them, but never alters or truncates one.
  */
 
+import { kindOf } from "../arguments.ts";
 import { messageOf, ReplicaError } from "../errors.ts";
 
 /** No message is larger, so no receiver has to make room for more. */
@@ -37,6 +38,13 @@ export interface Listener {
   readonly port: number;
   /** Stops listening and closes the transports. */
   close(): Promise<void>;
+}
+
+/** @throws TypeError */
+export function checkTransport(to: unknown): void {
+  if (typeof to === "object" && to !== null && ("dial" in to || "messages" in to)) return;
+  const example = 'for instance webSocketTransport("wss://host")';
+  throw new TypeError(`connect takes a transport, ${example}, not ${kindOf(to)}`);
 }
 
 /** Every transport refuses what no receiver has to take. @throws MESSAGE_TOO_LARGE */

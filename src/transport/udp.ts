@@ -8,6 +8,7 @@
 import { createHmac, randomBytes, timingSafeEqual } from "node:crypto";
 import { createSocket, type RemoteInfo, type Socket } from "node:dgram";
 import { isIPv6 } from "node:net";
+import { checkNames } from "../arguments.ts";
 import { type Clock, systemClock } from "../clock.ts";
 import { parseSocketAddress, type SocketAddress } from "./sockets.ts";
 import { type Dialer, failedError, type Listener, type Transport } from "./transport.ts";
@@ -47,6 +48,7 @@ const noCookie = new Uint8Array(cookieBytes);
 /** Dials `udp://host:port`, each time from a port of its own. */
 export function udpTransport(address: string | SocketAddress, options: UdpOptions = {}): Dialer {
   const { host, port } = parseSocketAddress(address, "udp");
+  checkNames(options, ["clock", "connectTimeoutMs"]);
   const { clock = systemClock, connectTimeoutMs = 10_000 } = options;
   const name = `udp://${host}:${port}`;
   return {
@@ -59,8 +61,10 @@ export function udpTransport(address: string | SocketAddress, options: UdpOption
 export async function listenUdp(
   { host, port }: SocketAddress,
   onTransport: (transport: Transport) => void,
-  { authorize, connectionsMax = 1_000, clock = systemClock }: UdpListenOptions = {},
+  options: UdpListenOptions = {},
 ): Promise<Listener> {
+  checkNames(options, ["authorize", "connectionsMax", "clock"]);
+  const { authorize, connectionsMax = 1_000, clock = systemClock } = options;
   const socket = openSocket(host);
   await new Promise<void>((resolve, reject) => {
     socket.once("error", (cause) => reject(failedError(`listening on ${host}`, cause)));

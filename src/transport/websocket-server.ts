@@ -6,6 +6,7 @@ import type { IncomingMessage, Server } from "node:http";
 import { createServer } from "node:https";
 import type { Duplex } from "node:stream";
 import { type VerifyClientCallbackAsync, type WebSocket, WebSocketServer } from "ws";
+import { checkFunction, checkNames } from "../arguments.ts";
 import { type Clock, systemClock } from "../clock.ts";
 import { listenOn } from "./sockets.ts";
 import { failedError, type Listener, messageBytesMax, type Transport } from "./transport.ts";
@@ -41,6 +42,8 @@ export async function listenWebSocket(
   options: WebSocketListenOptions,
   onTransport: (transport: Transport, request: IncomingMessage) => void,
 ): Promise<Listener> {
+  checkNames(options, ["host", "port", "server", "tls", "path", "authorize", "clock"]);
+  checkFunction(onTransport, "onTransport");
   const { path, authorize, clock = systemClock } = options;
   const accept = (socket: WebSocket, request: IncomingMessage) => {
     const name = `ws://${request.socket.remoteAddress ?? "?"}:${request.socket.remotePort ?? 0}`;

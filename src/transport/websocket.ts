@@ -3,6 +3,7 @@
  * application's HTTP. Dials with any WHATWG `WebSocket`; listens with `ws`.
  */
 import { WebSocket as NodeWebSocket } from "ws";
+import { checkNames } from "../arguments.ts";
 import { type Clock, systemClock } from "../clock.ts";
 import { connectionOptions, type TlsCredentials } from "./tls.ts";
 import { type Dialer, messageBytesMax } from "./transport.ts";
@@ -32,12 +33,19 @@ export interface WebSocketOptions {
   clock?: Clock;
 }
 
+/** WebSockets take those of HTTP for their own. */
+const protocols = ["ws:", "wss:", "http:", "https:"];
+
 export type WebSocketConstructor = new (
   url: string,
   options?: { headers?: Record<string, string> },
 ) => WebSocketLike;
 
+/** @throws TypeError, INVALID_OPTION */
 export function webSocketTransport(url: string, options: WebSocketOptions = {}): Dialer {
+  checkNames(options, ["WebSocket", "headers", "tls", "connectTimeoutMs", "clock"]);
+  const { protocol } = new URL(url);
+  if (!protocols.includes(protocol)) throw new TypeError(`not ws:// or wss://: ${url}`);
   return {
     name: url,
     async dial(signal) {
