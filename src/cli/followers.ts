@@ -60,7 +60,8 @@ export async function listenForFollowers(
   const tls = identity === undefined ? {} : { tls: identity };
   const authorize = ({ headers }: IncomingMessage) =>
     isAuthorized(credentials, headers.authorization);
-  const listener = await listenWebSocket({ ...address, ...tls, authorize }, (transport) =>
+  const { host, port } = address;
+  const listener = await listenWebSocket({ host, port, ...tls, authorize }, (transport) =>
     server.accept(transport),
   );
   const scheme = identity === undefined ? "ws" : "wss";
