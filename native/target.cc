@@ -132,6 +132,8 @@ int ResolveTarget(Connection* connection, const Shape* shape, Target** out) {
   if (table->shape->keys.size() != shape->keys.size()) return SQLITE_OK;
   for (size_t i = 0; i < shape->keys.size(); i++) {
     if (table->FindKey(shape->keys[i].name.c_str()) != static_cast<int>(i)) return SQLITE_OK;
+    // Under another collation other keys are one row.
+    if (table->shape->keys[i].collation != shape->keys[i].collation) return SQLITE_OK;
   }
   target->table = table;
   MatchColumns(target);

@@ -6,11 +6,13 @@ import { native } from "../../src/native.ts";
 import { temporaryFolder } from "../support/folder.ts";
 import {
   attachRaw,
+  converge,
   maintainAll,
   mergeAll,
   openRaw,
   patiently,
   pull,
+  type RawReplica,
   recordsOf,
   teachShapes,
 } from "../support/replica.ts";
@@ -93,5 +95,30 @@ test("a row deleted and inserted again in one transaction, all of it parked, is 
     expect(native.status(here.handle).parked).toEqual([]);
   } finally {
     for (const { db } of [there, here]) db.close();
+  }
+});
+
+test("patches of a table whose key has another collation wait for its table", () => {
+  const [folds, compares] = ["COLLATE NOCASE", ""].map((collation) =>
+    openRaw(":memory:", `CREATE TABLE t (k TEXT ${collation} PRIMARY KEY NOT NULL, v)`, ["t"]),
+  ) as [RawReplica, RawReplica];
+  try {
+    folds.db.exec("INSERT INTO t VALUES ('a', 1)");
+    compares.db.exec("INSERT INTO t VALUES ('A', 2), ('a', 3)");
+    converge([folds, compares]);
+    const rows = ({ db }: RawReplica) => db.prepare("SELECT * FROM t ORDER BY k").raw().all();
+    expect(rows(folds)).toEqual([["a", 1]]);
+    expect(rows(compares)).toEqual([
+      ["A", 2],
+      ["a", 3],
+    ]);
+    expect(native.status(folds.handle).parked).toEqual([{ table: "t", reason: "table", count: 2 }]);
+    // The same key here means the same rows again.
+    folds.db.exec("DROP TABLE t; CREATE TABLE t (k TEXT PRIMARY KEY NOT NULL, v)");
+    native.replicate(folds.handle, "t");
+    maintainAll(folds);
+    expect(rows(folds)).toEqual(rows(compares));
+  } finally {
+    for (const { db } of [folds, compares]) db.close();
   }
 });
