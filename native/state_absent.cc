@@ -209,9 +209,10 @@ int AbsentRows::DropRow(const std::vector<Value>& key, bool unborn) {
   return MergePatch(connection_, {origin, 0, newest}, target_, patch);
 }
 
-// Whether the sender has merged the changeset of this stamp. An origin's timestamps rise with its
-// sequences, but several changesets may share one, and rows from before replication have 1: of
-// these the log has to tell.
+// Whether the sender has merged the changeset of this stamp. An origin's timestamps mostly rise
+// with its sequences; but several changesets may share one, rows from before replication have 1,
+// and what a migration fills in or a file issues again is stamped by what it was. The log tells of
+// all these, as far as it reaches.
 int AbsentRows::Covered(const Stamp& stamp, bool* covered) {
   *covered = false;
   const uint64_t peer = connection_->log.peers().Of(stamp.origin);
@@ -220,13 +221,40 @@ int AbsentRows::Covered(const Stamp& stamp, bool* covered) {
     if (known.peer != peer || origin == nullptr) continue;
     if (stamp.timestamp > known.timestamp) return SQLITE_OK;
     const uint64_t last = std::max(origin->merged, origin->reached);
-    const bool clear = stamp.timestamp < known.timestamp && stamp.timestamp > kBeforeAllWrites;
-    *covered = clear || known.sequence >= last;
+    *covered = known.sequence >= last;
+    if (*covered) return SQLITE_OK;
     // What the log does not hold cannot be told apart, and a row too many is better than one lost.
-    if (*covered || last > origin->merged || origin->trimmed > known.sequence) return SQLITE_OK;
+    if (last > origin->merged || origin->trimmed > known.sequence) {
+      *covered = stamp.timestamp < known.timestamp && stamp.timestamp > kBeforeAllWrites;
+      return SQLITE_OK;
+    }
+    uint64_t oldest;
+    const int rc = OldestUnseen(*origin, known.sequence, &oldest);
+    *covered = stamp.timestamp < oldest;
+    if (rc != SQLITE_OK || *covered) return rc;
     return LacksUnseen(*origin, known.sequence, stamp.timestamp, covered);
   }
   return SQLITE_OK;
+}
+
+// The least timestamp of this origin's changesets behind `sequence`.
+int AbsentRows::OldestUnseen(const Origin& origin, uint64_t sequence, uint64_t* timestamp) {
+  for (const Unseen& unseen : unseen_) {
+    if (unseen.origin == &origin) return *timestamp = unseen.oldest, SQLITE_OK;
+  }
+  Statement query;
+  int rc = connection_->Check(
+      query.Prepare(connection_->api, connection_->db,
+                    "SELECT coalesce(min(timestamp), 0) FROM main._mergelite_log WHERE id BETWEEN "
+                    "?1 AND ?2"));
+  if (rc != SQLITE_OK) return rc;
+  query.Integer(1, LogBase(origin.ordinal) + static_cast<int64_t>(sequence) + 1);
+  query.Integer(2, LogBase(origin.ordinal) + static_cast<int64_t>(origin.merged));
+  rc = query.Step();
+  if (rc != SQLITE_ROW) return connection_->Check(rc);
+  *timestamp = static_cast<uint64_t>(query.ColumnInteger(0));
+  unseen_.push_back({&origin, *timestamp});
+  return connection_->Check(query.Reset());
 }
 
 // Whether no changeset of this origin behind `sequence` has this timestamp.

@@ -32,11 +32,18 @@ class AbsentRows {
   const Mentioned* FindMentioned(const Table& table, const Value* key);
   int DropRow(const std::vector<Value>& key, bool unborn);
   int Covered(const Stamp& stamp, bool* covered);
+  int OldestUnseen(const Origin& origin, uint64_t sequence, uint64_t* timestamp);
   int LacksUnseen(const Origin& origin, uint64_t sequence, uint64_t timestamp, bool* lacks);
+
+  struct Unseen {
+    const Origin* origin;
+    uint64_t oldest;  // timestamp of what the sender lacks
+  };
 
   Connection* connection_;
   const StateChunk& chunk_;
   const Deadline& deadline_;
+  std::vector<Unseen> unseen_;
   Target* target_ = nullptr;  // null: nothing is deleted
   Statement rows_[4];
   std::vector<Mentioned> mentioned_;

@@ -1,15 +1,20 @@
 /** State transfer: rows with their stamps in place of a log that has been trimmed. */
 import Database from "better-sqlite3";
 import { afterEach, describe, expect, it } from "vitest";
+import { readRecords } from "../../src/log/records.ts";
 import { native } from "../../src/native.ts";
+import { forge } from "../support/forge.ts";
 import {
   attachRaw,
   dump,
   maintainAll,
+  mergeAll,
   openRaw,
   progressOf,
   pull,
   type RawReplica,
+  recordsOf,
+  teachShapes,
 } from "../support/replica.ts";
 import { horizonOf, transferState, trimAll } from "../support/state.ts";
 
@@ -389,6 +394,31 @@ describe("rows whose tombstone is gone", () => {
     sayDropped(other);
     transferState(other, there, { restart: true });
     expect([has(100), has(200)]).toEqual([false, true]);
+  });
+
+  it("stay when the sender lacks a changeset that is older than one before it", () => {
+    const [origin, here, there] = [replica(), replica(), replica()];
+    origin.db.exec("INSERT INTO note VALUES (1, 'older', 1)");
+    later(origin);
+    origin.db.exec("INSERT INTO note VALUES (2, 'newer', 1)");
+    // As a file that comes back issues again what only it knew: in the order of keys, not of stamps.
+    const [older, newer] = readRecords(recordsOf(origin, origin.peerId));
+    if (older === undefined || newer === undefined) throw new Error("two changesets");
+    const [first, second] = [
+      { ...newer, sequence: 1 },
+      { ...older, sequence: 2 },
+    ].map(forge) as [Uint8Array, Uint8Array];
+    for (const to of [here, there]) {
+      teachShapes(origin, to);
+      later(to);
+      mergeAll(to, first);
+    }
+    mergeAll(there, second);
+    sayDropped(here);
+    transferState(here, there);
+    expect(there.db.prepare("SELECT id FROM note ORDER BY id").pluck().all()).toEqual([1, 2]);
+    mergeAll(here, second);
+    expectSame(here, there);
   });
 
   it("stay when the sender does not know of them", () => {
