@@ -3,12 +3,13 @@ import { verifyBackup } from "../backup/index.ts";
 import { formatTxid } from "../ltx/keys.ts";
 import { atOption, formatBytes, readAt, showProgress, warnOf, withStorage } from "./backup-url.ts";
 import { type Command, type CommandInput, jsonOption } from "./command.ts";
+import { requireFolder } from "./database.ts";
 import { exitCodes } from "./failure.ts";
 import { interruptSignal } from "./signals.ts";
 
 export const check: Command = {
   name: "check",
-  usage: "URL [--at TIME|POSITION]",
+  usage: "URL [--at TIME|POSITION] [--folder FOLDER]",
   summary: "restore a backup into a temporary file and check it",
   description: `Restores the backup at URL into a temporary file, compares the checksum of all pages with the
 shipper's, has SQLite look through it (PRAGMA integrity_check), and deletes it.`,
@@ -23,6 +24,7 @@ shipper's, has SQLite look through it (PRAGMA integrity_check), and deletes it.`
 
 async function runCheck({ arguments: [url = ""], values, output }: CommandInput): Promise<number> {
   const folder = values.text("folder");
+  if (folder !== undefined) requireFolder(folder);
   const verified = await withStorage(url, (storage) =>
     verifyBackup(storage, {
       ...readAt(values),

@@ -7,6 +7,7 @@ import type { Output } from "./output.ts";
 export interface OptionSpec {
   readonly type: "boolean" | "string";
   readonly multiple?: boolean;
+  readonly short?: string;
   /** What the help calls the option's value. */
   readonly value?: string;
   readonly help: string;
@@ -44,7 +45,7 @@ export const clusterOption: OptionSpec = {
   help: "only replicas of one cluster talk to each other",
 };
 
-const helpOption: OptionSpec = { type: "boolean", help: "show this help" };
+const helpOption: OptionSpec = { type: "boolean", short: "h", help: "show this help" };
 
 /** Option values with their types and ranges checked. */
 export class Values {

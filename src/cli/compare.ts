@@ -25,7 +25,7 @@ export function compareFiles(
       db.prepare("ATTACH ? AS other").run(there);
       db.prepare("SELECT count(*) FROM other.sqlite_schema").get();
     } catch (error) {
-      throw explain(error, there);
+      throw explain(error, there, { readonly: true });
     }
     // One transaction: both files are seen as they are now, whoever writes them meanwhile.
     return db.transaction(() => compareTables(db, options))();

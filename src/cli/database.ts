@@ -22,7 +22,7 @@ export async function withDatabase<Result>(
   try {
     return await use(db);
   } catch (error) {
-    throw explain(error, file);
+    throw explain(error, file, options);
   } finally {
     db.close();
   }
@@ -58,7 +58,7 @@ export async function openDatabase(
     return db;
   } catch (error) {
     db?.close();
-    throw explain(error, file);
+    throw explain(error, file, { readonly });
   }
 }
 
@@ -93,6 +93,11 @@ export function quoteName(name: string): string {
   return `"${name.replaceAll('"', '""')}"`;
 }
 
+/** Of a file that is to be made. */
+export function requireFolder(folder: string): void {
+  if (!existsSync(folder)) throw new Failure(`the folder ${folder} does not exist`);
+}
+
 function requireFile(file: string): void {
   if (!existsSync(resolve(file))) throw new Failure(`${file} does not exist`);
   if (!statSync(file).isFile()) throw new Failure(`${file} is not a file`);
@@ -123,7 +128,7 @@ async function loadSqlite(): Promise<Sqlite> {
 }
 
 /** SQLite says what is wrong, not with which file. Other errors pass as they are. */
-export function explain(error: unknown, file: string): unknown {
+export function explain(error: unknown, file: string, { readonly = false }: OpenOptions): unknown {
   if (!(error instanceof Error) || error.name !== "SqliteError" || !("code" in error)) return error;
   const code = String(error.code);
   const options = { cause: error };
@@ -137,7 +142,14 @@ export function explain(error: unknown, file: string): unknown {
     return new Failure(`${file} is locked by another process`, { ...options, hint });
   }
   if (code.startsWith("SQLITE_READONLY") || code.startsWith("SQLITE_CANTOPEN")) {
-    return new Failure(`${file} cannot be opened for writing: ${error.message}`, options);
+    const hint = readonly
+      ? "Who reads a database in WAL mode writes its -shm file: this user may not do that here."
+      : "This user needs leave to write the file and its folder.";
+    const purpose = readonly ? "reading" : "writing";
+    return new Failure(`${file} cannot be opened for ${purpose}: ${error.message}`, {
+      ...options,
+      hint,
+    });
   }
   const { message, hint } = splitNativeMessage(error.message);
   return new Failure(`${file}: ${message}`, hint === undefined ? options : { ...options, hint });

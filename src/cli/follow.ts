@@ -1,4 +1,5 @@
 /** `mergelite follow`: a read-only copy of a database, kept up to date while others read it. */
+import { dirname } from "node:path";
 import {
   type Follower,
   type FollowOptions,
@@ -11,6 +12,7 @@ import { dialerFor, parseUrl } from "./addresses.ts";
 import { pointOf, showProgress, withStorage } from "./backup-url.ts";
 import { type Command, type CommandInput, jsonOption } from "./command.ts";
 import { credentialOptions, readCredentials } from "./credentials.ts";
+import { requireFolder } from "./database.ts";
 import { execOption, parseCommand, runChild } from "./exec.ts";
 import { exitCodes, Failure, usageFailure } from "./failure.ts";
 import { reasonOf } from "./linked.ts";
@@ -41,7 +43,8 @@ output is all there is on stdout.`,
 
 async function runFollow(input: CommandInput): Promise<number> {
   const { arguments: args, values, output } = input;
-  const [url = ""] = args;
+  const [url = "", file = ""] = args;
+  requireFolder(dirname(file));
   const intervalMs = values.number("interval", { min: 1, max: 3_600_000, fallback: 1000 });
   const options = { intervalMs, onProgress: showProgress(output), signal: interruptSignal() };
   if (!/^wss?:/i.test(url)) {

@@ -56,8 +56,9 @@ export function chooseTables(
   if (chosen.some((table) => table.problem === undefined)) return chosen;
   const [table] = chosen;
   if (table !== undefined && names.length > 0) throw refusal(table.name, table.problem ?? "");
+  const reasons = chosen.slice(0, 3).map(({ name, problem }) => `${name}: ${problem ?? ""}`);
   throw new Failure(`${file} has no table that can be replicated`, {
-    hint: "Create a table with a primary key first.",
+    hint: table === undefined ? "Create a table with a primary key first." : reasons.join("; "),
   });
 }
 

@@ -14,7 +14,7 @@ for (const stream of [process.stdout, process.stderr]) {
   // The reader has seen enough (`mergelite log app.db | head`).
   stream.on("error", (error: NodeJS.ErrnoException) => {
     if (error.code === "EPIPE") process.exit(exitCodes.done);
-    throw error;
+    process.exit(report(new Error(`what is printed cannot be written: ${error.message}`)));
   });
 }
 

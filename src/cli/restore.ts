@@ -1,8 +1,10 @@
 /** `mergelite restore`: a database file from a backup. */
+import { dirname } from "node:path";
 import { restore as restoreBackup } from "../backup/index.ts";
 import { formatTxid } from "../ltx/keys.ts";
 import { atOption, formatBytes, readAt, showProgress, warnOf, withStorage } from "./backup-url.ts";
 import { type Command, type CommandInput, jsonOption } from "./command.ts";
+import { requireFolder } from "./database.ts";
 import { exitCodes } from "./failure.ts";
 import { interruptSignal } from "./signals.ts";
 
@@ -27,6 +29,7 @@ async function runRestore({
   values,
   output,
 }: CommandInput): Promise<number> {
+  requireFolder(dirname(file));
   const restored = await withStorage(url, (storage) =>
     restoreBackup(storage, file, {
       ...readAt(values),

@@ -19,7 +19,7 @@ own addresses are listened on. With --cert and --key they connect to wss://HOST:
 as well, use mergelite ship FILE URL --listen HOST:PORT instead.`,
   options: {
     ...followerOptions,
-    interval: { type: "string", value: "MS", help: "gather commits for so long (10)" },
+    interval: { type: "string", value: "MS", help: "gather commits for so long (default 10)" },
     metrics: metricsOption,
     json: jsonEventsOption,
   },

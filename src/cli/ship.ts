@@ -33,7 +33,7 @@ one ends, or has been silent for a minute. Backups are kept: joined, proved, old
 With --listen one FILE is streamed to followers, too, as by serve-wal, once it is in all storages.`,
   options: {
     config: { type: "string", value: "FILE", help: "databases, storages and options, as TOML" },
-    interval: { type: "string", value: "MS", help: "gather commits for so long (1000)" },
+    interval: { type: "string", value: "MS", help: "gather commits for so long (default 1000)" },
     once: { type: "boolean", help: "ship what is there, do what is due, and end" },
     exec: execOption,
     metrics: metricsOption,

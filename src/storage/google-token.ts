@@ -1,6 +1,7 @@
 /** Access tokens of Google: for a service account's key, or from the machine that this runs on. */
 import { createSign } from "node:crypto";
 import type { Clock } from "../clock.ts";
+import { ReplicaError } from "../errors.ts";
 import { type HttpAnswer, type HttpClient, refusal } from "./http.ts";
 
 /** What a service account's key file has, as far as it is needed. */
@@ -59,7 +60,11 @@ export class GoogleTokens {
     if (this.#key === undefined) {
       const headers = { "metadata-flavor": "Google" };
       const url = new URL(metadataServer);
-      return await this.#http.send({ method: "GET", url, headers, signal: undefined });
+      try {
+        return await this.#http.send({ method: "GET", url, headers, signal: undefined });
+      } catch (error) {
+        throw error instanceof ReplicaError ? notOnGoogle(error) : error;
+      }
     }
     const url = new URL(this.#key.token_uri ?? "https://oauth2.googleapis.com/token");
     const form = new URLSearchParams({
@@ -70,6 +75,14 @@ export class GoogleTokens {
     const body = Buffer.from(form.toString());
     return await this.#http.send({ method: "POST", url, headers, body, signal: undefined });
   }
+}
+
+/** A machine elsewhere has no metadata server, and its user no idea of one. */
+function notOnGoogle({ code, message, cause }: ReplicaError): ReplicaError {
+  return new ReplicaError(code, message, {
+    cause,
+    hint: "Outside Google's cloud GOOGLE_APPLICATION_CREDENTIALS names the key file to use.",
+  });
 }
 
 function assertionOf(key: GoogleKey, audience: string, nowMs: number): string {

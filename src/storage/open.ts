@@ -61,11 +61,16 @@ export async function openStorage(
   const scheme = url === undefined ? undefined : schemes[url.protocol];
   if (url === undefined || scheme === undefined) {
     const known = Object.keys(schemes).map((each) => `${each}//`);
-    throw invalid(`storage is named by a URL that begins with ${known.join(", ")}`);
+    // Whatever else it is, it may have a password.
+    const what = address.includes("@") ? "" : `: ${JSON.stringify(address)}`;
+    throw invalid(`not the URL of a storage${what} (${known.join(", ")})`);
   }
   for (const name of url.searchParams.keys()) {
     if (scheme.parameters.includes(name)) continue;
     throw invalid(`${url.protocol}// has no parameter ${JSON.stringify(name)}`);
+  }
+  if ((url.protocol === "s3:" || url.protocol === "gs:") && url.hostname === "") {
+    throw invalid(`${url.protocol}// wants a bucket: ${url.protocol}//bucket/prefix`);
   }
   const prefix = decodeURIComponent(url.pathname).replace(/^\/+|\/+$/g, "");
   try {

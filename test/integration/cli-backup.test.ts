@@ -1,5 +1,6 @@
 /** `restore`, `backups` and `check` as they are run. */
 import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { expect, test } from "vitest";
 import { fileStorage } from "../../src/storage/file.ts";
@@ -53,6 +54,9 @@ test("an existing file, damage, and mistakes", async () => {
   expect(readFileSync(file).equals(backup.image)).toBe(true);
   await succeed("restore", url, file, "--force", "--at", "4");
   expect(await fail(1, "check", url)).toContain(backup.key(5, 5));
+  const nowhere = join(file, "..", "missing", "app.db");
+  expect(await fail(1, "restore", url, nowhere)).toMatch(/: the folder .*missing does not exist\n/);
+  expect(await fail(1, "restore", "app.db", file)).toContain('not the URL of a storage: "app.db"');
   expect(await fail(2, "restore", url, file, "--at", "yesterday")).toContain("--at must be");
   const missing = `${url}-none`;
   expect((await run("backups", missing)).code).toBe(1);

@@ -1,9 +1,12 @@
 /** The commands of `mergelite` that work on files alone. */
 import { spawnSync } from "node:child_process";
 import {
+  closeSync,
   copyFileSync,
   cpSync,
+  existsSync,
   mkdirSync,
+  openSync,
   readFileSync,
   truncateSync,
   writeFileSync,
@@ -11,7 +14,18 @@ import {
 import { join } from "node:path";
 import Database from "better-sqlite3";
 import { describe, expect, test, vi } from "vitest";
-import { execute, fail, patienceMs, query, Running, run, start, succeed } from "../support/cli.ts";
+import { commandNames } from "../../src/cli/commands.ts";
+import {
+  execute,
+  fail,
+  main,
+  patienceMs,
+  query,
+  Running,
+  run,
+  start,
+  succeed,
+} from "../support/cli.ts";
 import { untracked } from "../support/damage.ts";
 import { temporaryFolder } from "../support/folder.ts";
 
@@ -60,6 +74,17 @@ describe("help and usage", () => {
     expect(help).toMatch(new RegExp(`^usage: mergelite ${name}`));
     expect(help).toMatch(/^options:\n/m);
     expect(await succeed("help", name)).toBe(help);
+  });
+
+  test.each(commandNames)("%s is in the list of docs/cli.md and has a section there", (name) => {
+    const page = readFileSync(new URL("../../docs/cli.md", import.meta.url), "utf8");
+    expect(page).toMatch(new RegExp(`^\\| \\[?\`${name}\\b.*\\(#${name}\\)`, "m"));
+    expect(page).toMatch(new RegExp(`^## ${name}$`, "m"));
+  });
+
+  test("-h is --help, before and after the command", async () => {
+    expect(await succeed("-h")).toBe(await succeed("--help"));
+    expect(await succeed("status", "-h")).toBe(await succeed("status", "--help"));
   });
 
   test("no command at all is wrong usage", async () => {
@@ -207,7 +232,9 @@ describe("init", () => {
 
   test("a file without a table to replicate", async () => {
     const file = database("CREATE TABLE journal (line TEXT)");
-    expect(await fail(1, "init", file)).toContain("has no table that can be replicated\n");
+    const stderr = await fail(1, "init", file);
+    expect(stderr).toContain("has no table that can be replicated\n");
+    expect(stderr).toContain("hint: journal: no declared primary key\n");
     expect(query(file, "SELECT name FROM sqlite_schema")).toEqual([["journal"]]);
   });
 
@@ -372,6 +399,19 @@ describe("log", () => {
     const { code, stderr } = await log.finished;
     expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
   });
+});
+
+test.runIf(existsSync("/dev/full"))("what cannot be printed is a failure of one line", async () => {
+  const file = await replicated();
+  const out = openSync("/dev/full", "w");
+  const args = [main, "status", file];
+  const { status, stderr } = spawnSync(process.execPath, args, {
+    stdio: ["ignore", out, "pipe"],
+    encoding: "utf8",
+  });
+  closeSync(out);
+  expect(status).toBe(1);
+  expect(stderr).toMatch(/^mergelite: what is printed cannot be written: .*\n$/);
 });
 
 describe("sync and verify of two files", () => {

@@ -6,7 +6,8 @@ import Database from "better-sqlite3";
 import { expect } from "vitest";
 import { extensionPath } from "../../src/native.ts";
 
-const main = fileURLToPath(new URL("../../dist/cli/main.js", import.meta.url));
+/** The command line as it is installed. */
+export const main: string = fileURLToPath(new URL("../../dist/cli/main.js", import.meta.url));
 
 /** Turns a hanging process into a failure; no test waits for it. */
 export const patienceMs = 60_000;
