@@ -23,28 +23,6 @@ db.exec(${JSON.stringify(sql)});
 await replica.close();
 `;
 
-/** A block that only defines a transport is put to use. */
-const transportProgram = (code: string) => `${code}
-import { MessageChannel } from "node:worker_threads";
-import Database from "better-sqlite3";
-import { attach } from "mergelite";
-const open = () => {
-  const db = new Database(":memory:");
-  db.exec("CREATE TABLE t (id INTEGER PRIMARY KEY, x)");
-  return { db, replica: attach(db, { tables: ["t"] }) };
-};
-const { port1, port2 } = new MessageChannel();
-const left = open();
-const right = open();
-left.replica.connect(overPort(port1));
-right.replica.connect(overPort(port2));
-left.db.exec("INSERT INTO t VALUES (1, 'over a port')");
-await right.replica.wait(left.replica.token());
-console.log(right.db.prepare("SELECT x FROM t").get());
-await left.replica.close();
-await right.replica.close();
-`;
-
 test("every block is of a kind that is run here, or is for a shell", () => {
   const languages = new Set(snippets.map(({ language }) => language));
   for (const language of languages) expect(["js", "sql", "sh", "text"]).toContain(language);
@@ -53,9 +31,7 @@ test("every block is of a kind that is run here, or is for a shell", () => {
 describe("JavaScript", () => {
   const programs = snippets.filter(({ language }) => language === "js");
   test.each(programs.map((one) => [titleOf(one), one] as const))("%s", async (title, { code }) => {
-    const isTransport = code.includes("export const overPort");
-    const name = `${title.replace(/\W/g, "-")}.mjs`;
-    const printed = await runProgram(folder, name, isTransport ? transportProgram(code) : code);
+    const printed = await runProgram(folder, `${title.replace(/\W/g, "-")}.mjs`, code);
     // Where the document says what is printed, it is.
     for (const [, expected] of code.matchAll(/\/\/ prints (.+)$/gm)) {
       expect(printed).toContain(expected);
