@@ -10,6 +10,16 @@ namespace mergelite {
 // Spreads over all 64 bits.
 uint64_t HashOfRow(uint32_t table, Span identity);
 
+// A row as caches know it. The identity must outlive it.
+struct HashedRow {
+  uint32_t table;
+  Span identity;
+  uint64_t hash;
+
+  HashedRow(uint32_t table_id, Span row)
+      : table(table_id), identity(row), hash(HashOfRow(table_id, row)) {}
+};
+
 class ClockCache {
  public:
   struct Entry {
@@ -31,12 +41,12 @@ class ClockCache {
     other.count_ = count;
   }
 
-  // The encoded clock under (table, identity), or an empty span.
-  Span Find(uint32_t table, Span identity) const;
+  // The row's encoded clock, or an empty span.
+  Span Find(const HashedRow& row) const;
   // Replaces or adds; whoever does so keeps the whole within Clocks::kChangesetBytesMax and one
   // entry, far below what four bytes can address. `key` is kept beside the identity, for folding
   // writes it to the clock table.
-  void Put(uint32_t table, Span identity, Span key, Span clock);
+  void Put(const HashedRow& row, Span key, Span clock);
 
   // Walks entries in the order of their arrival: start with 0, stops when it returns 0. An identity
   // that is kept packed is appended to `spelled`, and the entry points there: at most
@@ -77,8 +87,8 @@ class ClockCache {
     uint32_t place;  // arena offset + 1, 0 is free
   };
   void WriteHeader(size_t offset, const Header& header);
-  size_t SlotOf(uint32_t table, Span identity, uint32_t hash) const;
-  bool Holds(size_t offset, uint32_t table, Span identity) const;
+  size_t SlotOf(const HashedRow& row) const;
+  bool Holds(size_t offset, const HashedRow& row) const;
   void Append(const Header& header, Span identity, Span key, Span clock);
   Header HeaderAt(size_t offset) const;
   void GrowSlots();

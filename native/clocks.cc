@@ -66,17 +66,20 @@ int64_t Deadline::Now() const {
 
 bool Deadline::Passed() const { return Now() >= end_ms_; }
 
-int Clocks::LookUp(Connection* connection, Table* table, Span identity, const Value* key,
+HashedRow Clocks::Hashed(const Table& table, Span identity) {
+  return {static_cast<uint32_t>(table.id), identity};
+}
+
+int Clocks::LookUp(Connection* connection, Table* table, const HashedRow& row, const Value* key,
                    RowClock* clock) {
   clock->Reset();
   const PeerIds& peers = connection->log.peers();
-  const auto table_id = static_cast<uint32_t>(table->id);
   if (!table->clocks_empty) {
     const int rc = ReadTable(connection, table, key, clock);
     if (rc != SQLITE_OK) return rc;
   }
   for (const ClockCache* cache : {&frozen_, &active_}) {
-    const Span found = cache->Find(table_id, identity);
+    const Span found = cache->Find(row);
     if (found.size == 0) continue;
     other_.Decode(found);
     clock->Join(other_, peers);
@@ -123,19 +126,18 @@ void Clocks::LookAtLoads(Connection* connection) {
   recent_loads_ = log.loads();
 }
 
-bool Clocks::MayReach(Connection* connection, const Table& table, Span identity,
-                      uint64_t timestamp) {
+bool Clocks::MayReach(Connection* connection, const HashedRow& row, uint64_t timestamp) {
   LookAtLoads(connection);
-  return recent_.MayReach(HashOfRow(static_cast<uint32_t>(table.id), identity), timestamp);
+  return recent_.MayReach(row.hash, timestamp);
 }
 
 bool Clocks::KnowsNewer(Connection* connection, const Target& target, const Patch& patch,
-                        Span identity, const Stamp& stamp) {
+                        const HashedRow& row, const Stamp& stamp) {
   LookAtLoads(connection);
   const PeerIds& peers = connection->log.peers();
   clock_.Reset();
   for (const ClockCache* cache : {&active_, &frozen_, &folded_}) {
-    const Span found = cache->Find(static_cast<uint32_t>(target.table->id), identity);
+    const Span found = cache->Find(row);
     if (found.size == 0) continue;
     other_.Decode(found);
     clock_.Join(other_, peers);
@@ -164,13 +166,12 @@ Span Clocks::JoinEncoded(const PeerIds& peers, Span a, Span b) {
   return scratch_.span();
 }
 
-void Clocks::Absorb(Connection* connection, const Target& target, const Patch& patch, Span identity,
-                    const Stamp& stamp) {
+void Clocks::Absorb(Connection* connection, const Target& target, const Patch& patch,
+                    const HashedRow& row, const Stamp& stamp) {
   // From here on, not from the first question on, its rows are known.
   LookAtLoads(connection);
   const PeerIds& peers = connection->log.peers();
-  const auto table_id = static_cast<uint32_t>(target.table->id);
-  const Span found = active_.Find(table_id, identity);
+  const Span found = active_.Find(row);
   clock_.Reset();
   if (found.size > 0) clock_.Decode(found);
   if (patch.operation == Operation::kUpdate) {
@@ -184,10 +185,10 @@ void Clocks::Absorb(Connection* connection, const Target& target, const Patch& p
   } else {
     clock_.SetLife(stamp, patch.operation == Operation::kInsert, peers);
   }
-  recent_.Add(HashOfRow(table_id, identity), stamp.timestamp);
+  recent_.Add(row.hash, stamp.timestamp);
   scratch_.Clear();
   clock_.Encode(&scratch_);
-  active_.Put(table_id, identity, patch.encoded_key, scratch_.span());
+  active_.Put(row, patch.encoded_key, scratch_.span());
 }
 
 int Clocks::AbsorbTail(Connection* connection, const Deadline& deadline, bool* done) {
@@ -258,11 +259,11 @@ int Clocks::Fold(Connection* connection, const Deadline& deadline, bool all, boo
 }
 
 int Clocks::FoldRow(Connection* connection, Table* table, Span identity, Span key) {
-  const auto id = static_cast<uint32_t>(table->id);
-  const Span found = active_.Find(id, identity);
+  const HashedRow row = Hashed(*table, identity);
+  const Span found = active_.Find(row);
   if (found.size == 0) return SQLITE_OK;
   EndLookUps(connection);
-  const ClockCache::Entry entry{id, identity, key, found};
+  const ClockCache::Entry entry{row.table, identity, key, found};
   table->clocks_empty = false;
   return FoldRun(connection, table, &entry, &entry + 1);
 }

@@ -35,20 +35,25 @@ class Clocks {
   static constexpr size_t kChangesetBytesMax = size_t{64} << 20;
 
   // What is known of a row: clock table, frozen and active generation joined.
-  int LookUp(Connection* connection, Table* table, Span identity, const Value* key,
+  int LookUp(Connection* connection, Table* table, const HashedRow& row, const Value* key,
              RowClock* clock);
+  int LookUp(Connection* connection, Table* table, Span identity, const Value* key,
+             RowClock* clock) {
+    return LookUp(connection, table, Hashed(*table, identity), key, clock);
+  }
+  static HashedRow Hashed(const Table& table, Span identity);
   // Look-ups leave statements under way: to be ended before the transaction is.
   void EndLookUps(Connection* connection);
   // Whether the row's clock has a stamp that is not below this one; without looking, so that it may
   // be told of rows of which that is not true. Inside a transaction, with all changesets absorbed.
-  bool MayReach(Connection* connection, const Table& table, Span identity, uint64_t timestamp);
+  bool MayReach(Connection* connection, const HashedRow& row, uint64_t timestamp);
   // Whether all that the patch sets has a newer stamp, as far as memory tells: then it loses
   // whatever else the clock says. Tells of no insert.
-  bool KnowsNewer(Connection* connection, const Target& target, const Patch& patch, Span identity,
-                  const Stamp& stamp);
+  bool KnowsNewer(Connection* connection, const Target& target, const Patch& patch,
+                  const HashedRow& row, const Stamp& stamp);
   // Joins one patch into the active generation. Never fails: it is memory only.
-  void Absorb(Connection* connection, const Target& target, const Patch& patch, Span identity,
-              const Stamp& stamp);
+  void Absorb(Connection* connection, const Target& target, const Patch& patch,
+              const HashedRow& row, const Stamp& stamp);
   // Clock tables were written past Absorb(): no row is known any longer to be without a stamp that
   // the file has seen, nor to have one that it had.
   void WrittenPast(Connection* connection);

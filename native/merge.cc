@@ -299,7 +299,8 @@ int AbsorbChangeset(Connection* connection, const Origin& origin, const Record& 
       AddDoubt(connection, {&origin, record.sequence, stamp}, target.table, merge.identity.span(),
                patch.encoded_key);
     }
-    merge.clocks.Absorb(connection, target, patch, merge.identity.span(), stamp);
+    const HashedRow row = Clocks::Hashed(*target.table, merge.identity.span());
+    merge.clocks.Absorb(connection, target, patch, row, stamp);
     rc = merge.clocks.MakeRoom(connection);
     if (rc != SQLITE_OK) return rc;
     // A local write does not look at what is parked for its row, so that is done here.

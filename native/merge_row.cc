@@ -21,17 +21,18 @@ void SetBit(uint8_t* bitmap, size_t index) {
 
 class RowMerge {
  public:
-  RowMerge(Connection* connection, const Incoming& incoming, Target* target, const Patch& patch)
+  RowMerge(Connection* connection, const Incoming& incoming, Target* target, const Patch& patch,
+           const HashedRow& row)
       : connection_(connection),
         merge_(*connection->merge),
         incoming_(incoming),
         target_(*target),
         table_(target->table),
         patch_(patch),
+        row_(row),
         peers_(connection->log.peers()) {}
 
   int Run() {
-    IdentityOf(*patch_.shape, patch_.key, &merge_.identity);
     if (table_ == nullptr) return ParkWhole(Reason::kTable);
     if (!KeyFits(*table_, patch_)) return ParkWhole(Reason::kKey, "datatype mismatch");
     if (WinsUnseen()) {
@@ -39,7 +40,7 @@ class RowMerge {
       if (rc != SQLITE_NOTFOUND) return rc;
     }
     if (LosesUnseen()) return Lost(), SQLITE_OK;
-    int rc = merge_.clocks.LookUp(connection_, table_, Identity(), patch_.key, &merge_.clock);
+    int rc = merge_.clocks.LookUp(connection_, table_, row_, patch_.key, &merge_.clock);
     if (rc == SQLITE_OK) rc = HeldFor(connection_, *table_, Identity(), &held_);
     if (rc != SQLITE_OK) return rc;
     if (table_->has_unique_indexes || held_ != 0) AskToSettle(table_, Identity());
@@ -58,7 +59,7 @@ class RowMerge {
     if (incoming_.newest) return true;
     // An insert looks: it may tell of two rows that have become one.
     return incoming_.in_order && !insert &&
-           !merge_.clocks.MayReach(connection_, *table_, Identity(), incoming_.stamp.timestamp);
+           !merge_.clocks.MayReach(connection_, row_, incoming_.stamp.timestamp);
   }
 
   // What loses against what memory holds of the row has lost. Where nothing is parked, the row of
@@ -66,7 +67,7 @@ class RowMerge {
   bool LosesUnseen() {
     if (!incoming_.in_order || !target_.knows_all_columns || AnyParked(connection_)) return false;
     return patch_.operation != Operation::kInsert &&
-           merge_.clocks.KnowsNewer(connection_, target_, patch_, Identity(), incoming_.stamp);
+           merge_.clocks.KnowsNewer(connection_, target_, patch_, row_, incoming_.stamp);
   }
 
   // SQLITE_NOTFOUND when the row to be updated is not there, and nothing was done.
@@ -96,9 +97,9 @@ class RowMerge {
     return rc;
   }
 
-  Span Identity() const { return merge_.identity.span(); }
+  Span Identity() const { return row_.identity; }
   RowClock& clock() { return merge_.clock; }
-  void Absorb() { merge_.clocks.Absorb(connection_, target_, patch_, Identity(), incoming_.stamp); }
+  void Absorb() { merge_.clocks.Absorb(connection_, target_, patch_, row_, incoming_.stamp); }
   void Lost() { merge_.stats->lost++; }
   bool withheld() const { return (held_ & kWithheldBits) != 0; }
   void Doubt() { AddDoubt(connection_, incoming_, table_, Identity(), patch_.encoded_key); }
@@ -347,6 +348,7 @@ class RowMerge {
   Target& target_;
   Table* table_;
   const Patch& patch_;
+  const HashedRow& row_;
   const PeerIds& peers_;
   uint8_t held_ = 0;  // the reason for which the row is held, as a bit
   bool unseen_ = false;
@@ -367,7 +369,11 @@ bool KeyFits(const Table& table, const Patch& patch) {
 
 int MergePatch(Connection* connection, const Incoming& incoming, Target* target,
                const Patch& patch) {
-  return RowMerge(connection, incoming, target, patch).Run();
+  Bytes* identity = &connection->merge->identity;
+  IdentityOf(*patch.shape, patch.key, identity);
+  const Table* table = target->table;
+  const HashedRow row(table == nullptr ? 0 : static_cast<uint32_t>(table->id), identity->span());
+  return RowMerge(connection, incoming, target, patch, row).Run();
 }
 
 }  // namespace mergelite

@@ -31,7 +31,7 @@ void Fill(ClockCache* cache, Random* random, bool ascending) {
     } else {
       AppendInteger(&key, number);
     }
-    cache->Put(table, key.span(), key.span(), clock.span());
+    cache->Put({table, key.span()}, key.span(), clock.span());
   }
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "../clock_cache.h"
+#include "../value.h"
 #include "check.h"
 
 namespace mergelite::test {
@@ -193,7 +194,7 @@ void PutInBoth(Random* random, ClockCache* cache, Model* model) {
     model->entries.push_back({table, static_cast<Bytes&&>(copy), static_cast<Bytes&&>(key), {}});
     entry = &model->entries.back();
   }
-  cache->Put(table, identity.span(), entry->key.span(), clock.span());
+  cache->Put({table, identity.span()}, entry->key.span(), clock.span());
   entry->clock = static_cast<Bytes&&>(clock);
 }
 
@@ -212,6 +213,25 @@ void CheckWalk(const ClockCache& cache, Model* model) {
   CHECK(seen == model->entries.size());
 }
 
+TEST(neighbouring_integer_keys_have_neighbouring_hashes) {
+  const auto hash = [](uint32_t table, int64_t key) {
+    Bytes identity;
+    AppendInteger(&identity, key);
+    return HashOfRow(table, identity.span());
+  };
+  for (int64_t first :
+       {-(int64_t{1} << 40), int64_t{-8}, int64_t{0}, int64_t{120}, int64_t{1} << 61}) {
+    uint64_t seen = 0;
+    for (int64_t key = first; key < first + 8; key++) {
+      CHECK(hash(3, key) >> 3 == hash(3, first) >> 3);
+      seen |= uint64_t{1} << (hash(3, key) & 7);
+    }
+    CHECK(seen == 255);
+    CHECK(hash(3, first + 8) >> 3 != hash(3, first) >> 3);
+    CHECK(hash(4, first) >> 3 != hash(3, first) >> 3);
+  }
+}
+
 TEST(the_clock_cache_is_a_map) {
   Random random(11);
   ClockCache cache;
@@ -222,8 +242,8 @@ TEST(the_clock_cache_is_a_map) {
     if (i % 500 == 0) CheckWalk(cache, &model);
   }
   for (Model::Entry& entry : model.entries) {
-    CHECK(cache.Find(entry.table, entry.identity.span()) == entry.clock.span());
-    CHECK(cache.Find(entry.table + 1, entry.identity.span()).size == 0);
+    CHECK(cache.Find({entry.table, entry.identity.span()}) == entry.clock.span());
+    CHECK(cache.Find({entry.table + 1, entry.identity.span()}).size == 0);
   }
   CheckWalk(cache, &model);
   ClockCache other;
@@ -233,7 +253,7 @@ TEST(the_clock_cache_is_a_map) {
   const size_t bytes = other.bytes();
   other.Clear();
   CHECK(other.empty() && other.bytes() < bytes);
-  CHECK(other.Find(0, model.entries[0].identity.span()).size == 0);
+  CHECK(other.Find({0, model.entries[0].identity.span()}).size == 0);
 }
 
 }  // namespace
