@@ -16,17 +16,19 @@ export type { Histogram } from "./histogram.ts";
 export type { PeerMetrics } from "./lag.ts";
 export type { Patch } from "./log/payload.ts";
 export type { OriginMarks, SqliteDatabase } from "./log/store.ts";
+export type { KnownPeer } from "./log/trim.ts";
 export type { Metrics } from "./metrics.ts";
 export { joinOpenMetrics, type Labels, openMetricsContentType } from "./metrics-text.ts";
 export { extensionPath, type SqlValue } from "./native.ts";
 export { formatOpenMetrics, type LabelledMetrics } from "./open-metrics.ts";
 export type { AttachOptions, Logger } from "./options.ts";
 export type { OrphanCounts } from "./orphans.ts";
-export type { Replica } from "./replica.ts";
+export type { Replica, WaitOptions } from "./replica.ts";
 export type {
   ClockEvent,
   CollisionEvent,
   LeaderEvent,
+  MembershipEvent,
   ReplicaEvents,
   StateProgressEvent,
   VerifyEvent,

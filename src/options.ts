@@ -16,7 +16,7 @@ export interface Logger {
 
 export interface AttachOptions {
   /** Tables to replicate, besides those that are replicated already. @default [] */
-  readonly tables?: readonly string[];
+  readonly tables?: readonly string[] | undefined;
   /**
    * Tables whose changes the change feed tells with the values they replaced: `true` for all, later
    * ones included, `false` for none. Kept in the file: it holds for every process that writes it
@@ -24,7 +24,7 @@ export interface AttachOptions {
    */
   readonly oldValues?: boolean | readonly string[];
   /** Only replicas of one cluster talk to each other; at most 255 bytes. @default "" */
-  readonly cluster?: string;
+  readonly cluster?: string | undefined;
   /**
    * Longest time merging holds the event loop and the write lock at a stretch, in ms. @default 4
    */
@@ -61,16 +61,20 @@ export interface AttachOptions {
   /** How long the peers around must be the same before another one leads, in ms. @default 5 min */
   readonly leaderGraceMs?: number;
   /** Told what the events tell, without what users wrote. @default none: NODE_DEBUG=mergelite */
-  readonly logger?: Logger;
+  readonly logger?: Logger | undefined;
   /** Snapshots by a schedule and at shutdown. @default none */
-  readonly backup?: BackupOptions;
+  readonly backup?: BackupOptions | undefined;
   /** For tests and simulations. @default the system's */
   readonly clock?: Clock;
   /** For tests and simulations. @default Math.random */
   readonly random?: Random;
 }
 
-export type Options = Required<Omit<AttachOptions, "logger" | "backup" | "oldValues">> & {
+type WithDefault = Omit<AttachOptions, "logger" | "backup" | "oldValues">;
+
+export type Options = {
+  readonly [Name in keyof WithDefault]-?: Exclude<WithDefault[Name], undefined>;
+} & {
   readonly oldValues: boolean | readonly string[] | undefined;
   readonly logger: Logger | undefined;
   readonly backup: BackupOptions | undefined;
@@ -153,7 +157,7 @@ function isFunction(value: unknown): boolean {
   return typeof value === "function";
 }
 
-function withoutUndefined(options: AttachOptions): AttachOptions {
+function withoutUndefined(options: AttachOptions): Partial<Options> {
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
 }
 

@@ -42,9 +42,9 @@ import { formatToken, parseToken, parseTokens, type TokenParts } from "./token.t
 import { checkTransport, type Dialer, type Transport } from "./transport/transport.ts";
 import type { VerifyCall } from "./verifier.ts";
 
-interface WaitOptions {
+export interface WaitOptions {
   /** Waits no longer. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 export class Replica implements AsyncDisposable {

@@ -10,7 +10,7 @@ import { type Verification, verifyTables } from "./sync/verify.ts";
 
 /** Options of `Replica.verify`. */
 export interface VerifyCall {
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
   /** How many differences are listed. @default 100 */
   readonly limit?: number;
   /**

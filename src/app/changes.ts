@@ -25,13 +25,13 @@ export interface Changeset {
 
 export interface ChangesOptions {
   /** A cursor; `"oldest"`, all that the log holds. @default from now on */
-  readonly since?: string;
+  readonly since?: string | undefined;
   /** Patches of these tables only. @default all */
-  readonly tables?: readonly string[];
+  readonly tables?: readonly string[] | undefined;
   /** Integers are bigints, all of them. @default false: those beyond 53 bits */
   readonly safeIntegers?: boolean;
   /** Ends the feed; it rejects with `signal.reason`. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** `for await (const changeset of feed)`; one loop at a time. Waits for more at its end. */

@@ -20,7 +20,7 @@ export interface CloseOptions {
    */
   readonly snapshot?: boolean;
   /** Waits no longer, and closes. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 export interface CloseResult {

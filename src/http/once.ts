@@ -11,7 +11,7 @@ import { Exchange, exchangeHeader } from "./exchange.ts";
 
 export interface SyncOnceOptions extends HttpClientOptions {
   /** Gives up. @default nothing does */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
   /** @default the system's clock */
   readonly clock?: Clock;
 }

@@ -25,7 +25,7 @@ export interface FollowOptions {
   /** Of the restore that a new copy begins with. */
   readonly onProgress?: (progress: RestoreProgress) => void;
   /** Ends the beginning: `follow` rejects with `signal.reason`. Later there is `close`. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
   /** For tests. @default the system's */
   readonly clock?: Clock;
   /** For tests. @default Math.random */

@@ -24,7 +24,7 @@ export interface RestoreIntoOptions {
   readonly at?: RestorePoint;
   readonly onProgress?: (progress: RestoreProgress) => void;
   /** Ends the work; it rejects with `signal.reason`, and the target is as it was. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 export interface RestoreOptions extends RestoreIntoOptions {

@@ -2,6 +2,8 @@
 import { Inbox, type InboxLimits, inboxLimits } from "./inbox.ts";
 import { checkSize, closedError, type Transport } from "./transport.ts";
 
+export type { Transport } from "./transport.ts";
+
 /** What is sent on one comes out of the other, copied; a full queue makes `send` wait. */
 export function memoryPair(limits: Partial<InboxLimits> = {}): [Transport, Transport] {
   const left = new MemoryTransport("memory:left", { ...inboxLimits, ...limits });

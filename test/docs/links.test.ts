@@ -28,16 +28,14 @@ function linksIn(document: string): { path: string; anchor: string | undefined }
 
 const textOf = (document: string) => readFileSync(`${root}/${document}`, "utf8");
 
-/** As renderers make them of headings, and those that are written. */
+/** As renderers make them of headings. */
 function anchorsOf(document: string): string[] {
-  const written = [...textOf(document).matchAll(/<a id="([^"]+)">/g)].map(([, id = ""]) => id);
-  const headings = [...textOf(document).matchAll(/^#+ (.+)$/gm)].map(([, heading = ""]) =>
+  return [...textOf(document).matchAll(/^#+ (.+)$/gm)].map(([, heading = ""]) =>
     heading
       .toLowerCase()
       .replaceAll(/[^\p{L}\p{N} _-]/gu, "")
       .replaceAll(" ", "-"),
   );
-  return [...written, ...headings];
 }
 
 test("links of packed documents lead to packed files, and anchors to headings", () => {
