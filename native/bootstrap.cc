@@ -3,6 +3,7 @@
 #include "merge.h"
 #include "slice_writer.h"
 #include "table_sql.h"
+#include "withheld.h"
 
 namespace mergelite {
 namespace {
@@ -132,6 +133,65 @@ int LogRowsWithHistory(Connection* connection, Table* table) {
   return connection->Check(rc);
 }
 
+// Whether the table has the row that a patch is about.
+int IsThere(Connection* connection, Table* table, Span patch, bool* there) {
+  Reader in(patch);
+  in.Varint();
+  std::vector<Value> key(table->shape->keys.size());
+  for (Value& value : key) {
+    if (!ReadValue(&in, &value)) return connection->Fail("FILE_DAMAGED", "a key is damaged");
+  }
+  int rc = PrepareExists(connection, table);
+  if (rc != SQLITE_OK) return rc;
+  BindKey(&table->exists, key.data(), key.size());
+  rc = table->exists.Step();
+  *there = rc == SQLITE_ROW;
+  return connection->Check(*there ? table->exists.Reset() : rc);
+}
+
+// Rows that are withheld are not in the table, and yet nobody has deleted them. They are written
+// again like the others, each patch with a stamp above all before it: so they stay the younger
+// ones.
+int LogWithheldRows(Connection* connection, Table* table) {
+  if (!AnyHeld(connection)) return SQLITE_OK;
+  Statement query, move;
+  int rc = connection->Check(query.Prepare(connection->api, connection->db,
+                                           "SELECT id, shape, patch FROM main._mergelite_parked "
+                                           "WHERE table_name = ?1 AND reason IN " MERGELITE_WITHHELD
+                                           " ORDER BY timestamp, peer, id"));
+  if (rc == SQLITE_OK) {
+    rc = connection->Check(move.Prepare(
+        connection->api, connection->db,
+        "UPDATE main._mergelite_parked SET peer = ?2, sequence = ?3, timestamp = ?4 WHERE id = "
+        "?1"));
+  }
+  if (rc != SQLITE_OK) return rc;
+  query.String(1, table->name.span());
+  const Origin* self = connection->log.self();
+  while ((rc = query.Step()) == SQLITE_ROW) {
+    // Inserted while nobody captured: that is what counts.
+    bool there = false;
+    rc = IsThere(connection, table, query.ColumnBytes(2), &there);
+    if (rc != SQLITE_OK) return rc;
+    if (there) continue;
+    SliceWriter writer(connection, static_cast<uint64_t>(query.ColumnInteger(1)), 0);
+    writer.Tick();
+    Reader in(query.ColumnBytes(2));
+    writer.body()->Varint(PatchHead(0, static_cast<Operation>(in.Varint() & 3)));
+    writer.body()->Append(in.at(), in.left());
+    rc = writer.Added();
+    if (rc == SQLITE_OK) rc = writer.Write();
+    if (rc != SQLITE_OK) return rc;
+    move.Integer(1, query.ColumnInteger(0));
+    move.Integer(2, static_cast<int64_t>(self->peer));
+    move.Integer(3, static_cast<int64_t>(self->held));
+    move.Integer(4, static_cast<int64_t>(writer.timestamp()));
+    rc = connection->Check(move.Run());
+    if (rc != SQLITE_OK) return rc;
+  }
+  return connection->Check(rc);
+}
+
 // Rows that the row clocks say are alive, but that were deleted while nobody captured.
 int LogVanishedRows(Connection* connection, Table* table, SliceWriter* writer) {
   const Shape& shape = *table->shape;
@@ -143,6 +203,7 @@ int LogVanishedRows(Connection* connection, Table* table, SliceWriter* writer) {
   int rc = connection->Check(query.Prepare(connection->api, connection->db, sql.c_str()));
   if (rc == SQLITE_OK) rc = PrepareExists(connection, table);
   std::vector<Value> key(shape.keys.size());
+  Bytes identity;
   RowClock clock;
   while (rc == SQLITE_OK && (rc = query.Step()) == SQLITE_ROW) {
     rc = SQLITE_OK;
@@ -155,6 +216,11 @@ int LogVanishedRows(Connection* connection, Table* table, SliceWriter* writer) {
       continue;
     }
     if (found != SQLITE_OK) return connection->Check(found);
+    uint8_t held;
+    IdentityOf(shape, key.data(), &identity);
+    rc = HeldFor(connection, *table, identity.span(), &held);
+    if (rc != SQLITE_OK) return rc;
+    if ((held & kWithheldBits) != 0) continue;
     writer->body()->Varint(PatchHead(0, Operation::kDelete));
     for (const Value& value : key) AppendValue(writer->body(), value);
     rc = writer->Added();
@@ -253,6 +319,8 @@ int LogExistingRows(Connection* connection, Table* table, bool returning) {
   if (late) rc = known.Open(connection, *table);
   if (rc != SQLITE_OK) return rc;
   SliceWriter writer(connection, table->shape->hash, timestamp);
+  if (returning) rc = LogWithheldRows(connection, table);
+  if (rc != SQLITE_OK) return rc;
   const bool history = connection->has_history && timestamp == kBeforeAllWrites;
   rc = history ? LogRowsWithHistory(connection, table) : SQLITE_OK;
   if (rc == SQLITE_OK && !history)
