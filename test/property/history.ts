@@ -14,10 +14,10 @@ import {
   teachShapes,
 } from "../support/replica.ts";
 import { horizonOf, transferState, trimAll } from "../support/state.ts";
-import { foldEverything, spare, tables, toSql, type Write } from "./schema.ts";
+import { fill, filler, foldEverything, spare, tables, toSql, type Write } from "./schema.ts";
 
 /** One statement of a transaction, or what happens to its savepoints. */
-type Statement = Write | "savepoint" | "rollback to" | "release";
+type Statement = Write | "savepoint" | "rollback to" | "release" | "fill";
 
 interface Transaction {
   statements: readonly Statement[];
@@ -57,16 +57,20 @@ const statement: fc.Arbitrary<Statement> = fc.oneof(
   { weight: 8, arbitrary: write },
   { weight: 1, arbitrary: fc.constantFrom("savepoint", "rollback to", "release") },
 );
-const step: fc.Arbitrary<Step> = fc.oneof(
-  {
-    weight: 8,
-    arbitrary: fc.record({
-      do: fc.constant("write"),
-      at: fc.nat({ max: 3 }),
-      statements: fc.array(statement, { minLength: 1, maxLength: 6, size: "max" }),
-      end: fc.constantFrom("commit", "commit", "none", "none", "rollback"),
-    }),
-  },
+const transaction = (one: fc.Arbitrary<Statement>) =>
+  fc.record({
+    do: fc.constant("write" as const),
+    at: fc.nat({ max: 3 }),
+    statements: fc.array(one, { minLength: 1, maxLength: 6, size: "max" }),
+    end: fc.constantFrom(
+      "commit" as const,
+      "commit" as const,
+      "none" as const,
+      "none" as const,
+      "rollback" as const,
+    ),
+  });
+const other: fc.Arbitrary<Step> = fc.oneof(
   {
     weight: 6,
     arbitrary: fc.record({
@@ -101,19 +105,38 @@ const step: fc.Arbitrary<Step> = fc.oneof(
     arbitrary: fc.record({ do: fc.constant("clock"), at: fc.nat({ max: 3 }), ms: fc.nat(2) }),
   },
 ) as fc.Arbitrary<Step>;
+const short = fc.oneof(
+  { weight: 8, arbitrary: transaction(statement) },
+  { weight: 13, arbitrary: other },
+);
+// Large transactions cost much more than small ones.
+const withFill: fc.Arbitrary<Statement> = fc.oneof(
+  { weight: 6, arbitrary: statement },
+  { weight: 1, arbitrary: fc.constant("fill" as const) },
+);
+const long = fc.oneof(
+  { weight: 8, arbitrary: transaction(withFill) },
+  { weight: 13, arbitrary: other },
+);
 
-export const history: fc.Arbitrary<History> = fc.record({
-  replicas: fc.integer({ min: 2, max: 4 }),
-  // Within the drift of 60 s, mostly equal so that stamps tie; the last is beyond it.
-  skews: fc.array(fc.constantFrom(0, 0, 0, 1, 2, -5, 20_000, -30_000, 100_000), {
-    minLength: 4,
-    maxLength: 4,
-  }),
-  // Few tables a history, so that replicas meet on rows.
-  tables: fc.array(fc.nat({ max: tables.length - 1 }), { minLength: 1, maxLength: 3 }),
-  // Histories as long as may be: only shrinking makes them short.
-  steps: fc.array(step, { minLength: 1, maxLength: 50, size: "max" }),
-});
+const historyOf = (step: fc.Arbitrary<Step>): fc.Arbitrary<History> =>
+  fc.record({
+    replicas: fc.integer({ min: 2, max: 4 }),
+    // Within the drift of 60 s, mostly equal so that stamps tie; the last is beyond it.
+    skews: fc.array(fc.constantFrom(0, 0, 0, 1, 2, -5, 20_000, -30_000, 100_000), {
+      minLength: 4,
+      maxLength: 4,
+    }),
+    // Few tables a history, so that replicas meet on rows.
+    tables: fc.array(fc.nat({ max: tables.length - 1 }), { minLength: 1, maxLength: 3 }),
+    // Histories as long as may be: only shrinking makes them short.
+    steps: fc.array(step, { minLength: 1, maxLength: 50, size: "max" }),
+  });
+export const history: fc.Arbitrary<History> = historyOf(short);
+export const historyWithParts: fc.Arbitrary<History> = fc.oneof(
+  { weight: 80, arbitrary: history },
+  { weight: 1, arbitrary: historyOf(long) },
+);
 
 const startMs = Date.UTC(2026, 0, 1);
 
@@ -127,14 +150,15 @@ function templateOf(number: number, chosen: readonly number[]): Buffer {
   if (known !== undefined) return known;
   const db = new Database(":memory:");
   const { handle } = attachRaw(db);
-  db.exec([...specs.map(({ create }) => create), spare].join(";"));
+  db.exec([...specs.map(({ create }) => create), spare, filler].join(";"));
   for (const spec of specs) {
     for (let key = 0; key < number; key++) {
       const values = [key + number, key, number];
       db.exec(toSql(spec, { table: 0, kind: 1, key: key * number, other: 0, values }));
     }
   }
-  for (const { name: table } of [...specs, { name: "spare" }]) native.replicate(handle, table);
+  for (const { name: table } of [...specs, { name: "spare" }, { name: "filler" }])
+    native.replicate(handle, table);
   const made = db.serialize();
   db.close();
   templates.set(name, made);
@@ -267,6 +291,8 @@ function transact(
     if (typeof one !== "string") {
       const table = tables[chosen[one.table % chosen.length] ?? 0];
       if (table !== undefined) attempt(db, toSql(table, one));
+    } else if (one === "fill") {
+      db.exec(fill);
     } else if (end === "none") {
       // Outside a transaction a savepoint would be one.
     } else if (one === "savepoint") {

@@ -79,6 +79,9 @@ export const tables: readonly TableSpec[] = [
 
 // Folding everything is what taking a table back into replication does: this one is there for that.
 export const spare = "CREATE TABLE spare (id INTEGER PRIMARY KEY)";
+export const filler = "CREATE TABLE filler (id INTEGER PRIMARY KEY, bytes)";
+/** Ends a part of a transaction. */
+export const fill = "REPLACE INTO filler VALUES (1, zeroblob(1048576))";
 export const foldEverything =
   "DROP TABLE spare_patches; CREATE VIRTUAL TABLE spare_patches USING mergelite(spare)";
 
