@@ -1,5 +1,6 @@
 #include "clock_cache.h"
 
+#include "ids.h"
 #include "value.h"
 
 namespace mergelite {
@@ -22,9 +23,13 @@ uint64_t HashOfRow(uint32_t table, Span identity) {
   if (IsOneInteger(identity, &integer)) {
     // Eight neighbours have hashes that differ in the lowest bits alone: who goes through rows in
     // the order of their keys finds what it looks up in the cache line it has just read.
-    hash = (hash ^ (integer >> 3)) * 0x9fb21c651e98df25u;
+    // What mergelite_id() gave counts above the lane.
+    const bool small = integer + (uint64_t{1} << 40) < uint64_t{1} << 41;
+    const int shift = small ? 0 : kIdLaneBits;
+    const uint64_t near = integer >> shift & 7;
+    hash = (hash ^ integer ^ near << shift) * 0x9fb21c651e98df25u;
     hash = (hash ^ (hash >> 29)) * 0x9fb21c651e98df25u;
-    return hash ^ (hash >> 32) ^ (integer & 7);
+    return hash ^ (hash >> 32) ^ near;
   }
   const uint8_t* at = identity.data;
   size_t left = identity.size;

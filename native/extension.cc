@@ -2,6 +2,7 @@
 #include <atomic>
 
 #include "connection.h"
+#include "ids.h"
 #include "merge.h"
 #include "patches_table.h"
 #include "schema_watch.h"
@@ -37,21 +38,20 @@ class IdGenerator {
   int64_t Next(Connection* connection) {
     const int64_t now = (connection->NowMs() - kEpochMs) / 1000;
     if (lane_ < 0 || second_ > now + kSecondsAheadMax) {
-      lane_ = static_cast<int64_t>(connection->Randomness() & ((1 << kLaneBits) - 1));
+      lane_ = static_cast<int64_t>(connection->Randomness() & ((1 << kIdLaneBits) - 1));
       second_ = 0;
     }
     if (now > second_) {
       second_ = now;
       count_ = 0;
-    } else if (++count_ == 1 << kCountBits) {
+    } else if (++count_ == 1 << kIdCountBits) {
       second_++;
       count_ = 0;
     }
-    return (second_ << kCountBits | count_) << kLaneBits | lane_;
+    return (second_ << kIdCountBits | count_) << kIdLaneBits | lane_;
   }
 
  private:
-  static constexpr int kLaneBits = 17, kCountBits = 6;
   static constexpr int64_t kSecondsAheadMax = 60;
   int64_t second_ = 0, count_ = 0, lane_ = -1;
 };

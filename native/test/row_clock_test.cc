@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "../clock_cache.h"
+#include "../ids.h"
 #include "../value.h"
 #include "check.h"
 
@@ -219,15 +220,16 @@ TEST(neighbouring_integer_keys_have_neighbouring_hashes) {
     AppendInteger(&identity, key);
     return HashOfRow(table, identity.span());
   };
-  for (int64_t first :
-       {-(int64_t{1} << 40), int64_t{-8}, int64_t{0}, int64_t{120}, int64_t{1} << 61}) {
+  constexpr int64_t kId = (int64_t{60000000} << (kIdCountBits + kIdLaneBits)) + 7777;
+  for (const int64_t first : {-(int64_t{1} << 40), int64_t{-8}, int64_t{0}, int64_t{120}, kId}) {
+    const int64_t step = first == kId ? 1 << kIdLaneBits : 1;
     uint64_t seen = 0;
-    for (int64_t key = first; key < first + 8; key++) {
-      CHECK(hash(3, key) >> 3 == hash(3, first) >> 3);
-      seen |= uint64_t{1} << (hash(3, key) & 7);
+    for (int64_t i = 0; i < 8; i++) {
+      CHECK(hash(3, first + i * step) >> 3 == hash(3, first) >> 3);
+      seen |= uint64_t{1} << (hash(3, first + i * step) & 7);
     }
     CHECK(seen == 255);
-    CHECK(hash(3, first + 8) >> 3 != hash(3, first) >> 3);
+    CHECK(hash(3, first + 8 * step) >> 3 != hash(3, first) >> 3);
     CHECK(hash(4, first) >> 3 != hash(3, first) >> 3);
   }
 }
