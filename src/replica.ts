@@ -117,6 +117,7 @@ export class Replica implements AsyncDisposable {
     options: MigrateOptions = {},
   ): MigrateResult {
     this.#core.assertOpen();
+    checkNames(options, ["to"]);
     const result = migrate(this.#migrations, migrations as readonly Migration[], options);
     this.#core.lookAtLog();
     return result;
@@ -283,6 +284,7 @@ export class Replica implements AsyncDisposable {
 
   /** What is parked, withheld, refused or shown in violation of a constraint, a page at a time. */
   conflicts(query: ConflictQuery = {}): Conflict[] {
+    checkNames(query, ["table", "reason", "limit", "after"]);
     return this.#core.conflicts.list(query);
   }
 

@@ -2,12 +2,18 @@
 import { type FileHandle, mkdtemp, open, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { checkNames } from "../arguments.ts";
 import { ReplicaError } from "../errors.ts";
 import { formatTxid } from "../ltx/keys.ts";
 import { native } from "../native.ts";
 import { type BackupFile, planChain } from "../restore/chain.ts";
 import { listBackup } from "../restore/inventory.ts";
-import { type Restored, type RestoreIntoOptions, restoreInto } from "../restore/restore.ts";
+import {
+  type Restored,
+  type RestoreIntoOptions,
+  restoreInto,
+  restoreNames,
+} from "../restore/restore.ts";
 import { DatabaseCopy } from "../restore/sqlite.ts";
 import { decodeManifest, manifestKey, metadataNames, parseChecksum } from "../ship/manifest.ts";
 import type { Storage, StorageCallOptions } from "../storage/storage.ts";
@@ -34,6 +40,7 @@ export async function verifyBackup(
   storage: Storage,
   options: VerifyOptions = {},
 ): Promise<Verified> {
+  checkNames(options, [...restoreNames, "folder"]);
   return await verifyFiles(storage, options, () => listBackup(storage, options));
 }
 

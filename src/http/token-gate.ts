@@ -1,4 +1,5 @@
 /** Reading one's own writes over HTTP: the same few rules for every framework's middleware. */
+import { checkNames } from "../arguments.ts";
 import { type Clock, systemClock } from "../clock.ts";
 import { ReplicaError } from "../errors.ts";
 import type { Replica } from "../replica.ts";
@@ -39,10 +40,9 @@ export interface TokenGate {
 /** A client writes to a few peers; a longer list is not one of ours. */
 const tokensMax = 64;
 
-export function tokenGate(
-  replica: Replica,
-  { waitMs = 1_000, retryAfterS = 1, clock = systemClock }: TokenGateOptions = {},
-): TokenGate {
+export function tokenGate(replica: Replica, options: TokenGateOptions = {}): TokenGate {
+  checkNames(options, ["waitMs", "retryAfterS", "clock"]);
+  const { waitMs = 1_000, retryAfterS = 1, clock = systemClock } = options;
   return {
     async enter(header) {
       const timeout = new AbortController();

@@ -2,6 +2,7 @@
 import { createHash } from "node:crypto";
 import { rm } from "node:fs/promises";
 import { resolve } from "node:path";
+import { checkNames } from "../arguments.ts";
 import { type Clock, type Random, systemClock } from "../clock.ts";
 import { ReplicaError } from "../errors.ts";
 import { Emitter, type Listener } from "../events.ts";
@@ -73,6 +74,7 @@ export async function follow(
   options: FollowOptions = {},
 ): Promise<Follower> {
   if (!isDialer(source)) checkStorage(source);
+  checkNames(options, ["intervalMs", "onProgress", "signal", "clock", "random"]);
   const { intervalMs = 1000, signal } = options;
   if (!Number.isSafeInteger(intervalMs) || intervalMs < 1) {
     throw new TypeError("intervalMs is a whole number from 1 on");

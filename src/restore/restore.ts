@@ -1,5 +1,6 @@
 /** Makes a database file again from a backup, as it was at a moment or after a transaction. */
 import type { FileHandle } from "node:fs/promises";
+import { checkNames } from "../arguments.ts";
 import type { ReplicaError } from "../errors.ts";
 import { applyLtx } from "../ltx/apply.ts";
 import type { LtxHeader } from "../ltx/header.ts";
@@ -26,6 +27,9 @@ export interface RestoreIntoOptions {
   /** Ends the work; it rejects with `signal.reason`, and the target is as it was. */
   readonly signal?: AbortSignal | undefined;
 }
+
+/** Of {@link RestoreIntoOptions}. */
+export const restoreNames: readonly string[] = ["at", "onProgress", "signal"];
 
 export interface RestoreOptions extends RestoreIntoOptions {
   /** Do nothing when the file exists. @default false */
@@ -61,6 +65,7 @@ export async function restore(
 ): Promise<Restored | undefined> {
   const { ifMissing = false, force = false, ...rest } = options;
   checkStorage(storage);
+  checkNames(options, [...restoreNames, "ifMissing", "force"]);
   checkPoint(options.at);
   if (ifMissing && (await exists(file))) return undefined;
   const mustBeNew = !force;

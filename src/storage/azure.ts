@@ -1,14 +1,23 @@
 /** Azure Blob Storage. */
 import { randomUUID } from "node:crypto";
+import { checkNames } from "../arguments.ts";
 import { type Clock, systemClock } from "../clock.ts";
 import type { ReplicaError } from "../errors.ts";
 import { strictEncode } from "./aws-signature.ts";
 import { sharedKey } from "./azure-signature.ts";
 import type { DriverGet, DriverList, DriverPut, StorageDriver } from "./driver.ts";
 import { missing } from "./driver.ts";
-import { type HttpAnswer, HttpClient, type HttpOptions, noBytes, refusal, sizeOf } from "./http.ts";
+import {
+  type HttpAnswer,
+  HttpClient,
+  type HttpOptions,
+  httpNames,
+  noBytes,
+  refusal,
+  sizeOf,
+} from "./http.ts";
 import { checkPrefix } from "./keys.ts";
-import { type ManagedOptions, ManagedStorage } from "./managed.ts";
+import { type ManagedOptions, ManagedStorage, managedNames } from "./managed.ts";
 import { partBytesDefault, sendParts, splitBody } from "./parts.ts";
 import { Attempts } from "./retry.ts";
 import type { Body, Metadata, ObjectContent, Storage, StoredObject } from "./storage.ts";
@@ -31,7 +40,10 @@ export interface AzureOptions extends ManagedOptions, HttpOptions {
   readonly partBytes?: number;
 }
 
+const names = ["account", "container", "prefix", "key", "sas", "token", "endpoint", "partBytes"];
+
 export function azureStorage(options: AzureOptions): Storage {
+  checkNames(options, [...managedNames, ...httpNames, ...names]);
   return new ManagedStorage(new AzureDriver(options), options);
 }
 

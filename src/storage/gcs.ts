@@ -1,8 +1,9 @@
 /** Google Cloud Storage, through its XML interface. */
+import { checkNames } from "../arguments.ts";
 import { systemClock } from "../clock.ts";
 import { type GoogleKey, GoogleTokens } from "./google-token.ts";
-import { HttpClient, type HttpOptions } from "./http.ts";
-import { type ManagedOptions, ManagedStorage } from "./managed.ts";
+import { HttpClient, type HttpOptions, httpNames } from "./http.ts";
+import { type ManagedOptions, ManagedStorage, managedNames } from "./managed.ts";
 import { partBytesDefault } from "./parts.ts";
 import { S3Driver } from "./s3-protocol.ts";
 import type { Storage } from "./storage.ts";
@@ -23,7 +24,10 @@ export interface GcsOptions extends ManagedOptions, HttpOptions {
   readonly partBytes?: number;
 }
 
+const names = ["bucket", "prefix", "key", "token", "endpoint", "partBytes"];
+
 export function gcsStorage(options: GcsOptions): Storage {
+  checkNames(options, [...managedNames, ...httpNames, ...names]);
   const { bucket, prefix = "", clock = systemClock } = options;
   const http = new HttpClient(options);
   const tokens = new GoogleTokens(http, clock, options.key);

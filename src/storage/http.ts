@@ -14,6 +14,9 @@ export interface HttpOptions {
   readonly ca?: string;
 }
 
+/** Of {@link HttpOptions}. */
+export const httpNames: readonly string[] = ["timeoutMs", "ca"];
+
 export interface HttpRequest {
   readonly method: string;
   readonly url: URL;

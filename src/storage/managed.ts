@@ -27,6 +27,16 @@ export interface ManagedOptions extends RetryOptions {
   readonly requestsMax?: number;
 }
 
+/** Of {@link ManagedOptions}. */
+export const managedNames: readonly string[] = [
+  "requestsMax",
+  "attemptsMax",
+  "pauseMs",
+  "pauseMsMax",
+  "clock",
+  "random",
+];
+
 /** `putIfAbsent` sends its bytes in one piece, and may read them back. */
 const smallBytesMax = 1024 * 1024;
 

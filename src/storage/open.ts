@@ -1,6 +1,7 @@
 /** Storages by their URLs, as a command line or a configuration file names them. */
 import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
+import { checkNames } from "../arguments.ts";
 import { ReplicaError } from "../errors.ts";
 import { azureStorage } from "./azure.ts";
 import { encryptedStorage, plainStorage } from "./encrypted.ts";
@@ -8,8 +9,8 @@ import { type EncryptionKeys, parseEncryptionKeys } from "./encryption.ts";
 import { fileStorage } from "./file.ts";
 import { ftpStorage } from "./ftp.ts";
 import { type GoogleKey, gcsStorage } from "./gcs.ts";
-import type { HttpOptions } from "./http.ts";
-import type { ManagedOptions } from "./managed.ts";
+import { type HttpOptions, httpNames } from "./http.ts";
+import { type ManagedOptions, managedNames } from "./managed.ts";
 import { s3Storage } from "./s3.ts";
 import { sftpStorage } from "./sftp.ts";
 import type { Storage } from "./storage.ts";
@@ -57,6 +58,8 @@ export async function openStorage(
   address: string,
   { env = process.env, encryptionKeys, ...options }: OpenStorageOptions = {},
 ): Promise<Storage> {
+  // Who misspells the option for keys must not get a backup that is not encrypted.
+  checkNames(options, [...managedNames, ...httpNames, "env", "encryptionKeys"]);
   const url = URL.canParse(address) ? new URL(address) : undefined;
   const scheme = url === undefined ? undefined : schemes[url.protocol];
   if (url === undefined || scheme === undefined) {

@@ -1,8 +1,9 @@
 /** Amazon S3, and everything that speaks its protocol. */
+import { checkNames } from "../arguments.ts";
 import { systemClock } from "../clock.ts";
 import { payloadHash, type S3Credentials, signedHeaders } from "./aws-signature.ts";
-import { HttpClient, type HttpOptions } from "./http.ts";
-import { type ManagedOptions, ManagedStorage } from "./managed.ts";
+import { HttpClient, type HttpOptions, httpNames } from "./http.ts";
+import { type ManagedOptions, ManagedStorage, managedNames } from "./managed.ts";
 import { partBytesDefault } from "./parts.ts";
 import { S3Driver } from "./s3-protocol.ts";
 import type { Storage } from "./storage.ts";
@@ -27,7 +28,19 @@ export interface S3Options extends ManagedOptions, HttpOptions {
   readonly putHeaders?: Readonly<Record<string, string>>;
 }
 
+const names = [
+  "bucket",
+  "prefix",
+  "credentials",
+  "region",
+  "endpoint",
+  "pathStyle",
+  "partBytes",
+  "putHeaders",
+];
+
 export function s3Storage(options: S3Options): Storage {
+  checkNames(options, [...managedNames, ...httpNames, ...names]);
   const { bucket, prefix = "", region = "us-east-1", credentials, clock = systemClock } = options;
   const dialect = {
     kind: "s3",

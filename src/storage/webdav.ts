@@ -1,5 +1,6 @@
 /** WebDAV servers. */
 import { randomUUID } from "node:crypto";
+import { checkNames } from "../arguments.ts";
 import { ReplicaError } from "../errors.ts";
 import { strictEncode } from "./aws-signature.ts";
 import type { DriverGet, DriverList, DriverPut, StorageDriver } from "./driver.ts";
@@ -8,12 +9,13 @@ import {
   type HttpAnswer,
   HttpClient,
   type HttpOptions,
+  httpNames,
   noBytes,
   rangeHeader,
   refusal,
   sizeOf,
 } from "./http.ts";
-import { type ManagedOptions, ManagedStorage } from "./managed.ts";
+import { type ManagedOptions, ManagedStorage, managedNames } from "./managed.ts";
 import type { Body, ObjectContent, Storage, StoredObject } from "./storage.ts";
 import { listTree, type TreeEntry } from "./tree.ts";
 import { elementsOf, textOf } from "./xml.ts";
@@ -27,7 +29,10 @@ export interface WebDavOptions extends ManagedOptions, HttpOptions {
   readonly headers?: Readonly<Record<string, string>>;
 }
 
+const names = ["url", "username", "password", "headers"];
+
 export function webDavStorage(options: WebDavOptions): Storage {
+  checkNames(options, [...managedNames, ...httpNames, ...names]);
   return new ManagedStorage(new WebDavDriver(options), options);
 }
 

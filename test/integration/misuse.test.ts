@@ -5,7 +5,7 @@ import { listBackup, restore } from "../../src/backup/index.ts";
 import { httpEndpoint } from "../../src/http/index.ts";
 import { attach, type Replica, ReplicaError } from "../../src/index.ts";
 import { ship } from "../../src/ship/index.ts";
-import { openStorage } from "../../src/storage/index.ts";
+import { openStorage, s3Storage } from "../../src/storage/index.ts";
 import { listenTcp, tcpTransport } from "../../src/transport/tcp.ts";
 import { listenWebSocket, webSocketTransport } from "../../src/transport/websocket.ts";
 
@@ -116,6 +116,18 @@ describe("storages", () => {
     expect(() => ship("app.db", loose(openStorage(url)))).toThrow(wanted);
     await expect(restore(loose(url), "app.db")).rejects.toThrow(wanted);
     await expect(listBackup(loose(url))).rejects.toThrow(wanted);
+  });
+
+  test("are not opened without what was asked for by a wrong name", async () => {
+    const options = loose<object>({ encryptionKey: [new Uint8Array(32)] });
+    const refused = code("INVALID_OPTION");
+    await expect(openStorage("file:///nowhere", options)).rejects.toThrow(refused);
+    const bucket = { bucket: "b", credentials: { accessKeyId: "a", secretAccessKey: "s" } };
+    expect(() => s3Storage(loose({ ...bucket, headers: {} }))).toThrow(refused);
+    const storage = await openStorage("file:///nowhere");
+    await expect(restore(storage, "app.db", loose({ until: new Date(0) }))).rejects.toThrow(
+      refused,
+    );
   });
 
   test("take no database in memory, and say so with a code of ours", async () => {
