@@ -247,14 +247,15 @@ int ChangeReason(Connection* connection, const Table& table, const Parking& park
   return connection->Check(statement.Run());
 }
 
+// What waits for a table with another key may look like this row, and be another.
 int DropParkedBefore(Connection* connection, const Table& table, Span identity, const Stamp& stamp,
                      bool inclusive) {
   MergeState& merge = *connection->merge;
   int rc = connection->Prepare(&merge.drop_older,
                                "DELETE FROM main._mergelite_parked WHERE table_name = ?1 AND key "
                                "= ?2 AND ((timestamp, peer) < (?3, ?4) OR (id < ?5 AND "
-                               "(timestamp, peer) = (?3, ?4))) AND reason <> 'check' RETURNING "
-                               "reason");
+                               "(timestamp, peer) = (?3, ?4))) AND reason NOT IN ('check', "
+                               "'table') RETURNING reason");
   if (rc != SQLITE_OK) return rc;
   merge.drop_older.String(1, table.name.span());
   merge.drop_older.Bytes(2, identity);

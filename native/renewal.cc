@@ -12,7 +12,8 @@
 namespace mergelite {
 namespace {
 
-// Under another key the rows are others: nothing remembered of the old ones is about them.
+// Under another key the rows are others: nothing remembered of the old ones is about them. What is
+// parked of them waits for a table with their key, as what comes of them from peers does.
 int ForgetRows(Connection* connection, const Text& table) {
   Text clocks("_mergelite_clock_");
   clocks << table;
@@ -23,6 +24,10 @@ int ForgetRows(Connection* connection, const Text& table) {
       << "; DROP TABLE IF EXISTS " << ranges
       << "; UPDATE main._mergelite_tables SET name = '(' || id || ') ' || name, "
          "active = 0 WHERE name = ";
+  sql.Literal(table.c_str());
+  sql << "; DELETE FROM main._mergelite_parked WHERE reason = 'check' AND table_name = ";
+  sql.Literal(table.c_str());
+  sql << "; UPDATE main._mergelite_parked SET reason = 'table', detail = '' WHERE table_name = ";
   sql.Literal(table.c_str());
   return connection->Execute(sql.c_str());
 }

@@ -122,3 +122,61 @@ test("patches of a table whose key has another collation wait for its table", ()
     for (const { db } of [folds, compares]) db.close();
   }
 });
+
+/** A table made anew with another key, and the replica's rows in it. */
+function rekey({ db, handle }: RawReplica, create: string): void {
+  db.exec(`BEGIN; ${create.replace("t (", "made (")}; INSERT INTO made SELECT * FROM t;
+    DROP TABLE t; ALTER TABLE made RENAME TO t; COMMIT`);
+  maintainAll({ db, handle, peerId: 0 });
+  native.replicate(handle, "t");
+  maintainAll({ db, handle, peerId: 0 });
+}
+
+test("what is withheld of a table is not taken for rows of one with another key", () => {
+  const unique = "CREATE TABLE t (id INTEGER PRIMARY KEY, u UNIQUE, v)";
+  const [here, there] = [openRaw(":memory:", unique, ["t"]), openRaw(":memory:", unique, ["t"])];
+  try {
+    native.setClock(here.handle, Date.UTC(2026, 0, 1));
+    native.setClock(there.handle, Date.UTC(2026, 0, 2));
+    here.db.exec("INSERT INTO t VALUES (1, 'x', 'older')");
+    there.db.exec("INSERT INTO t VALUES (2, 'x', 'younger')");
+    pull(here, there);
+    rekey(there, "CREATE TABLE t (id INTEGER, u UNIQUE, v NOT NULL, PRIMARY KEY (id, v))");
+    const shown = there.db.prepare("SELECT * FROM t").raw();
+    expect(shown.all()).toEqual([[1, "x", "older"]]);
+    expect(native.status(there.handle).parked).toEqual([{ table: "t", reason: "table", count: 1 }]);
+    there.db.exec("DELETE FROM t");
+    maintainAll(there);
+    expect(shown.all()).toEqual([]);
+  } finally {
+    for (const { db } of [here, there]) db.close();
+  }
+});
+
+test("what waits for a table with another key outlasts rows whose keys look the same", () => {
+  const [byA, byB] = [
+    "CREATE TABLE t (a INTEGER PRIMARY KEY, b INTEGER)",
+    "CREATE TABLE t (a INTEGER, b INTEGER PRIMARY KEY)",
+  ];
+  const [here, there] = [openRaw(":memory:", byA, ["t"]), openRaw(":memory:", byB, ["t"])];
+  try {
+    const nowMs = Date.UTC(2026, 0, 1);
+    native.setClock(there.handle, nowMs);
+    native.setClock(here.handle, nowMs + 1000);
+    there.db.exec("INSERT INTO t VALUES (1, 2)");
+    pull(there, here);
+    here.db.exec("INSERT INTO t VALUES (2, 3)");
+    maintainAll(here);
+    rekey(here, byB);
+    const rows = ({ db }: RawReplica) => db.prepare("SELECT * FROM t ORDER BY b").raw().all();
+    expect(rows(here)).toEqual([
+      [1, 2],
+      [2, 3],
+    ]);
+    native.setClock(there.handle, nowMs + 2000);
+    converge([here, there]);
+    expect(rows(there)).toEqual(rows(here));
+  } finally {
+    for (const { db } of [here, there]) db.close();
+  }
+});
