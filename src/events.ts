@@ -5,11 +5,11 @@ import { checkFunction } from "./arguments.ts";
 export type Listener<Event> = (event: Event) => void;
 
 export class Emitter<Events extends object> {
-  readonly #names: readonly string[] | undefined;
+  readonly #names: Readonly<Record<keyof Events, true>> | undefined;
   readonly #listenersByName = new Map<keyof Events, Map<Listener<never>, Listener<never>>>();
 
   /** With `names` a listener for any other event is a mistake, and a TypeError. */
-  constructor(names?: readonly string[]) {
+  constructor(names?: Readonly<Record<keyof Events, true>>) {
     this.#names = names;
   }
 
@@ -71,8 +71,9 @@ export class Emitter<Events extends object> {
     signal: AbortSignal | undefined,
   ): () => void {
     checkFunction(listener, "an event's listener");
-    if (this.#names?.includes(String(name)) === false) {
-      throw new TypeError(`no event "${String(name)}": there are ${this.#names.join(", ")}`);
+    if (this.#names !== undefined && !Object.hasOwn(this.#names, name)) {
+      const known = Object.keys(this.#names).join(", ");
+      throw new TypeError(`no event "${String(name)}": there are ${known}`);
     }
     const unsubscribe = () => {
       signal?.removeEventListener("abort", unsubscribe);

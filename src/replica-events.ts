@@ -112,8 +112,8 @@ export interface ReplicaEvents {
   error: { error: ReplicaError };
 }
 
-/** A name that is missing here does not compile, and a listener for another one is refused. */
-const names: Readonly<Record<keyof ReplicaEvents, true>> = {
+/** For listeners of other names to be refused. */
+export const replicaEventNames: Readonly<Record<keyof ReplicaEvents, true>> = {
   commit: true,
   merge: true,
   state: true,
@@ -132,5 +132,3 @@ const names: Readonly<Record<keyof ReplicaEvents, true>> = {
   snapshot: true,
   error: true,
 };
-
-export const replicaEventNames: readonly string[] = Object.keys(names);

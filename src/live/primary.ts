@@ -35,6 +35,14 @@ export interface WalServerEvents {
   failed: Pick<FailedEvent, "error" | "retryMs">;
 }
 
+/** For listeners of other names to be refused. */
+const walServerEventNames: Readonly<Record<keyof WalServerEvents, true>> = {
+  follower: true,
+  left: true,
+  rebase: true,
+  failed: true,
+};
+
 export interface WalServerMetrics {
   readonly followers: number;
   /** The newest transaction, and the newest that all followers show; 0 for none. */
@@ -55,7 +63,7 @@ export class WalServer {
   readonly #source: OpenedSource;
   readonly #settings: ServeWalSettings;
   readonly #sharing: Sharing | undefined;
-  readonly #events = new Emitter<WalServerEvents>();
+  readonly #events = new Emitter<WalServerEvents>(walServerEventNames);
   readonly #loop: CaptureLoop;
   readonly #feed: Feed;
   readonly #sessions = new Map<Session, Promise<void>>();

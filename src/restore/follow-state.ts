@@ -23,6 +23,15 @@ export interface FollowEvents {
   renewed: Record<never, never>;
 }
 
+/** For listeners of other names to be refused. */
+export const followEventNames: Readonly<Record<keyof FollowEvents, true>> = {
+  applied: true,
+  failed: true,
+  recovered: true,
+  altered: true,
+  renewed: true,
+};
+
 export class FollowState {
   readonly metrics = { commits: 0, files: 0, bytes: 0, failures: 0 };
   readonly emitter: Emitter<FollowEvents>;

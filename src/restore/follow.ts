@@ -10,7 +10,13 @@ import { FileLock } from "../file-lock.ts";
 import { checkStorage, type Storage, type StorageCallOptions } from "../storage/storage.ts";
 import type { Dialer } from "../transport/transport.ts";
 import { FollowLoop } from "./follow-loop.ts";
-import { type FollowEvents, type FollowPosition, FollowState, markFor } from "./follow-state.ts";
+import {
+  type FollowEvents,
+  type FollowPosition,
+  FollowState,
+  followEventNames,
+  markFor,
+} from "./follow-state.ts";
 import { LiveLoop } from "./live-loop.ts";
 import { MarkFile, markPathOf, unknownMark } from "./mark.ts";
 import { type RestoreProgress, restore } from "./restore.ts";
@@ -82,7 +88,7 @@ export async function follow(
   const path = resolve(file);
   await checkIsCopy(path, file);
   const lock = await lockCopy(path, file);
-  const emitter = new Emitter<FollowEvents>();
+  const emitter = new Emitter<FollowEvents>(followEventNames);
   let marks: MarkFile | undefined;
   let loop: FollowLoop | LiveLoop | undefined;
   try {

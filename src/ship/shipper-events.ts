@@ -19,6 +19,18 @@ export interface ShipperEvents {
   pruned: { readonly storage: string; readonly files: number; readonly bytes: number };
 }
 
+/** For listeners of other names to be refused. */
+export const shipperEventNames: Readonly<Record<keyof ShipperEvents, true>> = {
+  shipped: true,
+  rebase: true,
+  failed: true,
+  recovered: true,
+  waiting: true,
+  compacted: true,
+  verified: true,
+  pruned: true,
+};
+
 export interface ShippedEvent {
   readonly storage: string;
   readonly minTxid: number;

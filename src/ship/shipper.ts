@@ -13,7 +13,7 @@ import { Place } from "./place.ts";
 import type { Position } from "./position.ts";
 import { Queue } from "./queue.ts";
 import { type Guest, share } from "./sharing.ts";
-import type { ShipperEvents, ShipperMetrics } from "./shipper-events.ts";
+import { type ShipperEvents, type ShipperMetrics, shipperEventNames } from "./shipper-events.ts";
 import { startCapture } from "./start.ts";
 import type { QueuedFile } from "./state-folder.ts";
 import { Target, type TargetHost } from "./target.ts";
@@ -29,7 +29,7 @@ export interface ShipSource extends CaptureSource {
 export class Shipper {
   readonly #source: ShipSource;
   readonly #settings: ShipSettings;
-  readonly #events = new Emitter<ShipperEvents>();
+  readonly #events = new Emitter<ShipperEvents>(shipperEventNames);
   readonly #targets: readonly Target[];
   readonly #queue: Queue;
   readonly #loop: CaptureLoop;

@@ -1,4 +1,5 @@
 /** What is called wrongly says so at once, and what would have been right. */
+import { pathToFileURL } from "node:url";
 import Database from "better-sqlite3";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { listBackup, restore } from "../../src/backup/index.ts";
@@ -8,7 +9,9 @@ import { ship } from "../../src/ship/index.ts";
 import { openStorage, s3Storage } from "../../src/storage/index.ts";
 import { listenTcp, tcpTransport } from "../../src/transport/tcp.ts";
 import { listenWebSocket, webSocketTransport } from "../../src/transport/websocket.ts";
+import { temporaryFolder } from "../support/folder.ts";
 
+const folder = temporaryFolder();
 let db: Database.Database;
 let replica: Replica;
 
@@ -116,6 +119,17 @@ describe("storages", () => {
     expect(() => ship("app.db", loose(openStorage(url)))).toThrow(wanted);
     await expect(restore(loose(url), "app.db")).rejects.toThrow(wanted);
     await expect(listBackup(loose(url))).rejects.toThrow(wanted);
+  });
+
+  test("have shippers that know their events", async () => {
+    const storage = await openStorage(pathToFileURL(folder.path).href);
+    const file = folder.file();
+    expect(() => ship(file, storage)).toThrow(expect.objectContaining({ code: "SQLITE" }));
+    expect(() => ship(file, storage)).toThrow(file);
+    new Database(file).exec("CREATE TABLE t (x)").close();
+    const shipper = ship(file, storage);
+    expect(() => shipper.on(loose<"shipped">("ship"), () => undefined)).toThrow(/"ship".*shipped/);
+    await shipper.close();
   });
 
   test("are not opened without what was asked for by a wrong name", async () => {
