@@ -30,10 +30,59 @@ class ColumnParking {
     Statement query;
     int rc = connection_->Check(query.Prepare(connection_->api, connection_->db, sql.c_str()));
     while (rc == SQLITE_OK && (rc = query.Step()) == SQLITE_ROW) rc = ParkRow(&query);
+    if (rc == SQLITE_OK) rc = ParkWithheld();
     return connection_->Check(rc);
   }
 
  private:
+  // Rows that are not in the table hold values of the column as well.
+  int ParkWithheld() {
+    Statement query;
+    int rc = connection_->Check(query.Prepare(
+        connection_->api, connection_->db,
+        "SELECT key, peer, sequence, timestamp, shape, patch FROM main._mergelite_parked WHERE "
+        "table_name = ?1 AND reason IN " MERGELITE_WITHHELD));
+    if (rc != SQLITE_OK) return rc;
+    query.String(1, table_->name.span());
+    while ((rc = query.Step()) == SQLITE_ROW) {
+      Bytes identity, bytes;
+      identity.Append(query.ColumnBytes(0));
+      bytes.Append(query.ColumnBytes(5));
+      const Origin* origin =
+          connection_->log.FindOrigin(static_cast<uint64_t>(query.ColumnInteger(1)));
+      const Shape* shape;
+      rc = connection_->catalog.FindShape(connection_,
+                                          static_cast<uint64_t>(query.ColumnInteger(4)), &shape);
+      if (rc != SQLITE_OK) return rc;
+      if (shape == nullptr || origin == nullptr) continue;
+      const auto sequence = static_cast<uint64_t>(query.ColumnInteger(2));
+      const auto timestamp = static_cast<uint64_t>(query.ColumnInteger(3));
+      rc = ParkValueOf({origin, sequence, {timestamp, origin->ordinal}}, *shape, identity.span(),
+                       bytes.span());
+      if (rc != SQLITE_OK) return rc;
+    }
+    return rc;
+  }
+
+  int ParkValueOf(const Incoming& incoming, const Shape& shape, Span identity, Span bytes) {
+    SinglePatch single(bytes, &shape);
+    Patch patch;
+    if (!single.Read(&patch)) return SQLITE_OK;
+    for (size_t i = 0; i < shape.columns.size(); i++) {
+      const int column = table_->FindColumn(shape.columns[i].c_str());
+      if (column != static_cast<int>(column_) || !patch.Sets(i)) continue;
+      Bytes value;
+      value.Varint(PatchHead(0, Operation::kUpdate));
+      value.Append(patch.encoded_key);
+      memset(value.Reserve(shape.bitmap_bytes()), 0, shape.bitmap_bytes());
+      value.data()[value.size() + i / 8] = static_cast<uint8_t>(1u << (i % 8));
+      value.Advance(shape.bitmap_bytes());
+      AppendValue(&value, patch.values[i]);
+      return Park(connection_, incoming, shape, {identity, Reason::kColumn}, value.span());
+    }
+    return SQLITE_OK;
+  }
+
   int ParkRow(Statement* query) {
     Bytes patch, identity;
     patch.Varint(PatchHead(0, Operation::kUpdate));

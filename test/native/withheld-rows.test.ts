@@ -1,4 +1,4 @@
-/** Rows that UNIQUE keeps out of a table are no deleted ones when the table comes back. */
+/** Rows that UNIQUE keeps out of a table when the table changes, or comes back. */
 import type Database from "better-sqlite3";
 import { afterEach, expect, it } from "vitest";
 import { native } from "../../src/native.ts";
@@ -69,6 +69,24 @@ it("give way to a row that was inserted under their key meanwhile", () => {
     [1, "x", "first"],
     [2, "w", "meanwhile"],
     [4, "y", "fourth"],
+  ]);
+  expect(rows(here)).toEqual(rows(there));
+});
+
+it("keep the values of a column that is dropped, for when it comes back", () => {
+  const [here, there] = withheld();
+  there.db.exec("ALTER TABLE t DROP COLUMN v");
+  here.db.exec("DELETE FROM t");
+  converge([here, there]);
+  expect(rows(there)).toEqual([
+    [2, "x"],
+    [3, "y"],
+  ]);
+  there.db.exec("ALTER TABLE t ADD COLUMN v");
+  converge([here, there]);
+  expect(rows(there)).toEqual([
+    [2, "x", "second"],
+    [3, "y", "updated"],
   ]);
   expect(rows(here)).toEqual(rows(there));
 });
