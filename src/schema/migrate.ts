@@ -1,4 +1,5 @@
 /** Migrations: versions of the schema, up and down, one transaction each. */
+import { checkNames } from "../arguments.ts";
 import { messageOf, ReplicaError } from "../errors.ts";
 import type { SqliteDatabase } from "../log/store.ts";
 
@@ -137,6 +138,7 @@ function checkSynchronous(result: unknown): void {
 }
 
 function versions(migrations: readonly Migration[]): Known[] {
+  for (const migration of migrations) checkNames(migration, ["version", "up", "down", "renames"]);
   const known = migrations.map((migration, i) => ({
     version: migration.version ?? i + 1,
     migration,

@@ -1,5 +1,7 @@
 /** Snapshots of a replica: on demand, by a schedule, and when it closes. One at a time. */
+
 import { Cron } from "croner";
+import { checkNames } from "../arguments.ts";
 import { ReplicaError } from "../errors.ts";
 import {
   makeSnapshot,
@@ -64,6 +66,7 @@ export class Snapshots {
 
   /** @throws INVALID_OPTION when there is no path, and what {@link makeSnapshot} throws */
   async demand(path: string | undefined, options: SnapshotOptions = {}): Promise<SnapshotResult> {
+    checkNames(options, ["signal", "onProgress", "check"]);
     const target = path ?? this.#options?.path("demand");
     if (target !== undefined) return this.#make("demand", target, options);
     throw new ReplicaError("INVALID_OPTION", "there is no path for the snapshot", {

@@ -3,8 +3,10 @@
  * on another machine, by `ssh`. Each message whole, once and in order. Who may start the program is
  * all there is of authentication. Nothing else may write to that stdout, nor read that stdin.
  */
+
 import { ChildProcess, type SpawnOptions, spawn } from "node:child_process";
 import type { Readable, Writable } from "node:stream";
+import { checkNames } from "../arguments.ts";
 import { type Clock, systemClock } from "../clock.ts";
 import { ReplicaError } from "../errors.ts";
 import { StreamTransport } from "./stream.ts";
@@ -52,8 +54,10 @@ export function stdioTransport(
 export function commandTransport(
   command: string,
   args: readonly string[] = [],
-  { clock = systemClock, shell = false, env, cwd }: CommandOptions = {},
+  given: CommandOptions = {},
 ): Dialer {
+  checkNames(given, ["clock", "shell", "env", "cwd"]);
+  const { clock = systemClock, shell = false, env, cwd } = given;
   const name = `exec:${[command, ...args].join(" ")}`;
   const options: SpawnOptions = {
     stdio: ["pipe", "pipe", "inherit"],

@@ -77,6 +77,14 @@ describe("a replica", () => {
     await expect(replica.wait(loose(undefined))).rejects.toThrow(code("INVALID_TOKEN"));
   });
 
+  test("takes migrations and snapshots with options that it knows", async () => {
+    const steps = loose<[]>([{ up: "SELECT 1", rename: {} }]);
+    expect(() => replica.migrate(steps)).toThrow(code("INVALID_OPTION"));
+    await expect(replica.snapshot(folder.file(), loose({ verify: false }))).rejects.toThrow(
+      code("INVALID_OPTION"),
+    );
+  });
+
   test("says which column cannot be bound, and writes nothing", () => {
     for (const value of [{ a: 1 }, new Date(0), true]) {
       const row = loose<Record<string, string>>({ id: "1", body: value });
