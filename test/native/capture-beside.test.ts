@@ -1,8 +1,9 @@
 /** Capture beside what else SQLite does with a file, a connection and a statement. */
 import { copyFileSync } from "node:fs";
 import Database from "better-sqlite3";
-import { afterEach, expect, it } from "vitest";
+import { expect, it } from "vitest";
 import { native } from "../../src/native.ts";
+import { closedAfterEach } from "../support/databases.ts";
 import { temporaryFolder } from "../support/folder.ts";
 import {
   attachRaw,
@@ -17,10 +18,7 @@ import {
 
 const folder = temporaryFolder();
 const schema = "CREATE TABLE t (id INTEGER PRIMARY KEY, v, u UNIQUE)";
-const open: Database.Database[] = [];
-afterEach(() => {
-  for (const db of open.splice(0)) db.close();
-});
+const open = closedAfterEach();
 
 function replica(): RawReplica {
   const made = openRaw(folder.file(), schema, ["t"]);

@@ -2,16 +2,14 @@
 import { spawnSync } from "node:child_process";
 import { Worker } from "node:worker_threads";
 import Database from "better-sqlite3";
-import { afterEach, expect, it } from "vitest";
+import { expect, it } from "vitest";
 import { extensionPath, native } from "../../src/native.ts";
+import { closedAfterEach } from "../support/databases.ts";
 import { temporaryFolder } from "../support/folder.ts";
 import { attachRaw, dump, heldOf, openRaw, pull, type RawReplica } from "../support/replica.ts";
 
 const folder = temporaryFolder();
-const open: Database.Database[] = [];
-afterEach(() => {
-  for (const db of open.splice(0)) db.close();
-});
+const open = closedAfterEach();
 
 const schema = "CREATE TABLE t (k TEXT PRIMARY KEY NOT NULL, v, u UNIQUE)";
 

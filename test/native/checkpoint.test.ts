@@ -6,16 +6,14 @@ import { setTimeout } from "node:timers/promises";
 import { promisify } from "node:util";
 import { Worker } from "node:worker_threads";
 import Database from "better-sqlite3";
-import { afterEach, expect, it } from "vitest";
+import { expect, it } from "vitest";
 import { extensionPath, native } from "../../src/native.ts";
+import { closedAfterEach } from "../support/databases.ts";
 import { temporaryFolder } from "../support/folder.ts";
 import { openRaw, patiently, type RawReplica } from "../support/replica.ts";
 
 const folder = temporaryFolder();
-const open: Database.Database[] = [];
-afterEach(() => {
-  for (const db of open.splice(0)) db.close();
-});
+const open = closedAfterEach();
 
 const schema = "CREATE TABLE IF NOT EXISTS note (k INTEGER PRIMARY KEY, body)";
 const pageBytes = 4096;

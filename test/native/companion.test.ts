@@ -1,16 +1,14 @@
 /** The companion table, what replication refuses, detaching, and closing in any order. */
 import { existsSync } from "node:fs";
 import Database from "better-sqlite3";
-import { afterEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { native } from "../../src/native.ts";
+import { closedAfterEach } from "../support/databases.ts";
 import { temporaryFolder } from "../support/folder.ts";
 import { attachRaw, dump, handleOf, openRaw, pull, type RawReplica } from "../support/replica.ts";
 
 const folder = temporaryFolder();
-const open: Database.Database[] = [];
-afterEach(() => {
-  for (const db of open.splice(0)) db.close();
-});
+const open = closedAfterEach();
 
 const schema = 'CREATE TABLE t (id INTEGER PRIMARY KEY, a, "b ""x")';
 function replica(file = ":memory:", sql = schema, tables: readonly string[] = ["t"]): RawReplica {

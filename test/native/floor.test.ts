@@ -1,7 +1,8 @@
 /** Tombstones that go, promises that stay, and a file that comes back after it was left behind. */
 import type Database from "better-sqlite3";
-import { afterEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { native } from "../../src/native.ts";
+import { closedAfterEach } from "../support/databases.ts";
 import { temporaryFolder } from "../support/folder.ts";
 import {
   attachRaw,
@@ -18,10 +19,7 @@ import {
 import { transferState, trimAll } from "../support/state.ts";
 
 const folder = temporaryFolder();
-const open: Database.Database[] = [];
-afterEach(() => {
-  for (const db of open.splice(0)) db.close();
-});
+const open = closedAfterEach();
 
 const nowMs = Date.UTC(2026, 0, 1);
 const timestampOf = (ms: number) => (ms - Date.UTC(2025, 0, 1)) * 8192;

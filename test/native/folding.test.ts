@@ -1,7 +1,8 @@
 /** Row clocks move from memory into the clock tables: losers must lose before, during and after. */
 import Database from "better-sqlite3";
-import { afterEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { native } from "../../src/native.ts";
+import { closedAfterEach } from "../support/databases.ts";
 import { temporaryFolder } from "../support/folder.ts";
 import {
   attachRaw,
@@ -16,10 +17,7 @@ import {
 } from "../support/replica.ts";
 
 const folder = temporaryFolder();
-const open: Database.Database[] = [];
-afterEach(() => {
-  for (const db of open.splice(0)) db.close();
-});
+const open = closedAfterEach();
 
 const schema = "CREATE TABLE note (k TEXT PRIMARY KEY NOT NULL, a, b)";
 

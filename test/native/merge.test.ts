@@ -1,7 +1,8 @@
 /** Merging as a user meets it: gaps, waiting, parked patches, the companion, detaching, closing. */
 import Database from "better-sqlite3";
-import { afterEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { native } from "../../src/native.ts";
+import { closedAfterEach } from "../support/databases.ts";
 import { temporaryFolder } from "../support/folder.ts";
 import {
   attachRaw,
@@ -19,10 +20,7 @@ import {
 } from "../support/replica.ts";
 
 const folder = temporaryFolder();
-const open: Database.Database[] = [];
-afterEach(() => {
-  for (const db of open.splice(0)) db.close();
-});
+const open = closedAfterEach();
 
 const schema = "CREATE TABLE t (id INTEGER PRIMARY KEY, a, b DEFAULT 'none')";
 

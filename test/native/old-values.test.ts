@@ -1,8 +1,9 @@
 /** Old values: kept for who asks, exact over parts and savepoints, and gone with the log. */
 import Database from "better-sqlite3";
 import fc from "fast-check";
-import { afterEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { native } from "../../src/native.ts";
+import { closedAfterEach } from "../support/databases.ts";
 import { temporaryFolder } from "../support/folder.ts";
 import {
   attachRaw,
@@ -15,10 +16,7 @@ import {
 import { Undo } from "../support/undo.ts";
 
 const folder = temporaryFolder();
-const open: Database.Database[] = [];
-afterEach(() => {
-  for (const db of open.splice(0)) db.close();
-});
+const open = closedAfterEach();
 
 const schema = `CREATE TABLE IF NOT EXISTS note (id INTEGER PRIMARY KEY, body, n UNIQUE);
   CREATE TABLE IF NOT EXISTS tag (id INTEGER PRIMARY KEY, x)`;

@@ -1,17 +1,14 @@
 /** Digests of key ranges: kept up to date by what changes, and by nothing else. */
-import type Database from "better-sqlite3";
 import fc from "fast-check";
-import { afterEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { native } from "../../src/native.ts";
+import { closedAfterEach } from "../support/databases.ts";
 import { temporaryFolder } from "../support/folder.ts";
 import { maintainAll, openRaw, patiently, pull, type RawReplica } from "../support/replica.ts";
 import { verifyPair } from "../support/verify.ts";
 
 const folder = temporaryFolder();
-const open: Database.Database[] = [];
-afterEach(() => {
-  for (const db of open.splice(0)) db.close();
-});
+const open = closedAfterEach();
 
 const notes = "CREATE TABLE note (id INTEGER PRIMARY KEY, a, b)";
 const composite =

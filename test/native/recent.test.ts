@@ -1,7 +1,8 @@
 /** Changesets older than the newest: rows nobody has touched since win without a look, others not. */
 import Database from "better-sqlite3";
-import { afterEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { native } from "../../src/native.ts";
+import { closedAfterEach } from "../support/databases.ts";
 import { temporaryFolder } from "../support/folder.ts";
 import {
   attachRaw,
@@ -15,10 +16,7 @@ import {
 import { transferState } from "../support/state.ts";
 
 const folder = temporaryFolder();
-const open: Database.Database[] = [];
-afterEach(() => {
-  for (const db of open.splice(0)) db.close();
-});
+const open = closedAfterEach();
 
 const nowMs = Date.UTC(2026, 0, 1);
 const rows = 8;

@@ -1,8 +1,8 @@
 /** Repair: rows that differ although both sides merged the same are mended, on every peer. */
-import type Database from "better-sqlite3";
-import { afterEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { native } from "../../src/native.ts";
 import { lose, untracked } from "../support/damage.ts";
+import { closedAfterEach } from "../support/databases.ts";
 import { encode, forge, forgePayload } from "../support/forge.ts";
 import {
   converge,
@@ -17,10 +17,7 @@ import {
 import { transferState, trimAll } from "../support/state.ts";
 import { verifyPair } from "../support/verify.ts";
 
-const open: Database.Database[] = [];
-afterEach(() => {
-  for (const db of open.splice(0)) db.close();
-});
+const open = closedAfterEach();
 
 const notes = "CREATE TABLE note (id INTEGER PRIMARY KEY, a, b)";
 

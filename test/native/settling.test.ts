@@ -2,9 +2,9 @@
  * Withheld rows are tried again when what kept them out has changed, and not whenever something is
  * merged: counted, with hundreds of them and small merges.
  */
-import type Database from "better-sqlite3";
-import { afterEach, expect, it } from "vitest";
+import { expect, it } from "vitest";
 import { native } from "../../src/native.ts";
+import { closedAfterEach } from "../support/databases.ts";
 import { temporaryFolder } from "../support/folder.ts";
 import {
   maintainAll,
@@ -16,10 +16,7 @@ import {
 } from "../support/replica.ts";
 import { transferState, trimAll } from "../support/state.ts";
 
-const open: Database.Database[] = [];
-afterEach(() => {
-  for (const db of open.splice(0)) db.close();
-});
+const open = closedAfterEach();
 
 const rows = 300;
 const loose = "CREATE TABLE IF NOT EXISTS item (id INTEGER PRIMARY KEY, u, n)";

@@ -2,16 +2,13 @@
  * State where a replica knows of no row is written many rows at a time. Where a trigger of the
  * user's exists, if only on another table, it is merged patch by patch: both have to end the same.
  */
-import type Database from "better-sqlite3";
-import { afterEach, expect, it } from "vitest";
+import { expect, it } from "vitest";
 import { native } from "../../src/native.ts";
+import { closedAfterEach } from "../support/databases.ts";
 import { dump, mergeAll, openRaw, pull, type RawReplica, recordsOf } from "../support/replica.ts";
 import { transferState, trimAll } from "../support/state.ts";
 
-const open: Database.Database[] = [];
-afterEach(() => {
-  for (const db of open.splice(0)) db.close();
-});
+const open = closedAfterEach();
 
 const tables = ["item", "word"];
 const loose = `

@@ -1,8 +1,9 @@
 /** State transfer: rows with their stamps in place of a log that has been trimmed. */
 import Database from "better-sqlite3";
-import { afterEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { readRecords } from "../../src/log/records.ts";
 import { native } from "../../src/native.ts";
+import { closedAfterEach } from "../support/databases.ts";
 import { forge } from "../support/forge.ts";
 import {
   attachRaw,
@@ -18,10 +19,7 @@ import {
 } from "../support/replica.ts";
 import { horizonOf, transferState, trimAll } from "../support/state.ts";
 
-const open: Database.Database[] = [];
-afterEach(() => {
-  for (const db of open.splice(0)) db.close();
-});
+const open = closedAfterEach();
 
 const schema = `
   CREATE TABLE note (id INTEGER PRIMARY KEY, a, b DEFAULT 'b');

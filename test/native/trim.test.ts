@@ -1,7 +1,8 @@
 /** Trimming the log: what may go, what has to stay, and that merging knows as much as before. */
 import Database from "better-sqlite3";
-import { afterEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { native, type TrimResult } from "../../src/native.ts";
+import { closedAfterEach } from "../support/databases.ts";
 import { temporaryFolder } from "../support/folder.ts";
 import {
   attachRaw,
@@ -16,10 +17,7 @@ import {
 } from "../support/replica.ts";
 
 const folder = temporaryFolder();
-const open: Database.Database[] = [];
-afterEach(() => {
-  for (const db of open.splice(0)) db.close();
-});
+const open = closedAfterEach();
 
 const schema = "CREATE TABLE note (id INTEGER PRIMARY KEY, a, b)";
 const nowMs = Date.UTC(2026, 0, 1);

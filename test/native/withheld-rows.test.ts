@@ -1,13 +1,10 @@
 /** Rows that UNIQUE keeps out of a table when the table changes, or comes back. */
-import type Database from "better-sqlite3";
-import { afterEach, expect, it } from "vitest";
+import { expect, it } from "vitest";
 import { native } from "../../src/native.ts";
+import { closedAfterEach } from "../support/databases.ts";
 import { converge, maintainAll, openRaw, type RawReplica } from "../support/replica.ts";
 
-const open: Database.Database[] = [];
-afterEach(() => {
-  for (const db of open.splice(0)) db.close();
-});
+const open = closedAfterEach();
 
 const schema = "CREATE TABLE t (id INTEGER PRIMARY KEY, u UNIQUE, v)";
 const rebuild = `BEGIN; ${schema.replace(" t ", " made ")}; INSERT INTO made SELECT * FROM t;

@@ -1,12 +1,9 @@
 /** A replica that writes and one that only merges: proves that capture is exact. */
-import type Database from "better-sqlite3";
-import { afterEach, expect } from "vitest";
+import { expect } from "vitest";
+import { closedAfterEach } from "./databases.ts";
 import { dump, heldOf, openRaw, pull, type RawReplica } from "./replica.ts";
 
-const open: Database.Database[] = [];
-afterEach(() => {
-  for (const db of open.splice(0)) db.close();
-});
+const open = closedAfterEach();
 
 export interface Pair {
   here: RawReplica;
