@@ -154,7 +154,9 @@ int WalSource::Scan(const WalPlace& from, const WalIndexHead& end, uint32_t befo
   // The WAL began anew since: what it had was read before. Frames are read from its beginning then.
   const bool goes_on = from.salt == end.end.salt && from.frame > 0;
   const WalPlace begin = goes_on ? from : WalPlace{end.end.salt, 0, {}};
-  if (begin.frame > end.end.frame) {
+  // Frames that were read may be lost with the machine's power, and others written in their places.
+  const bool is_other = goes_on && begin.frame == end.end.frame && !(begin.sum == end.end.sum);
+  if (begin.frame > end.end.frame || is_other) {
     scan->broken = true;
     return SQLITE_OK;
   }

@@ -1,4 +1,5 @@
 /** What a loss of power leaves of a shipper's folder, of which only one file has been synced. */
+import { execFileSync } from "node:child_process";
 import { cpSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
@@ -88,5 +89,39 @@ test("a log of readings that was cut anywhere", async () => {
     await again.close();
     await expectSame(storage, db, `${file}.copy`);
   }
+  db.close();
+});
+
+test("commits that were lost with the power, with as many frames of others in their places", async () => {
+  const file = folder.file();
+  const files = [file, `${file}-wal`];
+  let db = openWal(file);
+  const write = (byte: string) =>
+    db.exec(
+      `INSERT INTO note (body) VALUES (CAST(replace(hex(zeroblob(50)), '00', '${byte}') AS BLOB))`,
+    );
+  const storage = memoryStorage();
+  const first = ship(db, storage, { ...eager, intervalMs: hourMs });
+  write("ab");
+  await first.flush();
+  // By another process: to close a file here would drop the locks that SQLite has on it.
+  for (const each of files) execFileSync("cp", [each, `${each}-synced`]);
+  write("cd");
+  write("cd");
+  await first.flush();
+  await first.close();
+  db.close();
+  for (const each of files) cpSync(`${each}-synced`, each);
+  rmSync(`${file}-shm`, { force: true });
+  db = openWal(file);
+  // As many frames behind the same ones, for a connection's first commit has one more: only their
+  // checksums differ.
+  write("ef");
+  const second = ship(db, storage, { ...eager, intervalMs: hourMs });
+  const { rebases } = watchShipper(second);
+  await second.flush();
+  await second.close();
+  expect(rebases.map(({ reason }) => reason)).toEqual(["wal"]);
+  await expectSame(storage, db, `${file}.copy`);
   db.close();
 });
