@@ -275,9 +275,9 @@ class HeldLease implements Lease {
         if ((await this.#row.put(number, record, options)) !== "ours") return;
       }
     } catch (error) {
-      // Others wait a little longer then.
-      const isStorage = error instanceof ReplicaError && error.code.startsWith("STORAGE_");
-      if (!isStorage) throw error;
+      // Others wait a little longer then. A storage may be closed before its users are.
+      const code = error instanceof ReplicaError ? error.code : "";
+      if (!code.startsWith("STORAGE_") && code !== "CLOSED") throw error;
     }
   }
 

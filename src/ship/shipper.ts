@@ -206,10 +206,13 @@ export class Shipper {
       await untilAborted(this.#flush(), signal);
     } finally {
       const reason = new ReplicaError("CLOSED", "the shipper is closed");
-      await Promise.all(this.#targets.map((target) => target.close(reason)));
-      await kept;
-      await Promise.allSettled([...this.#guests].map((guest) => guest.close()));
-      await this.#loop.letGo().finally(() => this.#source.onClosed());
+      try {
+        await Promise.all(this.#targets.map((target) => target.close(reason)));
+      } finally {
+        await kept;
+        await Promise.allSettled([...this.#guests].map((guest) => guest.close()));
+        await this.#loop.letGo().finally(() => this.#source.onClosed());
+      }
     }
   }
 

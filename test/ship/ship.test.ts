@@ -302,3 +302,32 @@ test("what cannot be shipped is refused", async () => {
   await first.close();
   db.close();
 });
+
+describe("a shipper lets go of the database", () => {
+  async function expectFree(db: Database.Database) {
+    const second = ship(db, memoryStorage(), eager);
+    await second.flush();
+    await second.close();
+    db.close();
+  }
+
+  test("when its storage was closed before", async () => {
+    const db = openWal(folder.file());
+    const storage = memoryStorage();
+    const shipper = ship(db, storage, eager);
+    await shipper.flush();
+    await storage.close();
+    await shipper.close();
+    await expectFree(db);
+  });
+
+  test("when a storage of the caller's own fails in its own way", async () => {
+    const db = openWal(folder.file());
+    const storage = memoryStorage();
+    const shipper = ship(db, storage, eager);
+    await shipper.flush();
+    storage.putIfAbsent = () => Promise.reject(new RangeError("my own"));
+    await expect(shipper.close()).rejects.toThrow("my own");
+    await expectFree(db);
+  });
+});
