@@ -2,6 +2,7 @@
 import type { Clock } from "../clock.ts";
 import { ReplicaError } from "../errors.ts";
 import { formatTxid } from "../ltx/keys.ts";
+import { onAbort } from "../on-abort.ts";
 import type { Storage } from "../storage/storage.ts";
 import { type BackupFile, type Chain, planChain, planTail } from "./chain.ts";
 import { copyFiles } from "./copier.ts";
@@ -46,8 +47,15 @@ export class FollowLoop {
   /** Resolves when the copy shows what there is, and goes on. @throws what `restore` throws */
   async begin(signal: AbortSignal | undefined): Promise<void> {
     const { storage } = this.#parts;
-    do signal?.throwIfAborted();
-    while (await this.#step());
+    signal?.throwIfAborted();
+    const off = onAbort(signal, () => this.#stop.abort(signal?.reason));
+    try {
+      do signal?.throwIfAborted();
+      while (await this.#step());
+    } finally {
+      off();
+    }
+    signal?.throwIfAborted();
     this.#unwatch = watchBackup(storage, () => this.#hear());
     this.#running = this.#loop();
   }

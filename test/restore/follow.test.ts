@@ -214,4 +214,32 @@ describe("a copy", () => {
     expect(await failed).toMatchObject({ error: { code: "PAGE_SIZE_CHANGED" } });
     await follower.close();
   });
+
+  test("ends its beginning when it is told to, whatever the storage does", async () => {
+    const { storage } = await madeBackup(2);
+    const file = folder.file();
+    await (await follow(storage, file)).close();
+    let begin = () => {};
+    const begun = new Promise<void>((resolve) => {
+      begin = resolve;
+    });
+    const silent = new Proxy(storage, {
+      get(target, name) {
+        if (name !== "list") return Reflect.get(target, name, target) as unknown;
+        return async function* (_: string, { signal }: { signal: AbortSignal }) {
+          begin();
+          await new Promise((_, reject) => {
+            signal.addEventListener("abort", () => reject(signal.reason as Error));
+          });
+          yield* [];
+        };
+      },
+    });
+    const stop = new AbortController();
+    const following = follow(silent, file, { signal: stop.signal });
+    await begun;
+    stop.abort(new Error("enough"));
+    await expect(following).rejects.toThrow("enough");
+    await (await follow(storage, file)).close();
+  });
 });
