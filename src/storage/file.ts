@@ -98,7 +98,10 @@ class FileDriver implements StorageDriver {
   ): AsyncGenerator<Uint8Array, void, undefined> {
     const { start, end, version, signal } = part;
     const file = await fs.open(this.#path(key), "r").catch((error: unknown) => {
-      throw this.#failure(error, key, signal);
+      // Deleted since it was found, maybe for another one that has the same.
+      throw codeOf(error) === "ENOENT"
+        ? missing(this.name, key)
+        : this.#failure(error, key, signal);
     });
     try {
       if (versionOf(await file.stat()) !== version) {

@@ -90,8 +90,8 @@ class FtpDriver implements StorageDriver {
     );
     const end = Math.min(range === undefined ? bytes : range.offset + range.length, bytes);
     const start = Math.min(range?.offset ?? 0, end);
-    const part = { start, end, bytes, signal };
-    return { bytes, metadata: {}, version, body: this.#read(path, part) };
+    const part = { path, start, end, bytes, signal };
+    return { bytes, metadata: {}, version, body: this.#read(key, part) };
   }
 
   list(prefix: string, list: DriverList): AsyncIterable<readonly StoredObject[]> {
@@ -154,11 +154,25 @@ class FtpDriver implements StorageDriver {
     return (await listFolder(client, path)).some((each) => each.name === claimed);
   }
 
+  /** @throws STORAGE_MISSING for what was deleted since it was found */
+  async #checkThere(key: string, signal: AbortSignal | undefined): Promise<void> {
+    const isThere = await this.#pool.run(`get ${key}`, signal, (client) =>
+      this.#isThere(client, this.#path(key)),
+    );
+    if (!isThere) throw missing(this.name, key);
+  }
+
   async *#read(
-    path: string,
-    part: { start: number; end: number; bytes: number; signal: AbortSignal | undefined },
+    key: string,
+    part: {
+      path: string;
+      start: number;
+      end: number;
+      bytes: number;
+      signal: AbortSignal | undefined;
+    },
   ): AsyncGenerator<Uint8Array, void, undefined> {
-    const { start, end, bytes, signal } = part;
+    const { path, start, end, bytes, signal } = part;
     if (start === end) return;
     const held = await this.#readers.acquire(signal);
     const stream = new PassThrough({ highWaterMark: drainBytes });
@@ -185,6 +199,7 @@ class FtpDriver implements StorageDriver {
       held.release(true);
     } catch (error) {
       signal?.throwIfAborted();
+      if (ftpCodeOf(error) === 550) await this.#checkThere(key, signal);
       throw ftpFailure(error, path);
     } finally {
       awake();

@@ -68,17 +68,14 @@ class SftpDriver implements StorageDriver {
   }
 
   async get(key: string, { range, signal }: DriverGet): Promise<ObjectContent> {
-    const path = this.#path(key);
-    const file = await this.#openFile(path, "r").catch((error: unknown) => {
-      throw codeOf(error) === sftpCodes.noSuchFile ? missing(this.name, key) : error;
-    });
+    const file = await this.#openThere(key);
     try {
       const stat = await this.#stat(file);
       const bytes = stat.size;
       const end = Math.min(range === undefined ? bytes : range.offset + range.length, bytes);
       const start = Math.min(range?.offset ?? 0, end);
       const version = `${stat.mtime}-${bytes}`;
-      return { bytes, metadata: {}, version, body: this.#read(path, { start, end, signal }) };
+      return { bytes, metadata: {}, version, body: this.#read(key, { start, end, signal }) };
     } finally {
       await this.#close(file);
     }
@@ -130,11 +127,11 @@ class SftpDriver implements StorageDriver {
   }
 
   async *#read(
-    path: string,
+    key: string,
     { start, end, signal }: { start: number; end: number; signal: AbortSignal | undefined },
   ): AsyncGenerator<Uint8Array, void, undefined> {
     if (start === end) return;
-    const file = await this.#openFile(path, "r");
+    const file = await this.#openThere(key);
     const ahead: Promise<Uint8Array>[] = [];
     try {
       let next = start;
@@ -214,6 +211,13 @@ class SftpDriver implements StorageDriver {
       if (codeOf(error) === sftpCodes.noSuchFile) return false;
       throw error;
     }
+  }
+
+  /** To be read: it may be deleted between two looks at it, too. */
+  async #openThere(key: string): Promise<SftpFile> {
+    return await this.#openFile(this.#path(key), "r").catch((error: unknown) => {
+      throw codeOf(error) === sftpCodes.noSuchFile ? missing(this.name, key) : error;
+    });
   }
 
   #openFile(path: string, flags: "r" | "w"): Promise<SftpFile> {
