@@ -12,6 +12,7 @@ import {
   HttpClient,
   type HttpOptions,
   httpNames,
+  nameAt,
   noBytes,
   refusal,
   sizeOf,
@@ -81,7 +82,8 @@ class AzureDriver implements StorageDriver {
     this.#prefix = prefix === "" ? "" : `${prefix}/`;
     const endpoint = options.endpoint ?? `https://${account}.blob.core.windows.net`;
     this.#base = `${endpoint.replace(/\/$/, "")}/${container}`;
-    this.name = `abs://${account}@${container}${prefix === "" ? "" : `/${prefix}`}`;
+    const name = `abs://${account}@${container}${prefix === "" ? "" : `/${prefix}`}`;
+    this.name = nameAt(options.endpoint, name);
   }
 
   async put(key: string, body: Body, put: DriverPut): Promise<boolean> {

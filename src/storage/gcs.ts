@@ -2,7 +2,7 @@
 import { checkNames } from "../arguments.ts";
 import { systemClock } from "../clock.ts";
 import { type GoogleKey, GoogleTokens } from "./google-token.ts";
-import { HttpClient, type HttpOptions, httpNames } from "./http.ts";
+import { HttpClient, type HttpOptions, httpNames, nameAt } from "./http.ts";
 import { type ManagedOptions, ManagedStorage, managedNames } from "./managed.ts";
 import { partBytesDefault } from "./parts.ts";
 import { S3Driver } from "./s3-protocol.ts";
@@ -34,7 +34,7 @@ export function gcsStorage(options: GcsOptions): Storage {
   const token = options.token ?? (() => tokens.get());
   const dialect = {
     kind: "gcs",
-    name: `gs://${bucket}${prefix === "" ? "" : `/${prefix}`}`,
+    name: nameAt(options.endpoint, `gs://${bucket}${prefix === "" ? "" : `/${prefix}`}`),
     base: new URL(`${options.endpoint ?? "https://storage.googleapis.com"}/${bucket}`),
     prefix,
     region: "",

@@ -179,5 +179,12 @@ export function rangeHeader(
   return { range: `bytes=${range.offset}-${range.offset + range.length - 1}` };
 }
 
+/** The name of a storage at a server of one's own: others have buckets of the same name. */
+export function nameAt(endpoint: string | undefined, name: string): string {
+  if (endpoint === undefined) return name;
+  const { origin, pathname } = new URL(endpoint);
+  return `${name}?endpoint=${origin}${pathname.replace(/\/$/, "")}`;
+}
+
 /** Nothing, as a body. */
 export async function* noBytes(): AsyncGenerator<Uint8Array, void, undefined> {}

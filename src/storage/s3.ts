@@ -2,7 +2,7 @@
 import { checkNames } from "../arguments.ts";
 import { systemClock } from "../clock.ts";
 import { payloadHash, type S3Credentials, signedHeaders } from "./aws-signature.ts";
-import { HttpClient, type HttpOptions, httpNames } from "./http.ts";
+import { HttpClient, type HttpOptions, httpNames, nameAt } from "./http.ts";
 import { type ManagedOptions, ManagedStorage, managedNames } from "./managed.ts";
 import { partBytesDefault } from "./parts.ts";
 import { S3Driver } from "./s3-protocol.ts";
@@ -44,7 +44,7 @@ export function s3Storage(options: S3Options): Storage {
   const { bucket, prefix = "", region = "us-east-1", credentials, clock = systemClock } = options;
   const dialect = {
     kind: "s3",
-    name: `s3://${bucket}${prefix === "" ? "" : `/${prefix}`}`,
+    name: nameAt(options.endpoint, `s3://${bucket}${prefix === "" ? "" : `/${prefix}`}`),
     base: baseOf(options, region),
     prefix,
     region,

@@ -64,7 +64,10 @@ export interface ObjectContent {
  * for other refusals; after `close` with `CLOSED`.
  */
 export interface Storage {
-  /** The URL that it was opened with, without credentials: for people. */
+  /**
+   * The URL that it was opened with, without credentials. For people, and no two places may have
+   * the same: what a folder keeps of several storages, it keeps by their names.
+   */
   readonly name: string;
   readonly kind: StorageKind;
   readonly keepsMetadata: boolean;

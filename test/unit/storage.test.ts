@@ -268,7 +268,14 @@ describe("a storage's URL", () => {
   test.each([
     ["file:///var/backup", "file", "file:///var/backup"],
     ["s3://bucket/a/b/?region=eu-west-1", "s3", "s3://bucket/a/b"],
-    ["s3://bucket?endpoint=http://127.0.0.1:9000&path-style=true", "s3", "s3://bucket"],
+    [
+      "s3://bucket?endpoint=http://127.0.0.1:9000&path-style=true",
+      "s3",
+      "s3://bucket?endpoint=http://127.0.0.1:9000",
+    ],
+    ["s3://b/c?endpoint=https://key:hidden@host/s3/", "s3", "s3://b/c?endpoint=https://host/s3"],
+    ["gs://bucket/a?endpoint=http://host", "gcs", "gs://bucket/a?endpoint=http://host"],
+    ["abs://a@b/c?endpoint=http://host/a", "azure", "abs://a@b/c?endpoint=http://host/a"],
     ["gs://bucket/a", "gcs", "gs://bucket/a"],
     ["abs://account@container/a", "azure", "abs://account@container/a"],
     ["sftp://user:hidden@host:2222/srv/a", "sftp", "sftp://host:2222/srv/a"],
