@@ -58,7 +58,9 @@ interface Transfer<Link> {
   readonly bytesExpected: number;
   rows: number;
   bytes: number;
+  /** Of the last request, and of the first one with the same cursor; 0 when none is out. */
   requestId: number;
+  firstRequestId: number;
   cursor: Uint8Array;
   /** Received and not merged; the first is being merged. */
   readonly chunks: StateChunkMessage[];
@@ -101,6 +103,7 @@ export class StateReceiver<Link extends StateLink> {
         rows,
         bytes: 0,
         requestId: 0,
+        firstRequestId: 0,
         cursor,
         chunks: [],
         cancelAnswer: undefined,
@@ -114,7 +117,9 @@ export class StateReceiver<Link extends StateLink> {
   onChunk(link: Link, message: StateChunkMessage): void {
     const transfer = this.#transfer;
     if (transfer === undefined || transfer.link !== link) return;
-    if (message.requestId !== transfer.requestId) return;
+    // Where the network is slow, each answer comes after the next request: any of them will do.
+    const { requestId, firstRequestId } = transfer;
+    if (message.requestId < firstRequestId || message.requestId > requestId) return;
     transfer.cancelAnswer?.();
     transfer.requestId = 0;
     transfer.cursor = message.next;
@@ -134,7 +139,9 @@ export class StateReceiver<Link extends StateLink> {
   }
 
   #request(transfer: Transfer<Link>): void {
+    const isAgain = transfer.requestId !== 0;
     transfer.requestId = this.#nextRequestId++;
+    if (!isAgain) transfer.firstRequestId = transfer.requestId;
     const { requestId, cursor } = transfer;
     const message = { kind: "stateRequest", requestId, bytesMax: chunkBytes, cursor } as const;
     this.#options.send(transfer.link, message);

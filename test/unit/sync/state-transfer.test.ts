@@ -57,8 +57,7 @@ function receiver(results: (number: number) => Partial<StateMergeResult>) {
   );
   const vector = new Map([[2, 9]]);
   transfer.onOffer(link, { kind: "stateOffer", vector, horizon: vector, bytes: 100 });
-  const answer = (number: number, ends = false) => {
-    const requestId = requests.at(-1) ?? 0;
+  const answer = (number: number, ends = false, requestId = requests.at(-1) ?? 0) => {
     const message = { requestId, ends, table: "t", next: bytesOf(number), chunk: bytesOf(number) };
     transfer.onChunk(link, { kind: "stateChunk", ...message } satisfies StateChunkMessage);
   };
@@ -99,6 +98,23 @@ it("merges a slice a turn, and waits while the database is busy", async () => {
   ]);
   expect(transfer.active).toBe(false);
   expect(requests).toHaveLength(2);
+});
+
+it("takes the answer to any request for what comes next, and each part once", async () => {
+  const { clock, calls, requests, answer } = receiver(() => ({}));
+  // A chunk takes longer to arrive than it is waited for.
+  await clock.advance(25_000);
+  expect(requests).toEqual([1, 2, 3]);
+  answer(1, false, 1);
+  expect(requests).toEqual([1, 2, 3, 4]);
+  answer(1, false, 2);
+  answer(1, false, 3);
+  answer(9, false, 5);
+  await clock.advance(0);
+  expect(calls.map(({ number }) => number)).toEqual([1]);
+  answer(2, false, 4);
+  await clock.advance(0);
+  expect(calls.map(({ number }) => number)).toEqual([1, 2]);
 });
 
 it("answers one request a turn, in their order, and none of a link that has ended", async () => {
