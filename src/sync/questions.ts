@@ -53,7 +53,7 @@ export class Questions {
           this.#asked.delete(requestId);
           signal?.removeEventListener("abort", abort);
           if (answer !== undefined) resolve(answer);
-          else reject(new ReplicaError("LINK_CLOSED", "the link ended before the answer came"));
+          else reject(endedError());
         };
         const abort = () => {
           this.#asked.delete(requestId);
@@ -63,6 +63,8 @@ export class Questions {
           abort();
           return;
         }
+        // Between two questions nobody would have been told.
+        if (!link.live) return reject(endedError());
         if (message.kind === "repairRequest" && link.gated) return resolve(outside);
         signal?.addEventListener("abort", abort, { once: true });
         this.#asked.set(requestId, [stop, link]);
@@ -115,4 +117,8 @@ export class Questions {
       )
       .finally(() => answering.delete(requestId));
   }
+}
+
+function endedError(): ReplicaError {
+  return new ReplicaError("LINK_CLOSED", "the link ended before the answer came");
 }

@@ -1,4 +1,4 @@
-/** What is asked over links that stand outside the floor. */
+/** What is asked over links that stand outside the floor, and over those that have ended. */
 import { describe, expect, it } from "vitest";
 import { systemClock } from "../../../src/clock.ts";
 import type { LinkHost } from "../../../src/sync/link-host.ts";
@@ -8,7 +8,8 @@ import { Questions } from "../../../src/sync/questions.ts";
 describe("a link outside the floor", () => {
   const request = { kind: "repairRequest", requestId: 7, table: "note", keys: [] } as const;
   const sent: unknown[] = [];
-  const link = { gated: true, input: (input: unknown) => sent.push(input) } as unknown as LinkHost;
+  const input = (one: unknown) => sent.push(one);
+  const link = { live: true, gated: true, input } as unknown as LinkHost;
   const questions = new Questions({} as Rangeable, {
     clock: systemClock,
     onRepaired: () => expect.fail("rows were taken"),
@@ -27,4 +28,23 @@ describe("a link outside the floor", () => {
       { type: "verify", message: { requestId: 7, kind: "repair", outcome: "behind" } },
     ]);
   });
+});
+
+it("asks nothing over a link that ended while nothing was asked", async () => {
+  const questions = new Questions({} as Rangeable, {
+    clock: systemClock,
+    onRepaired: () => expect.fail("rows were taken"),
+    onError: ({ message }) => expect.fail(message),
+  });
+  const link = { live: true, gated: false, input: () => undefined };
+  const host = link as unknown as LinkHost;
+  const ask = questions.asker(host, undefined);
+  const request = { kind: "repairRequest", requestId: 0, table: "note", keys: [] } as const;
+  const message = { ...request, chunk: new Uint8Array(0) };
+  const before = ask(message);
+  link.live = false;
+  questions.onEnded(host);
+  await expect(before).rejects.toMatchObject({ code: "LINK_CLOSED" });
+  // What comparing does between two questions takes a while: the link may have ended meanwhile.
+  await expect(ask(message)).rejects.toMatchObject({ code: "LINK_CLOSED" });
 });
