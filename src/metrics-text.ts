@@ -2,6 +2,7 @@
  * Metrics as OpenMetrics text (the format of Prometheus, version 1.0.0 of the specification:
  * https://prometheus.io/docs/specs/om/open_metrics_spec/). Base units, `_total` for counters.
  */
+import { checkNames } from "./arguments.ts";
 
 export const openMetricsContentType = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -40,8 +41,10 @@ export interface FormatOptions {
 export function formatFamilies<Metrics>(
   families: readonly Family<Metrics>[],
   of: Metrics | readonly Labelled<Metrics>[],
-  { labels = {} }: FormatOptions = {},
+  options: FormatOptions = {},
 ): string {
+  checkNames(options, ["labels"]);
+  const { labels = {} } = options;
   const all = Array.isArray(of)
     ? (of as readonly Labelled<Metrics>[])
     : [{ metrics: of as Metrics }];

@@ -1,4 +1,5 @@
 /** Keeps a backup small while it grows, and proves it: what is due is joined, restored, deleted. */
+import { checkNames } from "../arguments.ts";
 import { ReplicaError, type ReplicaErrorCode } from "../errors.ts";
 import { snapshotLevel } from "../ltx/keys.ts";
 import { type BackupFile, planChain } from "../restore/chain.ts";
@@ -61,6 +62,12 @@ export interface Tended {
   readonly verified: Verified | undefined;
 }
 
+const names = [
+  ...["intervalsMs", "snapshotMs", "retentionMs", "snapshotsMin", "level0Ms", "levelsMs"],
+  ...["verifyMs", "metadata", "folder", "signal", "files", "proof", "confirm", "checkRoom"],
+  ...["onCompacted", "onVerified", "onDropped"],
+];
+
 export const verifyMsDefault = 86_400_000;
 
 /**
@@ -88,6 +95,7 @@ export class BackupKeeper {
    * @throws `TypeError` for options out of range, and the storage's errors
    */
   static async open(storage: Storage, options: OpenKeeperOptions = {}): Promise<BackupKeeper> {
+    checkNames(options, names);
     checkLevels(options);
     checkRetention(retentionOf(options));
     const { verifyMs = verifyMsDefault } = options;

@@ -3,8 +3,10 @@
  * lease at once follows from the storage's conditional write, and from what is checked when an
  * answer comes later than the lease lasts (docs/decisions/0021-a-lease-is-a-row-of-objects.md).
  */
+
 import { randomUUID } from "node:crypto";
 import { hostname } from "node:os";
+import { checkNames } from "../arguments.ts";
 import { type Clock, systemClock } from "../clock.ts";
 import { ReplicaError } from "../errors.ts";
 import { untilAborted } from "../on-abort.ts";
@@ -133,7 +135,10 @@ export function unguardedLease(): Lease {
 
 type Settings = Required<Omit<LeaseOptions, "signal" | "onWait">>;
 
+const names = ["root", "ttlMs", "holder", "label", "wait", "onWait", "clock", "signal"];
+
 function settingsOf(options: LeaseOptions): Settings {
+  checkNames(options, names);
   const settings: Settings = {
     root: options.root ?? "mergelite/",
     ttlMs: options.ttlMs ?? 60_000,

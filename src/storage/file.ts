@@ -1,9 +1,11 @@
 /** A folder as a storage. */
+
 import { randomUUID } from "node:crypto";
 import type { Stats } from "node:fs";
 import * as fs from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
+import { checkNames } from "../arguments.ts";
 import { syncFolder, writeSynced } from "../durable.ts";
 import { ReplicaError } from "../errors.ts";
 import {
@@ -15,12 +17,13 @@ import {
   piecesOf,
   type StorageDriver,
 } from "./driver.ts";
-import { type ManagedOptions, ManagedStorage } from "./managed.ts";
+import { type ManagedOptions, ManagedStorage, managedNames } from "./managed.ts";
 import type { Body, ObjectContent, Storage, StoredObject } from "./storage.ts";
 import { listTree, type TreeEntry } from "./tree.ts";
 
 /** The folder is made when something is put there first. */
 export function fileStorage(folder: string, options: ManagedOptions = {}): Storage {
+  checkNames(options, managedNames);
   return new ManagedStorage(new FileDriver(resolve(folder)), options);
 }
 

@@ -1,6 +1,8 @@
 /** FTP servers, with or without TLS, through the package `basic-ftp`. */
+
 import { randomUUID } from "node:crypto";
 import { PassThrough, Readable } from "node:stream";
+import { checkNames } from "../arguments.ts";
 import { type Clock, systemClock } from "../clock.ts";
 import { ReplicaError } from "../errors.ts";
 import { onAbort } from "../on-abort.ts";
@@ -21,7 +23,7 @@ import {
   ftpCodeOf,
   ftpFailure,
 } from "./ftp-connection.ts";
-import { type ManagedOptions, ManagedStorage } from "./managed.ts";
+import { type ManagedOptions, ManagedStorage, managedNames } from "./managed.ts";
 import type { Body, ObjectContent, Storage, StoredObject } from "./storage.ts";
 import { listTree, type TreeEntry } from "./tree.ts";
 
@@ -30,7 +32,20 @@ export interface FtpOptions extends ManagedOptions, FtpLogin {
   readonly path?: string;
 }
 
+const names = [
+  "host",
+  "port",
+  "username",
+  "password",
+  "secure",
+  "ca",
+  "timeoutMs",
+  "connectionsMax",
+  "path",
+];
+
 export function ftpStorage(options: FtpOptions): Storage {
+  checkNames(options, [...managedNames, ...names]);
   return new ManagedStorage(new FtpDriver(options), options);
 }
 

@@ -38,7 +38,7 @@ interface Scheme {
 }
 
 const schemes: Readonly<Record<string, Scheme>> = {
-  "file:": { parameters: [], open: ({ url, options }) => fileStorage(fileURLToPath(url), options) },
+  "file:": { parameters: [], open: openFile },
   "s3:": { parameters: ["endpoint", "region", "path-style"], open: openS3 },
   "gs:": { parameters: ["endpoint"], open: openGcs },
   "abs:": { parameters: ["endpoint"], open: openAzure },
@@ -85,6 +85,10 @@ export async function openStorage(
     if (error instanceof TypeError) throw invalid(error.message);
     throw error;
   }
+}
+
+function openFile({ url, options: { timeoutMs: _, ca: __, ...options } }: Place): Storage {
+  return fileStorage(fileURLToPath(url), options);
 }
 
 function openS3({ url, prefix, env, options }: Place): Storage {
@@ -184,7 +188,12 @@ function openFtp({ url, prefix, env, options }: Place): Storage {
 }
 
 /** The path is the server's, from its root on. */
-async function openSftp({ url, prefix, env, options }: Place): Promise<Storage> {
+async function openSftp({
+  url,
+  prefix,
+  env,
+  options: { ca: _, ...options },
+}: Place): Promise<Storage> {
   const file = env.SFTP_KEY_FILE;
   const password = decodeURIComponent(url.password) || env.SFTP_PASSWORD;
   const privateKey = file === undefined ? undefined : await readFile(file, "utf8");

@@ -1,8 +1,10 @@
 /** SFTP servers, through the package `ssh2`. */
+
 import { randomUUID } from "node:crypto";
+import { checkNames } from "../arguments.ts";
 import type { StorageDriver } from "./driver.ts";
 import { type DriverGet, type DriverList, type DriverPut, missing, piecesOf } from "./driver.ts";
-import { type ManagedOptions, ManagedStorage } from "./managed.ts";
+import { type ManagedOptions, ManagedStorage, managedNames } from "./managed.ts";
 import {
   codeOf,
   SftpConnection,
@@ -18,7 +20,20 @@ export interface SftpOptions extends ManagedOptions, SftpLogin {
   readonly path?: string;
 }
 
+const names = [
+  "host",
+  "port",
+  "username",
+  "password",
+  "privateKey",
+  "passphrase",
+  "hostKey",
+  "timeoutMs",
+  "path",
+];
+
 export function sftpStorage(options: SftpOptions): Storage {
+  checkNames(options, [...managedNames, ...names]);
   return new ManagedStorage(new SftpDriver(options), options);
 }
 

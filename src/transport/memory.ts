@@ -1,4 +1,5 @@
 /** Two transports joined in memory: for tests, and for replicas in one process. */
+import { checkNames } from "../arguments.ts";
 import { Inbox, type InboxLimits, inboxLimits } from "./inbox.ts";
 import { checkSize, closedError, type Transport } from "./transport.ts";
 
@@ -6,6 +7,7 @@ export type { Transport } from "./transport.ts";
 
 /** What is sent on one comes out of the other, copied; a full queue makes `send` wait. */
 export function memoryPair(limits: Partial<InboxLimits> = {}): [Transport, Transport] {
+  checkNames(limits, Object.keys(inboxLimits));
   const left = new MemoryTransport("memory:left", { ...inboxLimits, ...limits });
   const right = new MemoryTransport("memory:right", { ...inboxLimits, ...limits });
   left.join(right);

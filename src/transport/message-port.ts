@@ -4,6 +4,7 @@
  * credit. Works with ports of `node:worker_threads` and of browsers; the port must carry nothing
  * else.
  */
+import { checkNames } from "../arguments.ts";
 import { ReplicaError } from "../errors.ts";
 import { Inbox, inboxLimits } from "./inbox.ts";
 import {
@@ -49,8 +50,10 @@ export function messagePortTransport(
 ): Dialer;
 export function messagePortTransport(
   port: MessagePortLike | (() => MessagePortLike | Promise<MessagePortLike>),
-  { name = "port" }: MessagePortOptions = {},
+  options: MessagePortOptions = {},
 ): Transport | Dialer {
+  checkNames(options, ["name"]);
+  const { name = "port" } = options;
   if (typeof port !== "function") return new PortTransport(port, name);
   return {
     name,

@@ -3,10 +3,20 @@ import { pathToFileURL } from "node:url";
 import Database from "better-sqlite3";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { listBackup, restore } from "../../src/backup/index.ts";
+import { BackupKeeper } from "../../src/backup/keeper.ts";
 import { httpEndpoint } from "../../src/http/index.ts";
 import { attach, type Replica, ReplicaError } from "../../src/index.ts";
 import { ship } from "../../src/ship/index.ts";
-import { openStorage, s3Storage } from "../../src/storage/index.ts";
+import { acquireLease } from "../../src/ship/lease.ts";
+import {
+  fileStorage,
+  ftpStorage,
+  openStorage,
+  s3Storage,
+  sftpStorage,
+} from "../../src/storage/index.ts";
+import { memoryPair } from "../../src/transport/memory.ts";
+import { messagePortTransport } from "../../src/transport/message-port.ts";
 import { listenTcp, tcpTransport } from "../../src/transport/tcp.ts";
 import { listenWebSocket, webSocketTransport } from "../../src/transport/websocket.ts";
 import { temporaryFolder } from "../support/folder.ts";
@@ -110,6 +120,8 @@ describe("transports", () => {
     const refused = code("INVALID_OPTION");
     expect(() => webSocketTransport("ws://127.0.0.1:1", loose({ header: {} }))).toThrow(refused);
     expect(() => httpEndpoint(() => undefined, options)).toThrow(refused);
+    expect(() => memoryPair(loose({ bytes: 1 }))).toThrow(refused);
+    expect(() => messagePortTransport(() => new MessageChannel().port1, options)).toThrow(refused);
     const address = { host: "127.0.0.1", port: 0 };
     const onTransport = () => undefined;
     await expect(listenWebSocket({ ...address, ...options }, onTransport)).rejects.toThrow(refused);
@@ -144,9 +156,14 @@ describe("storages", () => {
     const options = loose<object>({ encryptionKey: [new Uint8Array(32)] });
     const refused = code("INVALID_OPTION");
     await expect(openStorage("file:///nowhere", options)).rejects.toThrow(refused);
+    expect(() => fileStorage("nowhere", options)).toThrow(refused);
+    expect(() => ftpStorage(loose({ host: "h", user: "u" }))).toThrow(refused);
+    expect(() => sftpStorage(loose({ host: "h", user: "u" }))).toThrow(refused);
     const bucket = { bucket: "b", credentials: { accessKeyId: "a", secretAccessKey: "s" } };
     expect(() => s3Storage(loose({ ...bucket, headers: {} }))).toThrow(refused);
-    const storage = await openStorage("file:///nowhere");
+    const storage = await openStorage("file:///nowhere", { timeoutMs: 5_000 });
+    await expect(acquireLease(storage, loose({ ttl: 5_000 }))).rejects.toThrow(refused);
+    await expect(BackupKeeper.open(storage, loose({ retention: 1 }))).rejects.toThrow(refused);
     await expect(restore(storage, "app.db", loose({ until: new Date(0) }))).rejects.toThrow(
       refused,
     );
