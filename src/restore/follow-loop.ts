@@ -154,7 +154,11 @@ export class FollowLoop {
     }
     const files = await listBackup(storage, { signal });
     this.#listedAllMs = clock.now();
-    const tail = txid > 0 ? planTail(files, txid, { without: this.#avoided }) : undefined;
+    const newest = newestOf(files);
+    // A backup never loses its newest position: with less than the copy, it was begun anew, and its
+    // transactions are others.
+    const isSame = newest === 0 || newest >= txid;
+    const tail = txid > 0 && isSame ? planTail(files, txid, { without: this.#avoided }) : undefined;
     if (tail !== undefined && tail.position >= state.reachAtLeast) {
       this.#checkReached(tail, files);
       return tail;
@@ -167,7 +171,7 @@ export class FollowLoop {
   }
 
   #checkReached({ files: chosen, position }: Chain, files: readonly BackupFile[]): void {
-    const newest = files.reduce((last, { maxTxid }) => Math.max(last, maxTxid), 0);
+    const newest = newestOf(files);
     const { name } = this.#parts.storage;
     if (newest === 0) throw new ReplicaError("BACKUP_EMPTY", `${name} has no backup any more`);
     if (chosen.length > 0 || newest <= position) return;
@@ -179,6 +183,10 @@ export class FollowLoop {
       hint: "The copy goes on with the next snapshot.",
     });
   }
+}
+
+function newestOf(files: readonly BackupFile[]): number {
+  return files.reduce((last, { maxTxid }) => Math.max(last, maxTxid), 0);
 }
 
 /** A long way is gone in several transactions. */

@@ -215,6 +215,22 @@ describe("a copy", () => {
     await follower.close();
   });
 
+  test("of a backup that was begun anew has nothing of the one before", async () => {
+    const root = `${folder.file()}-backup`;
+    const one = new HandMadeBackup(fileStorage(root));
+    for (let i = 0; i < 6; i++) await one.write(churn(i));
+    const file = folder.file();
+    await (await follow(one.storage, file)).close();
+    rmSync(root, { recursive: true });
+    const other = new HandMadeBackup(fileStorage(root));
+    for (let i = 50; i < 53; i++) await other.write(churn(i));
+    const follower = await follow(other.storage, file, { intervalMs: 10 });
+    await expectCaughtUp(follower, other, file);
+    for (let i = 53; i < 60; i++) await other.write(churn(i));
+    await expectCaughtUp(follower, other, file);
+    await follower.close();
+  });
+
   test("ends its beginning when it is told to, whatever the storage does", async () => {
     const { storage } = await madeBackup(2);
     const file = folder.file();
