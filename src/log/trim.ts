@@ -99,6 +99,7 @@ export class Trimmer {
   }
 
   #slice(plan: TrimPlan, trimmed: boolean): void {
+    this.#cancel?.();
     this.#cancel = undefined;
     if (this.#closed) return;
     const { changesets, busy, more } = this.#store.trim(plan, this.#options.mergeSliceMs);
@@ -117,9 +118,9 @@ export class Trimmer {
       work();
     } catch (error) {
       if (!(error instanceof ReplicaError)) throw error;
-      this.#cancel = undefined;
       if (error.code === "CLOSED") return;
-      this.#waitForNext();
+      // One timer at a time: rounds that beget two each would soon be all there is.
+      if (this.#cancel === undefined) this.#waitForNext();
       this.#owner.onError(error);
     }
   }

@@ -1,5 +1,6 @@
 /** What a policy lets go, and when the log is looked at. */
 import { describe, expect, it } from "vitest";
+import { ReplicaError } from "../../src/errors.ts";
 import { type KnownPeer, planOf, Trimmer, type TrimPlan } from "../../src/log/trim.ts";
 import { VirtualClock } from "./transport/virtual-clock.ts";
 
@@ -58,13 +59,17 @@ describe("the trimmer", () => {
   function make(
     known: KnownPeer[],
     results: { changesets: number; busy: boolean; more: boolean }[],
+    { isFull = false } = {},
   ) {
     const clock = new VirtualClock();
     const plans: TrimPlan[] = [];
     const told: string[] = [];
     const store = {
       peers: () => known,
-      notePeer: ({ peerId }: { peerId: number }) => told.push(`note ${peerId}`) > 0,
+      notePeer: ({ peerId }: { peerId: number }) => {
+        if (isFull) throw new ReplicaError("SQLITE", "database or disk is full");
+        return told.push(`note ${peerId}`) > 0;
+      },
       trim: (plan: TrimPlan) => {
         plans.push(plan);
         return results.shift() ?? { changesets: 0, busy: false, more: false };
@@ -108,5 +113,16 @@ describe("the trimmer", () => {
     trimmer.close();
     await clock.advance(600_000);
     expect(plans).toHaveLength(4);
+  });
+
+  it("looks as seldom as ever when a full disk does not let it note who is linked", async () => {
+    const { clock, plans, told, trimmer } = make([peer(5, false)], [], { isFull: true });
+    trimmer.note({ peerId: 9, remoteVector: new Map() });
+    await clock.advance(301_000);
+    expect(plans).toHaveLength(5);
+    expect(told).toHaveLength(6);
+    trimmer.close();
+    await clock.advance(600_000);
+    expect(plans).toHaveLength(5);
   });
 });
