@@ -1,5 +1,4 @@
 /** A folder as a storage. */
-
 import { randomUUID } from "node:crypto";
 import type { Stats } from "node:fs";
 import * as fs from "node:fs/promises";

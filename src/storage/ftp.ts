@@ -1,5 +1,4 @@
 /** FTP servers, with or without TLS, through the package `basic-ftp`. */
-
 import { randomUUID } from "node:crypto";
 import { PassThrough, Readable } from "node:stream";
 import { checkNames } from "../arguments.ts";
