@@ -257,12 +257,12 @@ describe("the WAL", () => {
     const storage = memoryStorage();
     const shipper = ship(db, storage, eager);
     await shipper.flush();
-    const insert = db.prepare("INSERT INTO note (body) VALUES (randomblob(3000))");
-    for (let i = 0; i < 20_000 && shipper.metrics().checkpoints < 5; i++) {
-      insert.run();
+    const write = db.prepare("INSERT OR REPLACE INTO note (id, body) VALUES (?, randomblob(3000))");
+    // Until it has, however slow the machine is; the test has a time.
+    for (let i = 0; shipper.metrics().checkpoints < 5; i++) {
+      write.run(i % 5000);
       if (i % 3 === 0) await new Promise((resolve) => setImmediate(resolve));
     }
-    expect(shipper.metrics().checkpoints).toBeGreaterThan(4);
     await shipper.flush();
     await expectSame(storage, db, `${file}.copy`);
     await shipper.close();
