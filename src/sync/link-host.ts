@@ -6,7 +6,7 @@ import type { Clock } from "../clock.ts";
 import { messageOf, ReplicaError, type ReplicaErrorCode } from "../errors.ts";
 import { scanRecords } from "../log/records.ts";
 import type { ReadonlyVersionVector, VersionVector } from "../log/vector.ts";
-import type { Transport } from "../transport/transport.ts";
+import { failedError, type Transport } from "../transport/transport.ts";
 import { Assembler, assembledBytesMax, fragmentBytesMax, fragmentsOf } from "./fragments.ts";
 import type { Fingerprint } from "./identity.ts";
 import { createLink, endLink, isLive, type LinkAction, nextTickMs, step } from "./link.ts";
@@ -335,7 +335,9 @@ export class LinkHost {
     this.#cancelTick?.();
     this.#owner.onStepped();
     // What is still to be sent, the BYE last, goes out before the transport is closed.
-    this.#ended = this.#lingered().then(() => this.#transport.close?.());
+    this.#ended = this.#lingered()
+      .then(() => this.#transport.close?.())
+      .catch((cause: unknown) => this.#owner.onError(failedError(`closing ${this.name}`, cause)));
   }
 
   /** Resolves when all is sent, or the transport has had its time. */

@@ -73,9 +73,15 @@ async function converse(
     return { connected: false, error: { error } };
   }
   onConnected();
-  const close = () => void transport.close?.();
+  const close = async () => {
+    try {
+      await transport.close?.();
+    } catch {
+      // Whoever had it closes it, too, and tells. It is over in any case.
+    }
+  };
   signal.addEventListener("abort", close, { once: true });
-  if (signal.aborted) close();
+  if (signal.aborted) void close();
   try {
     await onTransport(transport);
     return { connected: true, error: {} };
@@ -83,6 +89,6 @@ async function converse(
     return { connected: true, error: { error } };
   } finally {
     signal.removeEventListener("abort", close);
-    await transport.close?.();
+    await close();
   }
 }

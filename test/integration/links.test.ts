@@ -4,6 +4,7 @@ import { afterEach, describe, expect, it, vi } from "vitest";
 import { Store } from "../../src/log/store.ts";
 import { encodeMessage } from "../../src/sync/protocol.ts";
 import { frameHeader } from "../../src/transport/framing.ts";
+import { memoryPair, type Transport } from "../../src/transport/memory.ts";
 import { tcpTransport } from "../../src/transport/tcp.ts";
 import { join, makePeer } from "../support/peer.ts";
 
@@ -82,6 +83,42 @@ describe("a peer that stops reading", () => {
     expect(sentBytes - toReader).toBeLessThan(2 * 1024 * 1024);
     expect(waitingMessages).toBeLessThanOrEqual(64);
   }, 30_000);
+});
+
+describe("a transport that fails to close", () => {
+  /** One that an application has written. */
+  const failing = (inner: Transport): Transport => ({
+    messages: inner.messages,
+    send: (message) => inner.send(message),
+    close: async () => {
+      await inner.close?.();
+      throw new Error("it was reset");
+    },
+  });
+
+  it("is told of, keeps no replica open, and is dialled again", async () => {
+    const [peer, other] = [makePeer(), makePeer()];
+    const errors: string[] = [];
+    peer.replica.on("error", ({ error }) => errors.push(error.code));
+    const others: Transport[] = [];
+    const dialer = {
+      name: "test",
+      dial: async () => {
+        const [here, there] = memoryPair();
+        others.push(there);
+        other.replica.connect(there);
+        return failing(here);
+      },
+    };
+    const connection = peer.replica.connect(dialer);
+    await peer.replica.synced();
+    await others[0]?.close?.();
+    await vi.waitFor(() => expect(others).toHaveLength(2));
+    await peer.replica.synced();
+    expect(errors).toEqual(["TRANSPORT_FAILED"]);
+    await peer.replica.close();
+    await connection.closed;
+  });
 });
 
 describe("a row larger than a message", () => {
