@@ -72,6 +72,8 @@ export class Hub {
   readonly #clockWatch = new ClockWatch((event) => this.#owner.onClock(event));
   /** Of the peers linked since the hub was made: what each holds of this peer's own changesets. */
   readonly #acknowledged = new Map<number, number>();
+  /** The id it goes by there: another process may give the file a new one. */
+  #acknowledgedId = 0;
   readonly #reads = new ReadCache((range) => this.#store.readLog(range));
   /** What the links know to be held; a new one begins with all of it. */
   readonly #told: VersionVector = new Map();
@@ -183,7 +185,7 @@ export class Hub {
     for (const link of this.liveLinks) {
       if (link.remoteHolds(origin) >= sequence) peers.add(link.peerId);
     }
-    if (origin !== this.#owner.marks()[0]?.peerId) return peers.size;
+    if (origin !== this.#followIdentity()) return peers.size;
     for (const [peerId, held] of this.#acknowledged) if (held >= sequence) peers.add(peerId);
     return peers.size;
   }
@@ -215,7 +217,7 @@ export class Hub {
     this.#reads.clear();
     this.#told.clear();
     this.#intake = createIntake();
-    for (const peerId of this.#acknowledged.keys()) this.#acknowledged.set(peerId, 0);
+    this.#forgetAcknowledged();
     for (const link of this.#links.values()) link.close("LINK_CLOSED", text);
   }
 
@@ -307,8 +309,21 @@ export class Hub {
   }
 
   #noteHeld(link: LinkHost): void {
+    const self = this.#followIdentity();
     const before = this.#acknowledged.get(link.peerId) ?? 0;
-    this.#acknowledged.set(link.peerId, Math.max(before, link.acknowledged));
+    this.#acknowledged.set(link.peerId, Math.max(before, link.remoteHolds(self)));
+  }
+
+  /** This peer's id. Of a new one the peers hold nothing, whatever they held of the former. */
+  #followIdentity(): number {
+    const { peerId } = this;
+    if (peerId !== this.#acknowledgedId) this.#forgetAcknowledged();
+    this.#acknowledgedId = peerId;
+    return peerId;
+  }
+
+  #forgetAcknowledged(): void {
+    for (const peerId of this.#acknowledged.keys()) this.#acknowledged.set(peerId, 0);
   }
 
   /** Asks for what is missing when the intake says that it is time. */

@@ -1,7 +1,10 @@
 import { describe, expect, it } from "vitest";
 import { combineTokens } from "../../src/index.ts";
+import { Store } from "../../src/log/store.ts";
+import { temporaryFolder } from "../support/folder.ts";
 import { join, makePeer, type Peer } from "../support/peer.ts";
 
+const folder = temporaryFolder();
 const write = ({ db }: Peer) => db.prepare("INSERT INTO note DEFAULT VALUES").run();
 const soon = () => ({ signal: AbortSignal.timeout(100) });
 
@@ -27,6 +30,24 @@ describe("drain", () => {
     join(writer, third);
     await writer.replica.drain({ peers: 3 });
     await expect(writer.replica.drain({ peers: "all", ...soon() })).rejects.toThrow();
+  });
+
+  it("counts nothing of a former id when another process has given the file a new one", async () => {
+    const file = folder.file();
+    const [writer, other, peer] = [makePeer({ file }), makePeer({ file }), makePeer()];
+    join(writer, peer);
+    await writer.replica.synced();
+    for (let i = 0; i < 3; i++) write(writer);
+    await writer.replica.drain();
+    const former = writer.replica.peerId;
+    new Store(other.db).reissue(3);
+    write(writer);
+    await writer.replica.drain();
+    expect(writer.replica.peerId).not.toBe(former);
+    expect(peer.db.prepare("SELECT count(*) FROM note").pluck().get()).toBe(4);
+    // What it has said under the new id stays true when it has gone.
+    await peer.close();
+    await writer.replica.drain({ peers: 1 });
   });
 
   it("refuses what is not a number of peers", async () => {
