@@ -25,18 +25,15 @@ export async function answerVerify(
 ): Promise<VerifyAnswer> {
   const { requestId, table } = request;
   const own = new OwnTable(store, table, options);
-  if (request.kind === "rowsRequest") {
+  try {
+    if (request.kind === "repairRequest") return await repairFor(own, request, options);
+    if (request.kind === "rangesRequest") return await compareFor(own, request);
     const { rows, done } = await own.rows(request);
     return { kind: "rows", requestId, rows, done };
-  }
-  const answer = async () =>
-    request.kind === "repairRequest"
-      ? await repairFor(own, request, options)
-      : await compareFor(own, request);
-  try {
-    return await answer();
   } catch (error) {
     if (!(error instanceof ReplicaError) || error.code !== "TABLE_NOT_REPLICATED") throw error;
+    // It was when its ranges were compared.
+    if (request.kind === "rowsRequest") return { kind: "rows", requestId, rows: [], done: true };
     if (request.kind === "rangesRequest") {
       return { kind: "ranges", requestId, outcome: "unknown", ranges: [] };
     }

@@ -1,6 +1,7 @@
 /** What is asked over links that stand outside the floor, and over those that have ended. */
 import { describe, expect, it } from "vitest";
 import { systemClock } from "../../../src/clock.ts";
+import { ReplicaError } from "../../../src/errors.ts";
 import type { LinkHost } from "../../../src/sync/link-host.ts";
 import type { Rangeable } from "../../../src/sync/own-table.ts";
 import { Questions } from "../../../src/sync/questions.ts";
@@ -47,4 +48,24 @@ it("asks nothing over a link that ended while nothing was asked", async () => {
   await expect(before).rejects.toMatchObject({ code: "LINK_CLOSED" });
   // What comparing does between two questions takes a while: the link may have ended meanwhile.
   await expect(ask(message)).rejects.toMatchObject({ code: "LINK_CLOSED" });
+});
+
+it("has an answer for rows of a table that is replicated no more", async () => {
+  const gone = () => {
+    throw new ReplicaError("TABLE_NOT_REPLICATED", "note");
+  };
+  const questions = new Questions({ rangeRows: gone } as unknown as Rangeable, {
+    clock: systemClock,
+    onRepaired: () => expect.fail("rows were taken"),
+    onError: ({ message }) => expect.fail(message),
+  });
+  const answered = new Promise((resolve) => {
+    const link = { live: true, gated: false, input: resolve } as unknown as LinkHost;
+    const [from, to] = [new Uint8Array(0), new Uint8Array(0)];
+    const request = { kind: "rowsRequest", requestId: 3, table: "note", from, to } as const;
+    questions.onMessage(link, { ...request, after: false });
+  });
+  // Without one the other side would ask for ever.
+  const message = { kind: "rows", requestId: 3, rows: [], done: true };
+  expect(await answered).toMatchObject({ type: "verify", message });
 });
