@@ -48,7 +48,14 @@ export class Waiters {
   }
 
   check(): void {
-    for (const waiter of [...this.#waiters]) if (waiter.isDone()) waiter.resolve();
+    for (const waiter of [...this.#waiters]) {
+      try {
+        if (waiter.isDone()) waiter.resolve();
+      } catch (error) {
+        // Whoever waits is told, not whoever brought the news: the database is closed, for one.
+        waiter.reject(error);
+      }
+    }
   }
 
   rejectAll(reason: unknown): void {

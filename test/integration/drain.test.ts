@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { combineTokens } from "../../src/index.ts";
 import { Store } from "../../src/log/store.ts";
+import { memoryPair } from "../../src/transport/memory.ts";
 import { temporaryFolder } from "../support/folder.ts";
 import { join, makePeer, type Peer } from "../support/peer.ts";
 
@@ -54,6 +55,20 @@ describe("drain", () => {
     const { replica } = makePeer();
     const peers = "most" as "all";
     await expect(replica.drain({ peers })).rejects.toMatchObject({ code: "INVALID_OPTION" });
+  });
+});
+
+describe("synced", () => {
+  it("rejects when the database is closed first", async () => {
+    const { db, replica } = makePeer();
+    const [silent, transport] = memoryPair();
+    const connection = replica.connect(transport);
+    const synced = expect(replica.synced()).rejects.toMatchObject({ code: "CLOSED" });
+    db.close();
+    await silent.close?.();
+    await connection.closed;
+    await synced;
+    await replica.close();
   });
 });
 
