@@ -7,6 +7,7 @@
 #include "ledger.h"
 #include "merge_scope.h"
 #include "ranges.h"
+#include "trim.h"
 #include "violations.h"
 
 namespace mergelite {
@@ -345,12 +346,23 @@ int RetryParked(Connection* connection, const Deadline& deadline, bool* done) {
   }
 }
 
+int FoldAndRetryParked(Connection* connection, const Deadline& deadline, bool* done) {
+  int rc = FoldAll(connection, deadline, done);
+  if (rc == SQLITE_OK && *done) rc = RetryParked(connection, deadline, done);
+  if (rc == SQLITE_OK && *done) rc = FoldAll(connection, deadline, done);
+  return rc;
+}
+
 int RetryConflict(Connection* connection, int64_t id, MergeStats* stats) {
   return SettleInMergeTransaction(connection, stats, [&] {
+    const Deadline never(connection, 1e15);
+    int rc = SQLITE_OK;
+    for (bool folded = false; rc == SQLITE_OK && !folded;) rc = FoldAll(connection, never, &folded);
+    if (rc != SQLITE_OK) return rc;
     Statement query;
-    int rc = connection->Check(query.Prepare(connection->api, connection->db,
-                                             "SELECT " MERGELITE_WAITING
-                                             " FROM main._mergelite_parked WHERE id = ?1"));
+    rc = connection->Check(query.Prepare(connection->api, connection->db,
+                                         "SELECT " MERGELITE_WAITING
+                                         " FROM main._mergelite_parked WHERE id = ?1"));
     if (rc != SQLITE_OK) return rc;
     query.Integer(1, id);
     std::vector<Waiting> waiting;

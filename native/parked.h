@@ -61,7 +61,11 @@ struct ColumnSince {
 // Whether a write to this column of the row, at this stamp or a newer one, waits for the column.
 int IsParkedSince(Connection* connection, const Table& table, Span identity,
                   const ColumnSince& since, bool* is_parked);
-// Merges again what waited for another schema.
+// Merges again what waited for another schema. Row clocks must know of all that has been merged: to
+// others what is parked may look newer than what the row holds.
 int RetryParked(Connection* connection, const Deadline& deadline, bool* done);
+// The same for those who have not absorbed the log yet, with all row clocks folded before and
+// after.
+int FoldAndRetryParked(Connection* connection, const Deadline& deadline, bool* done);
 
 }  // namespace mergelite

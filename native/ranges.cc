@@ -5,7 +5,6 @@
 #include "parked.h"
 #include "state.h"
 #include "table_sql.h"
-#include "trim.h"
 
 namespace mergelite {
 namespace {
@@ -48,9 +47,7 @@ class TableRanges {
     // The schema has changed then: the next call finds the tables as they are.
     if (!table_->has_ranges) return Create();
     bool done;
-    rc = RetryParked(connection_, deadline_, &done);
-    if (rc != SQLITE_OK || !done) return rc;
-    rc = FoldAll(connection_, deadline_, &done);
+    rc = FoldAndRetryParked(connection_, deadline_, &done);
     if (rc != SQLITE_OK || !done) return rc;
     rc = Refresh(&done);
     answer->more = !done;

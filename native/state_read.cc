@@ -6,7 +6,6 @@
 #include "state.h"
 #include "state_rows.h"
 #include "table_sql.h"
-#include "trim.h"
 
 namespace mergelite {
 namespace {
@@ -176,9 +175,7 @@ int ReadState(Connection* connection, Span cursor, size_t bytes_max, double budg
   MergeStats stats;
   const int rc = InMergeTransaction(connection, &stats, false, [&] {
     bool done;
-    int result = RetryParked(connection, deadline, &done);
-    if (result != SQLITE_OK || !done) return read->more = true, result;
-    result = FoldAll(connection, deadline, &done);
+    const int result = FoldAndRetryParked(connection, deadline, &done);
     if (result != SQLITE_OK || !done) return read->more = true, result;
     return ChunkReader(connection, bytes_max, deadline, read).Run(from);
   });

@@ -1,7 +1,7 @@
 /** What is parked is merged by whoever comes first, and stays merged. */
 import { copyFileSync } from "node:fs";
 import Database from "better-sqlite3";
-import { expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { native } from "../../src/native.ts";
 import { temporaryFolder } from "../support/folder.ts";
 import {
@@ -16,6 +16,7 @@ import {
   recordsOf,
   teachShapes,
 } from "../support/replica.ts";
+import { trimAll } from "../support/state.ts";
 
 const folder = temporaryFolder();
 const schema = "CREATE TABLE t (id INTEGER PRIMARY KEY, a, b)";
@@ -179,4 +180,43 @@ test("what waits for a table with another key outlasts rows whose keys look the 
   } finally {
     for (const { db } of [here, there]) db.close();
   }
+});
+
+describe("what is parked by one connection, of a row that another has inserted again, stays void", () => {
+  const none = new Uint8Array();
+  const id = ({ db }: RawReplica) =>
+    Number(db.prepare("SELECT min(id) FROM _mergelite_parked").pluck().get());
+  const reading: Record<string, (beside: RawReplica) => void> = {
+    "when state is read": ({ handle }) => {
+      while (native.readState(handle, none, 1000, patiently).more);
+    },
+    "when ranges are read": ({ handle }) => {
+      while (native.ranges(handle, "t", none, none, 1, patiently).more);
+    },
+    "when it is tried again": (beside) => native.retry(beside.handle, id(beside)),
+    "in maintenance": (beside) => maintainAll(beside),
+  };
+  test.each(Object.entries(reading))("%s", (_, read) => {
+    const there = openRaw(":memory:", schema, ["t"]);
+    const here = openRaw(folder.file(), schema, ["t"]);
+    const beside = attachRaw(new Database(here.db.name));
+    try {
+      const nowMs = Date.UTC(2026, 0, 1);
+      for (const { handle } of [there, here, beside]) native.setClock(handle, nowMs);
+      here.db.exec("INSERT INTO t VALUES (1, 'first', 1)");
+      pull(here, there);
+      there.db.exec("DELETE FROM t");
+      for (const { handle } of [here, beside]) native.setClock(handle, nowMs + 1000);
+      here.db.exec("UPDATE t SET a = 'second'");
+      // So far this connection knows all, and folds it.
+      trimAll(beside);
+      pull(there, here);
+      expect(native.status(here.handle).parked).toEqual([{ table: "t", reason: "row", count: 1 }]);
+      here.db.exec("INSERT INTO t VALUES (1, 'third', 1)");
+      read(beside);
+      expect(here.db.prepare("SELECT a FROM t").pluck().get()).toBe("third");
+    } finally {
+      for (const { db } of [there, here, beside]) db.close();
+    }
+  });
 });
