@@ -8,6 +8,7 @@ import { type BackupFile, type Chain, planChain, planTail } from "./chain.ts";
 import { copyFiles } from "./copier.ts";
 import { type FollowPosition, type FollowState, followerClosed } from "./follow-state.ts";
 import { listBackup, listShipped } from "./inventory.ts";
+import { isSameObject, type Sameness, samenessOf } from "./sameness.ts";
 import type { DatabaseCopy } from "./sqlite.ts";
 import { UnusableObject } from "./unusable.ts";
 import { watchBackup } from "./watch.ts";
@@ -35,6 +36,8 @@ export class FollowLoop {
   readonly #stop = new AbortController();
   readonly #avoided = new Set<string>();
   #listedAllMs = Number.NEGATIVE_INFINITY;
+  /** Ends with the copy's position; as it was listed when it was known to be of this backup. */
+  #last: BackupFile | undefined;
   #woken = false;
   #wake = () => {};
   #unwatch = () => {};
@@ -137,6 +140,7 @@ export class FollowLoop {
 
   #applied(position: FollowPosition, files: readonly BackupFile[]): void {
     this.#avoided.clear();
+    this.#last = files.at(-1);
     const bytes = files.reduce((sum, file) => sum + file.bytes, 0);
     this.#parts.state.applied(position, { files: files.length, bytes });
   }
@@ -150,15 +154,12 @@ export class FollowLoop {
       const shipped = await listShipped(storage, { from: txid, signal });
       const tail = planTail(shipped, txid, { without: this.#avoided });
       const isBehind = shipped.some(({ maxTxid }) => maxTxid > txid);
-      if (tail.files.length > 0 || !isBehind) return tail;
+      if (!isBehind) return tail;
+      if (tail.files.length > 0 && (await this.#isSame(shipped)) === "same") return tail;
     }
     const files = await listBackup(storage, { signal });
     this.#listedAllMs = clock.now();
-    const newest = newestOf(files);
-    // A backup never loses its newest position: with less than the copy, it was begun anew, and its
-    // transactions are others.
-    const isSame = newest === 0 || newest >= txid;
-    const tail = txid > 0 && isSame ? planTail(files, txid, { without: this.#avoided }) : undefined;
+    const tail = txid > 0 ? await this.#planTail(files) : undefined;
     if (tail !== undefined && tail.position >= state.reachAtLeast) {
       this.#checkReached(tail, files);
       return tail;
@@ -168,6 +169,30 @@ export class FollowLoop {
     const chain = planChain(files, { without: this.#avoided });
     this.#checkReached(chain, files);
     return chain;
+  }
+
+  /** Nothing when the copy is of another backup than these files. */
+  async #planTail(files: readonly BackupFile[]): Promise<Chain | undefined> {
+    const { txid } = this.#parts.state.position;
+    const newest = newestOf(files);
+    // A backup never loses its newest position: with less than the copy, it was begun anew.
+    if (newest > 0 && newest < txid) return undefined;
+    const without = this.#avoided;
+    const tail = planTail(files, txid, { without });
+    const sameness = newest === 0 ? "same" : await this.#isSame(files);
+    if (sameness !== "unknown") return sameness === "same" ? tail : undefined;
+    // All pages are right in either case.
+    return planChain(files, { without }).position < tail.position ? tail : undefined;
+  }
+
+  async #isSame(files: readonly BackupFile[]): Promise<Sameness> {
+    const { storage, state } = this.#parts;
+    const { position } = state;
+    const last = files.find(({ key }) => key === this.#last?.key);
+    if (isSameObject(last, this.#last)) return "same";
+    const sameness = await samenessOf(storage, files, { ...position, signal: this.#stop.signal });
+    if (sameness === "same") this.#last = files.find(({ maxTxid }) => maxTxid === position.txid);
+    return sameness;
   }
 
   #checkReached({ files: chosen, position }: Chain, files: readonly BackupFile[]): void {

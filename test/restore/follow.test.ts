@@ -1,7 +1,7 @@
 /** Copies that follow a backup, while others read them. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { readFileSync, rmSync, writeFileSync } from "node:fs";
+import { readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import Database from "better-sqlite3";
 import { describe, expect, test } from "vitest";
 import { BackupKeeper } from "../../src/backup/keeper.ts";
@@ -230,6 +230,31 @@ describe("a copy", () => {
     await expectCaughtUp(follower, other, file);
     await follower.close();
   });
+
+  test.each(["while it follows", "while it is away", "and was compacted"])(
+    "of another backup that has come further has nothing of the one before: %s",
+    async (how) => {
+      const one = await madeBackup(4);
+      const file = folder.file();
+      const options = { intervalMs: 10 };
+      let follower = await follow(one.storage, file, options);
+      const other = new HandMadeBackup(fileStorage(`${folder.file()}-other`));
+      const sql = (i: number) =>
+        i === 0 ? churn(0) + churn(1) : `UPDATE note SET body = ${i} WHERE id = 1`;
+      for (let i = 0; i < 7; i++) await other.write(sql(i), 10_000 + i);
+      if (how === "and was compacted") {
+        await other.join(2, 7, 1);
+        for (let i = 2; i <= 7; i++) await other.storage.delete(other.key(i, i));
+      }
+      if (how !== "while it follows") await follower.close();
+      const [root, otherRoot] = [one, other].map(({ storage }) => new URL(storage.name).pathname);
+      renameSync(`${root}`, `${root}-before`);
+      renameSync(`${otherRoot}`, `${root}`);
+      if (how !== "while it follows") follower = await follow(one.storage, file, options);
+      await expectCaughtUp(follower, other, file);
+      await follower.close();
+    },
+  );
 
   test("ends its beginning when it is told to, whatever the storage does", async () => {
     const { storage } = await madeBackup(2);
