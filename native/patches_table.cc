@@ -26,7 +26,7 @@ struct Cursor {
   bool at_end = true;
   int64_t log_id = 0;
   int64_t timestamp = 0;
-  int64_t rowid = 0;
+  int64_t number = 0;  // of the patch within its changeset
   Bytes payload_bytes;
   Payload payload;
   std::vector<const Shape*> shapes;
@@ -75,7 +75,10 @@ int Declare(Connection* connection, PatchesTable* table) {
     (sql << ", ").Name(query.ColumnText(0));
   }
   if (rc != SQLITE_OK) return connection->Check(rc);
-  sql << ", _op HIDDEN, _columns HIDDEN)";
+  // For some plans, as for conditions joined by OR, SQLite leaves out what it has seen: rows need a
+  // key that is the same in every scan.
+  sql << ", _op HIDDEN, _columns HIDDEN, _patch INTEGER HIDDEN, "
+         "PRIMARY KEY (_peerId, _sequenceId, _patch)) WITHOUT ROWID";
   return connection->Check(connection->api->declare_vtab(connection->db, sql.c_str()));
 }
 
@@ -227,15 +230,16 @@ int NextRow(Connection* connection, Cursor* cursor) {
     cursor->shapes.push_back(shape);
   }
   cursor->reader = std::make_unique<PatchReader>(cursor->payload, cursor->shapes.data());
+  cursor->number = 0;
   return SQLITE_OK;
 }
 
 int Next(sqlite3_vtab_cursor* base) {
   Cursor* cursor = CursorOf(base);
   PatchesTable* table = TableOf(base->pVtab);
-  cursor->rowid++;
   for (;;) {
     while (cursor->reader != nullptr && cursor->reader->Next(&cursor->patch)) {
+      cursor->number++;
       const char* name = cursor->patch.shape->table.c_str();
       if (SameName(name, table->table.c_str())) return SQLITE_OK;
       const Table* found = table->connection->catalog.FindReplicated(name);
@@ -255,7 +259,6 @@ int Filter(sqlite3_vtab_cursor* base, int index, const char*, int, sqlite3_value
   if (rc == SQLITE_OK) rc = connection->log.Refresh(connection);
   if (rc != SQLITE_OK) return Fault(table, rc);
   int64_t first = 0, last = INT64_MAX;
-  cursor->rowid = 0;
   cursor->at_end = true;
   if ((index & kByPeer) != 0) {
     const int64_t peer = connection->api->value_int64(argv[0]);
@@ -299,17 +302,14 @@ int Column(sqlite3_vtab_cursor* base, sqlite3_context* context, int index) {
   } else if (own == table.columns.size()) {
     const char* names[] = {"", "insert", "update", "delete"};
     api->result_text(context, names[static_cast<int>(patch.operation)], -1, SQLITE_STATIC);
+  } else if (own == table.columns.size() + 2) {
+    api->result_int64(context, cursor.number);
   } else if (own > table.columns.size()) {
     ResultColumnNames(api, context, patch);
   } else {
     ResultColumn(api, context, patch, connection->catalog.FindReplicated(table.table.c_str()),
                  table.columns[own].c_str());
   }
-  return SQLITE_OK;
-}
-
-int Rowid(sqlite3_vtab_cursor* cursor, sqlite3_int64* rowid) {
-  *rowid = CursorOf(cursor)->rowid;
   return SQLITE_OK;
 }
 
@@ -350,7 +350,6 @@ constexpr sqlite3_module MakeModule() {
   module.xNext = Next;
   module.xEof = AtEnd;
   module.xColumn = Column;
-  module.xRowid = Rowid;
   module.xBegin = Begin;
   module.xCommit = Commit;
   module.xRollback = Rollback;

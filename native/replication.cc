@@ -15,8 +15,8 @@ namespace {
 // SQLite allows 2,000 columns, of which companions and capture need a few.
 constexpr size_t kColumnsReplicatedMax = 1980;
 
-constexpr const char* kReservedColumns[] = {"_patchedAt", "_sequenceId", "_peerId",
-                                            "_op",        "_columns",    "_mergelite_clock"};
+constexpr const char* kReservedColumns[] = {"_patchedAt", "_sequenceId", "_peerId",         "_op",
+                                            "_columns",   "_patch",      "_mergelite_clock"};
 
 bool HasPrefix(const char* text, const char* prefix) {
   for (; *prefix != 0; text++, prefix++) {

@@ -50,6 +50,21 @@ describe("the companion", () => {
     );
   });
 
+  it("shows every patch once where conditions are joined by OR", () => {
+    const [here, there] = [replica(), replica()];
+    here.db.exec("INSERT INTO t (id) VALUES (1), (2); INSERT INTO t (id) VALUES (3)");
+    for (const id of [11, 12, 13]) there.db.exec(`INSERT INTO t (id) VALUES (${id})`);
+    pull(there, here);
+    const since = (peer: RawReplica, sequence: number) =>
+      `(_peerId = ${peer.peerId} AND _sequenceId > ${sequence})`;
+    const ids = (where: string) =>
+      here.db.prepare(`SELECT id FROM t_patches WHERE ${where} ORDER BY id`).pluck().all();
+    expect(ids(`${since(here, 0)} OR ${since(there, 1)}`)).toEqual([1, 2, 3, 12, 13]);
+    expect(ids(`${since(here, 1)} OR ${since(here, 0)}`)).toEqual([1, 2, 3]);
+    const places = here.db.prepare("SELECT _patch FROM t_patches WHERE id < 10 ORDER BY id");
+    expect(places.pluck().all()).toEqual([1, 2, 1]);
+  });
+
   it("is read-only and keeps its name", () => {
     const here = replica();
     for (const sql of [
@@ -93,6 +108,7 @@ describe("the companion", () => {
     ["CREATE VIEW x AS SELECT 1 AS id", "TABLE_UNSUPPORTED"],
     ["CREATE VIRTUAL TABLE x USING fts5(a)", "TABLE_UNSUPPORTED"],
     ["CREATE TABLE x (id INTEGER PRIMARY KEY, _peerId)", "TABLE_RESERVED_COLUMN"],
+    ["CREATE TABLE x (id INTEGER PRIMARY KEY, _patch)", "TABLE_RESERVED_COLUMN"],
     ["CREATE TABLE x (k TEXT PRIMARY KEY, v); INSERT INTO x VALUES (NULL, 1)", "KEY_NULL"],
     ["", "TABLE_MISSING"],
   ])("refuses %s with %s", (sql, code) => {

@@ -60,7 +60,7 @@ function trim(
 }
 
 const logged = ({ db }: RawReplica): unknown[] =>
-  db.prepare("SELECT _sequenceId FROM note_patches ORDER BY rowid").pluck().all();
+  db.prepare("SELECT _sequenceId FROM note_patches ORDER BY _sequenceId, _patch").pluck().all();
 
 function horizonOf({ handle }: RawReplica): Record<number, number> {
   const flat = native.horizon(handle);

@@ -52,7 +52,7 @@ export function tableRows(db: Database.Database, table: string): string[] {
 function readPatches({ db, peerId }: RawReplica, { name, keys, nocase }: TableSpec): LoggedPatch[] {
   const rows = db
     .prepare(
-      `SELECT *, _op, _columns FROM ${quoted(`${name}_patches`)} WHERE _peerId = ? ORDER BY _sequenceId, rowid`,
+      `SELECT *, _op, _columns FROM ${quoted(`${name}_patches`)} WHERE _peerId = ? ORDER BY _sequenceId, _patch`,
     )
     .safeIntegers()
     .all(peerId) as Record<string, unknown>[];
