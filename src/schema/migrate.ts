@@ -153,9 +153,11 @@ function versions(migrations: readonly Migration[]): Known[] {
 }
 
 function readApplied(db: SqliteDatabase): Applied[] {
-  return db
+  const rows = db
     .prepare("SELECT version, up, down FROM _mergelite_migrations ORDER BY version")
-    .all() as Applied[];
+    .all() as (Omit<Applied, "version"> & { version: number | bigint })[];
+  // A driver may be set to give bigints.
+  return rows.map((row) => ({ ...row, version: Number(row.version) }));
 }
 
 function flatRenames({ renames = {} }: Migration, back: boolean): string[] {

@@ -83,6 +83,13 @@ test("steps run once, up and down, and are recorded", () => {
   expect(here.replica.tables()).toEqual([]);
 });
 
+test("a driver that gives bigints is told of the versions as well", () => {
+  const here = peer([first]);
+  here.db.defaultSafeIntegers(true);
+  expect(here.replica.migrate([first, full])).toEqual({ from: 1, to: 2 });
+  expect(here.replica.migrate([first, full], { to: 0 })).toEqual({ from: 2, to: 0 });
+});
+
 test("a changed text, an unknown version and a wrong order are errors", () => {
   const here = peer([first, full]);
   const code = (code: string) => expect.objectContaining({ code, hint: expect.any(String) });
