@@ -41,6 +41,14 @@ interface Applied {
   down: string | null;
 }
 
+interface Step {
+  readonly version: number;
+  readonly step: MigrationStep;
+  readonly renames: readonly string[];
+  /** Asked within its transaction: another process may have made it in the meantime. */
+  readonly isMade: () => boolean;
+}
+
 interface Known extends Required<Pick<Migration, "version">> {
   migration: Migration;
 }
@@ -85,7 +93,13 @@ export function migrate(
 }
 
 function goUp(host: MigrationHost, { version, migration }: Known): void {
-  runStep(host, { version, step: migration.up, renames: flatRenames(migration, false) }, () => {
+  const renames = flatRenames(migration, false);
+  const isMade = () => {
+    const made = readApplied(host.db).find((one) => one.version === version);
+    if (made !== undefined && made.up !== text(migration.up)) throw changed(version);
+    return made !== undefined;
+  };
+  runStep(host, { version, step: migration.up, renames, isMade }, () => {
     const up = quoted(text(migration.up) ?? "");
     const down = migration.down === undefined ? "NULL" : quoted(text(migration.down) ?? "");
     host.db.exec(
@@ -106,23 +120,28 @@ function goDown(host: MigrationHost, { version, down }: Applied, known: readonly
     });
   }
   const renames = migration === undefined ? [] : flatRenames(migration, true);
-  runStep(host, { version, step, renames }, () => {
+  const isMade = () => readApplied(host.db).every((one) => one.version !== version);
+  runStep(host, { version, step, renames, isMade }, () => {
     host.db.exec(`DELETE FROM _mergelite_migrations WHERE version = ${version}`);
   });
 }
 
 function runStep(
   host: MigrationHost,
-  { version, step, renames }: { version: number; step: MigrationStep; renames: readonly string[] },
+  { version, step, renames, isMade }: Step,
   record: () => void,
 ): void {
+  let made = false;
   try {
     host.step(renames, () => {
+      made = isMade();
+      if (made) throw new Error("made by another process");
       if (typeof step === "string") host.db.exec(step);
       else checkSynchronous((step as (db: unknown) => unknown)(host.db));
       record();
     });
   } catch (cause) {
+    if (made) return;
     if (cause instanceof ReplicaError) throw cause;
     const message = messageOf(cause);
     const code = message.startsWith("MIGRATION_WRITES") ? "MIGRATION_WRITES" : "MIGRATION_FAILED";

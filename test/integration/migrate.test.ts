@@ -90,6 +90,38 @@ test("a driver that gives bigints is told of the versions as well", () => {
   expect(here.replica.migrate([first, full], { to: 0 })).toEqual({ from: 2, to: 0 });
 });
 
+test("a step that another process makes in the meantime is not made again", () => {
+  const here = peer([]);
+  const db = new Database(here.db.name);
+  const there = { db, replica: attach(db, { watchFile: false }) };
+  open.push(there);
+  const after = (
+    migration: Migration,
+    others: Migration[],
+    options: { to?: number },
+  ): Migration => ({
+    ...migration,
+    // Asked for when what is applied has been read, and the step has not begun.
+    get renames() {
+      there.replica.migrate(others, options);
+      return {};
+    },
+  });
+  const steps = [first, full];
+  expect(here.replica.migrate([after(first, steps, {}), full])).toEqual({ from: 0, to: 2 });
+  here.db.exec("INSERT INTO person VALUES (1, 'Ada', 'Lovelace', NULL)");
+  expect(rows(here)).toHaveLength(1);
+  const down = [first, after(full, steps, { to: 1 })];
+  expect(here.replica.migrate(down, { to: 1 })).toEqual({ from: 2, to: 1 });
+  expect(rows(there)).toEqual([{ id: 1, first: "Ada", last: "Lovelace" }]);
+  const other = { ...full, up: `${full.up as string};` };
+  const late = [first, after(full, [first, other], {})];
+  expect(() => here.replica.migrate(late)).toThrow(
+    expect.objectContaining({ code: "MIGRATION_CHANGED" }),
+  );
+  expect(here.replica.tables()).toEqual(["person"]);
+});
+
 test("a changed text, an unknown version and a wrong order are errors", () => {
   const here = peer([first, full]);
   const code = (code: string) => expect.objectContaining({ code, hint: expect.any(String) });
