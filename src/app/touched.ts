@@ -9,9 +9,12 @@ import type { VersionVector } from "../log/vector.ts";
 const changesetsMax = 64;
 const bytesMax = 256 * 1024;
 
+type Statement = ReturnType<SqliteDatabase["prepare"]>;
+
 export class TouchedTables {
   readonly #store: Store;
-  readonly #triggers: ReturnType<SqliteDatabase["prepare"]>;
+  readonly #triggers: Statement;
+  readonly #alias: Statement;
   readonly #tableByShape = new Map<string, string>();
   #merged: VersionVector;
 
@@ -22,6 +25,10 @@ export class TouchedTables {
       `SELECT 1 FROM (SELECT type, name FROM sqlite_schema
          UNION ALL SELECT type, name FROM sqlite_temp_schema)
        WHERE type = 'trigger' AND substr(name, 1, 11) <> '_mergelite_' LIMIT 1`,
+    );
+    this.#alias = db.prepare(
+      `SELECT t.name AS name FROM _mergelite_aliases AS a
+       JOIN _mergelite_tables AS t ON t.id = a.table_id WHERE a.name = ?`,
     );
   }
 
@@ -49,7 +56,14 @@ export class TouchedTables {
         for (const table of this.#tablesOf(payload)) tables.add(table);
       }
     }
+    for (const table of [...tables]) this.#addNameOfToday(tables, table);
     return tables;
+  }
+
+  /** Who has not renamed a table yet writes it under the name it had. */
+  #addNameOfToday(tables: Set<string>, table: string): void {
+    const row = this.#alias.get(table as never) as { name: string } | undefined;
+    if (row !== undefined) tables.add(row.name.toLowerCase());
   }
 
   #tablesOf(payload: Uint8Array): string[] {

@@ -91,6 +91,17 @@ describe("watch", () => {
     expect(live.told).toHaveLength(3);
   });
 
+  it("runs for what peers write under the name that a table had", async () => {
+    const [here, there] = [makeNotes(), makeNotes()];
+    here.db.exec("ALTER TABLE note RENAME TO memo");
+    await expect.poll(() => here.replica.tables()).toContain("memo");
+    const live = watch(here, "SELECT id FROM memo ORDER BY id", {});
+    await live.gives([]);
+    join(here, there);
+    there.write(3);
+    await live.gives([{ id: 3 }]);
+  });
+
   it("runs for tables it reads only, and tells what differs only", async () => {
     const peer = makeNotes();
     let runs = 0;
