@@ -69,6 +69,7 @@ class LiveQuery {
   readonly #clock: Clock;
   readonly #watched: Watched;
   readonly #states: Statement;
+  readonly #temporary: Statement;
   #statement: Statement;
   /** In lower case; `undefined`: perhaps any. */
   #tables: ReadonlySet<string> | undefined;
@@ -87,6 +88,8 @@ class LiveQuery {
       `SELECT (SELECT schema_version FROM pragma_schema_version) AS schema,
          (SELECT data_version FROM pragma_data_version) AS others, total_changes() AS own`,
     );
+    // There is no function of this pragma that takes a schema.
+    this.#temporary = db.prepare("PRAGMA temp.schema_version");
     this.#statement = db.prepare(watched.sql);
     this.#tables = tablesRead(db, watched.sql, watched.parameters);
     this.#state = this.#readState();
@@ -112,8 +115,8 @@ class LiveQuery {
     // What is not replicated is not in the log: any write may have been to it.
     const replicated = new Set(this.#core.store.tables().map((name) => name.toLowerCase()));
     const isInLog = tables !== undefined && [...tables].every((table) => replicated.has(table));
-    const { schema, others, own } = this.#readState();
-    if (schema !== this.#state.schema) return true;
+    const { schema, temporary, others, own } = this.#readState();
+    if (schema !== this.#state.schema || temporary !== this.#state.temporary) return true;
     return !isInLog && (others !== this.#state.others || own !== this.#state.own);
   }
 
@@ -138,7 +141,7 @@ class LiveQuery {
       }
       const state = this.#readState();
       const { sql, parameters } = this.#watched;
-      if (state.schema !== this.#state.schema) {
+      if (state.schema !== this.#state.schema || state.temporary !== this.#state.temporary) {
         this.#statement = this.#db.prepare(sql);
         this.#tables = tablesRead(this.#db, sql, parameters);
       }
@@ -166,14 +169,21 @@ class LiveQuery {
   }
 
   #readState(): State {
-    const { schema, others, own } = this.#states.get() as State;
-    return { schema: Number(schema), others: Number(others), own: Number(own) };
+    const { schema, others, own } = this.#states.get() as Omit<State, "temporary">;
+    const { schema_version: temporary } = this.#temporary.get() as { schema_version: number };
+    return {
+      schema: Number(schema),
+      temporary: Number(temporary),
+      others: Number(others),
+      own: Number(own),
+    };
   }
 }
 
-/** Counts that move with the schema, with commits of other connections, and with writes of this. */
+/** Counts that move with the schemas, with commits of other connections, and with own writes. */
 interface State {
   readonly schema: number;
+  readonly temporary: number;
   readonly others: number;
   readonly own: number;
 }

@@ -102,6 +102,23 @@ describe("watch", () => {
     await live.gives([{ id: 3 }]);
   });
 
+  it("sees that a temporary view is another now", async () => {
+    const peer = makeNotes();
+    peer.db.exec("CREATE TEMP VIEW shown AS SELECT id FROM note");
+    const live = watch(peer, "SELECT id FROM shown");
+    await live.gives([]);
+    peer.db.exec("DROP VIEW shown; CREATE TEMP VIEW shown AS SELECT name AS id FROM tag");
+    peer.write(1);
+    await pause(30);
+    peer.db.exec("INSERT INTO tag VALUES ('a', 1)");
+    await live.gives([{ id: "a" }]);
+    peer.db.exec("CREATE TEMP TABLE note (id); INSERT INTO temp.note VALUES (7)");
+    const shadowed = watch(peer, "SELECT id FROM note");
+    await shadowed.gives([{ id: 7 }]);
+    peer.db.exec("DROP TABLE temp.note; DELETE FROM tag");
+    await shadowed.gives([{ id: 1 }]);
+  });
+
   it("runs for tables it reads only, and tells what differs only", async () => {
     const peer = makeNotes();
     let runs = 0;
