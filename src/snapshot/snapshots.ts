@@ -21,6 +21,7 @@ export interface BackupOptions {
   readonly only?: "leader" | "every" | undefined;
 }
 
+/** `path` is empty where it was the option `path` that failed. */
 export type SnapshotEvent = { readonly kind: SnapshotKind; readonly path: string } & (
   | { readonly state: "started" }
   | { readonly state: "progress"; readonly percent: number }
@@ -67,7 +68,7 @@ export class Snapshots {
   /** @throws INVALID_OPTION when there is no path, and what {@link makeSnapshot} throws */
   async demand(path: string | undefined, options: SnapshotOptions = {}): Promise<SnapshotResult> {
     checkNames(options, ["signal", "onProgress", "check"]);
-    const target = path ?? this.#options?.path("demand");
+    const target = path ?? this.#pathOf("demand");
     if (target !== undefined) return this.#make("demand", target, options);
     throw new ReplicaError("INVALID_OPTION", "there is no path for the snapshot", {
       hint: "Pass one, or attach with the option backup.",
@@ -76,7 +77,7 @@ export class Snapshots {
 
   /** The one when the replica closes, if one is due. */
   async atShutdown(signal: AbortSignal | undefined): Promise<SnapshotResult | undefined> {
-    const path = this.#isOurs() ? this.#options?.path("shutdown") : undefined;
+    const path = this.#isOurs() ? this.#pathOf("shutdown") : undefined;
     return path === undefined ? undefined : this.#make("shutdown", path, { signal });
   }
 
@@ -105,9 +106,22 @@ export class Snapshots {
 
   #onSchedule(): void {
     if (!this.#isOurs()) return;
-    const path = this.#options?.path("scheduled");
+    const make = async () => {
+      const path = this.#pathOf("scheduled");
+      if (path !== undefined) await this.#make("scheduled", path, {});
+    };
     // Told of by its event.
-    if (path !== undefined) this.#make("scheduled", path, {}).catch(() => undefined);
+    make().catch(() => undefined);
+  }
+
+  #pathOf(kind: SnapshotKind): string | undefined {
+    try {
+      return this.#options?.path(kind);
+    } catch (error) {
+      this.#failed += 1;
+      this.#host.onEvent({ kind, path: "", state: "failed", error });
+      throw error;
+    }
   }
 
   #make(kind: SnapshotKind, path: string, options: SnapshotOptions): Promise<SnapshotResult> {

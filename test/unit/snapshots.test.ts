@@ -68,6 +68,34 @@ it("makes one every time that the schedule says", async () => {
   expect(state.copies).toBe(5);
 });
 
+it("tells of a path that cannot be told, and goes on with its schedule", async () => {
+  const error = new Error("no disk");
+  const paths = [folder.file()];
+  const path = () => {
+    const [last] = paths;
+    if (last === undefined) throw error;
+    return last;
+  };
+  const { clock, snapshots, events, state } = setUp({ schedule: "@daily", path });
+  await clock.advance(dayMs);
+  await settled(snapshots);
+  const copies = state.copies;
+  const [only] = paths.splice(0);
+  await clock.advance(dayMs);
+  await expect(snapshots.atShutdown(undefined)).rejects.toBe(error);
+  await expect(snapshots.demand(undefined)).rejects.toBe(error);
+  expect(events.slice(-3)).toEqual(
+    ["scheduled", "shutdown", "demand"].map((kind) => ({ kind, path: "", state: "failed", error })),
+  );
+  expect(snapshots.counts.snapshotFailures).toBe(3);
+  expect(state.copies).toBe(copies);
+  paths.push(only ?? "");
+  await clock.advance(dayMs);
+  await settled(snapshots);
+  expect(state.copies).toBe(copies + 2);
+  await snapshots.close(new Error("closed"));
+});
+
 it("leaves it to the leader, unless every replica makes its own", async () => {
   for (const [only, copies] of [
     ["leader", 0],
