@@ -76,14 +76,11 @@ export class FtpPool {
     if (this.#free > 0) {
       this.#free--;
     } else {
-      const [letGo] = this.#resting;
-      const turn = new Promise<void>((resolve) => this.#waiting.push(resolve));
-      letGo?.();
-      await turn;
+      await this.#turn(signal);
     }
     try {
       signal?.throwIfAborted();
-      const client = this.#takeIdle() ?? (await this.#connect());
+      const client = this.#takeIdle() ?? (await this.#connect(signal));
       let isHeld = true;
       const release = (reuse: boolean) => {
         if (isHeld) this.#release(client, reuse);
@@ -132,6 +129,24 @@ export class FtpPool {
     for (const client of this.#idle.splice(0)) client.close();
   }
 
+  /** Resolves when a connection is ours to use. @throws `signal.reason` */
+  async #turn(signal: AbortSignal | undefined): Promise<void> {
+    signal?.throwIfAborted();
+    const [letGo] = this.#resting;
+    let off = () => {};
+    const turn = new Promise<void>((resolve, reject) => {
+      this.#waiting.push(resolve);
+      off = onAbort(signal, () => {
+        const at = this.#waiting.indexOf(resolve);
+        // Whose turn has come passes it on.
+        if (at >= 0) this.#waiting.splice(at, 1);
+        if (at >= 0) reject(signal?.reason);
+      });
+    });
+    letGo?.();
+    await turn.finally(() => off());
+  }
+
   #takeIdle(): FtpClient | undefined {
     for (let client = this.#idle.pop(); client !== undefined; client = this.#idle.pop()) {
       if (!client.closed) return client;
@@ -151,10 +166,11 @@ export class FtpPool {
     else next();
   }
 
-  async #connect(): Promise<FtpClient> {
+  async #connect(signal: AbortSignal | undefined): Promise<FtpClient> {
     const module = (await importOptional("basic-ftp", "ftp")) as { Client: FtpClientClass };
     const { host, port, username, password, secure = false, ca } = this.#login;
     const client = new module.Client(this.#login.timeoutMs ?? 30_000);
+    const off = onAbort(signal, () => client.close());
     try {
       await client.access({
         host,
@@ -170,7 +186,10 @@ export class FtpPool {
       return client;
     } catch (error) {
       client.close();
+      signal?.throwIfAborted();
       throw ftpFailure(error, `ftp://${host}`);
+    } finally {
+      off();
     }
   }
 }
