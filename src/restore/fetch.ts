@@ -112,8 +112,10 @@ async function* readParts(
   const first = await get(0);
   const readPart = async (offset: number) => {
     const content = await get(offset);
+    // A body that nobody begins to read keeps its connection.
+    const pieces = await collect(content.body);
     checkSame(storage, key, first, content);
-    return await collect(content.body);
+    return pieces;
   };
   const ahead: Promise<Uint8Array[]>[] = [];
   let next = partBytes;

@@ -186,10 +186,15 @@ class EncryptedStorage extends WrappedStorage {
   ): AsyncGenerator<Uint8Array, void, undefined> {
     const { first, start, end, bytes, signal } = part;
     const object = this.#object(key);
-    const beside = first === 0 ? undefined : await this.#header(key, content.version, signal);
     const reader = new Pieces(content.body);
+    const nextSegment = () => reader.take(sealedSegmentBytes);
     try {
-      const header = beside ?? (await reader.take(encryptedHeaderBytes));
+      // Begun first: only a body that was begun is dropped when the header cannot be read.
+      let begun = first === 0 ? undefined : await nextSegment();
+      const header =
+        begun === undefined
+          ? await reader.take(encryptedHeaderBytes)
+          : await this.#header(key, content.version, signal);
       const segments = this.#ring.open(object, header);
       if (bytes === undefined) throw damagedObject(object.name);
       const last = segmentsOf(bytes) - 1;
@@ -197,7 +202,8 @@ class EncryptedStorage extends WrappedStorage {
         const from = index * segmentBytes;
         if (index > first && from >= end) return;
         const isLast = index === last;
-        const plain = segments.open(index, await reader.take(sealedSegmentBytes), isLast);
+        const plain = segments.open(index, begun ?? (await nextSegment()), isLast);
+        begun = undefined;
         const wanted = plain.subarray(Math.max(0, start - from), Math.max(0, end - from));
         if (wanted.length > 0) yield wanted;
       }

@@ -140,6 +140,29 @@ describe("an encrypted object", () => {
     expect((await read(encryptedStorage(inner, [fresh]), "a")).equals(plain)).toBe(true);
   });
 
+  test("leaves no body unread when its header cannot be read", async () => {
+    const { inner, storage } = await sealed(3 * segmentBytes);
+    let begun = 0;
+    let ended = 0;
+    const get = inner.get.bind(inner);
+    inner.get = async (key, options) => {
+      if (options?.range?.offset === 0) throw new Error("no header");
+      const content = await get(key, options);
+      async function* body() {
+        begun++;
+        try {
+          yield* content.body;
+        } finally {
+          ended++;
+        }
+      }
+      return { ...content, body: body() };
+    };
+    const range = { offset: segmentBytes, length: 10 };
+    await expect(read(storage, "a", range)).rejects.toThrow("no header");
+    expect([begun, ended]).toEqual([1, 1]);
+  });
+
   test("may be a lease", async () => {
     const inner = memoryStorage();
     const lease = await acquireLease(encryptedStorage(inner, keys));
