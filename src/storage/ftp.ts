@@ -69,12 +69,15 @@ class FtpDriver implements StorageDriver {
 
   constructor({ path = "", clock = systemClock, ...login }: FtpOptions) {
     this.#clock = clock;
-    const { host, port, secure = false } = login;
+    const { host, port, username = "anonymous", secure = false } = login;
     this.#pool = new FtpPool(login);
     this.#readers = new FtpPool(login);
     this.#root = `/${path.replace(/^\/+|\/+$/g, "")}`.replace(/\/$/, "");
     const scheme = secure === false ? "ftp" : "ftps";
-    this.name = `${scheme}://${host}${port === undefined ? "" : `:${port}`}${this.#root}/`;
+    // Users of one server may see other folders under the same path.
+    const user = username === "anonymous" ? "" : `${encodeURIComponent(username)}@`;
+    const isUsual = port === undefined || port === (secure === "implicit" ? 990 : 21);
+    this.name = `${scheme}://${user}${host}${isUsual ? "" : `:${port}`}${this.#root}/`;
   }
 
   async put(key: string, body: Body, { ifAbsent, signal }: DriverPut): Promise<boolean> {

@@ -54,7 +54,9 @@ class SftpDriver implements StorageDriver {
     const given = Object.entries(optional).filter(([, value]) => value !== undefined);
     this.#connection = new SftpConnection({ host, port, username, ...Object.fromEntries(given) });
     this.#root = path.replace(/\/$/, "");
-    this.name = `sftp://${host}${port === 22 ? "" : `:${port}`}/${this.#root.replace(/^\//, "")}`;
+    // A path may be the login's own, or below where the server keeps that user.
+    const server = `${encodeURIComponent(username)}@${host}${port === 22 ? "" : `:${port}`}`;
+    this.name = `sftp://${server}/${this.#root.replace(/^\//, "")}`;
   }
 
   async put(key: string, body: Body, { ifAbsent, signal }: DriverPut): Promise<boolean> {

@@ -278,7 +278,10 @@ describe("a storage's URL", () => {
     ["abs://a@b/c?endpoint=http://host/a", "azure", "abs://a@b/c?endpoint=http://host/a"],
     ["gs://bucket/a", "gcs", "gs://bucket/a"],
     ["abs://account@container/a", "azure", "abs://account@container/a"],
-    ["sftp://user:hidden@host:2222/srv/a", "sftp", "sftp://host:2222/srv/a"],
+    ["sftp://user:hidden@host:2222/srv/a", "sftp", "sftp://user@host:2222/srv/a"],
+    ["sftp://other:hidden@host:22/srv/a", "sftp", "sftp://other@host/srv/a"],
+    ["ftp://user:hidden@host:21/a", "ftp", "ftp://user@host/a/"],
+    ["ftps://b%40c:hidden@host:990/a?implicit=true", "ftp", "ftps://b%40c@host/a/"],
     ["webdavs://user:hidden@host:8443/a/", "webdav", "webdavs://host:8443/a"],
   ])("%s", async (url, kind, name) => {
     const storage = await openStorage(url, { env });
