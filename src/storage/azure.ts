@@ -8,6 +8,7 @@ import { sharedKey } from "./azure-signature.ts";
 import type { DriverGet, DriverList, DriverPut, StorageDriver } from "./driver.ts";
 import { missing } from "./driver.ts";
 import {
+  checkRange,
   type HttpAnswer,
   HttpClient,
   type HttpOptions,
@@ -123,6 +124,7 @@ class AzureDriver implements StorageDriver {
     const isBeyond = answer.status === 416;
     if (!isBeyond) await this.#expect(answer, `get ${key}`, 200, 206);
     else answer.drop();
+    checkRange(answer, range, this.name);
     const metadata = Object.entries(answer.headersWith("x-ms-meta-")).map(([name, value]) => [
       nameOf(name),
       value,

@@ -79,6 +79,12 @@ export class HttpAnswer {
     this.#message.resume();
     this.#message.on("error", () => {});
   }
+
+  /** Nothing more of it is read, and its connection is given up. */
+  end(): void {
+    this.#message.on("error", () => {});
+    this.#message.destroy();
+  }
 }
 
 export class HttpClient {
@@ -177,6 +183,22 @@ export function rangeHeader(
 ): Record<string, string> {
   if (range === undefined) return {};
   return { range: `bytes=${range.offset}-${range.offset + range.length - 1}` };
+}
+
+/** @throws `STORAGE_FAILED` for an answer that has more than was asked for; it is broken off */
+export function checkRange(
+  answer: HttpAnswer,
+  range: { readonly offset: number; readonly length: number } | undefined,
+  name: string,
+): void {
+  if (range === undefined || answer.status !== 200) return;
+  const bytes = Number(answer.header("content-length") ?? Number.NaN);
+  // The whole of an object that has no more than that is what was asked for.
+  if (bytes === 0 || (range.offset === 0 && bytes <= range.length)) return;
+  answer.end();
+  throw new ReplicaError("STORAGE_FAILED", `${name}: the server ignores ranges`, {
+    hint: "Mergelite reads parts of objects: let what stands before the server pass on `Range`.",
+  });
 }
 
 /** The name of a storage at a server of one's own: others have buckets of the same name. */

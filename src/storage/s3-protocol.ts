@@ -3,7 +3,15 @@ import { ReplicaError } from "../errors.ts";
 import { type Signable, strictEncode } from "./aws-signature.ts";
 import type { DriverGet, DriverList, DriverPut, StorageDriver } from "./driver.ts";
 import { missing, unavailable } from "./driver.ts";
-import { type HttpAnswer, type HttpClient, noBytes, rangeHeader, refusal, sizeOf } from "./http.ts";
+import {
+  checkRange,
+  type HttpAnswer,
+  type HttpClient,
+  noBytes,
+  rangeHeader,
+  refusal,
+  sizeOf,
+} from "./http.ts";
 import { checkPrefix } from "./keys.ts";
 import { sendParts, splitBody } from "./parts.ts";
 import { Attempts, type RetryOptions } from "./retry.ts";
@@ -84,6 +92,7 @@ export class S3Driver implements StorageDriver {
     const isBeyond = answer.status === 416;
     if (!isBeyond) await this.#expect(answer, `get ${key}`, 200, 206);
     else answer.drop();
+    checkRange(answer, range, this.name);
     return {
       bytes: isBeyond ? await this.#bytesOf(key, signal) : sizeOf(answer),
       metadata: answer.headersWith(this.#dialect.metadataPrefix),

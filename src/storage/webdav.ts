@@ -1,11 +1,11 @@
 /** WebDAV servers. */
 import { randomUUID } from "node:crypto";
 import { checkNames } from "../arguments.ts";
-import { ReplicaError } from "../errors.ts";
 import { strictEncode } from "./aws-signature.ts";
 import type { DriverGet, DriverList, DriverPut, StorageDriver } from "./driver.ts";
 import { missing } from "./driver.ts";
 import {
+  checkRange,
   type HttpAnswer,
   HttpClient,
   type HttpOptions,
@@ -108,10 +108,7 @@ class WebDavDriver implements StorageDriver {
     const isBeyond = answer.status === 416;
     if (!isBeyond) await this.#expect(answer, `get ${key}`, 200, 206);
     else answer.drop();
-    if (range !== undefined && answer.status === 200 && sizeOf(answer) > 0) {
-      answer.drop();
-      throw new ReplicaError("STORAGE_FAILED", `${this.name}: the server ignores ranges`);
-    }
+    checkRange(answer, range, this.name);
     return {
       bytes: sizeOf(answer),
       metadata: {},

@@ -3,6 +3,7 @@ import { generateKeyPairSync, randomBytes } from "node:crypto";
 import { createServer, type RequestListener, type Server, type ServerResponse } from "node:http";
 import { afterEach, describe, expect, test } from "vitest";
 import { signedHeaders } from "../../src/storage/aws-signature.ts";
+import { azureStorage } from "../../src/storage/azure.ts";
 import { bytesOf, type StorageDriver, unavailable } from "../../src/storage/driver.ts";
 import { fileStorage } from "../../src/storage/file.ts";
 import { gcsStorage } from "../../src/storage/gcs.ts";
@@ -10,6 +11,7 @@ import { ManagedStorage } from "../../src/storage/managed.ts";
 import { openStorage } from "../../src/storage/open.ts";
 import { probeConditions } from "../../src/storage/probe.ts";
 import { s3Storage } from "../../src/storage/s3.ts";
+import { webDavStorage } from "../../src/storage/webdav.ts";
 import { temporaryFolder } from "../support/folder.ts";
 
 const folder = temporaryFolder();
@@ -195,6 +197,30 @@ describe("over HTTP", () => {
     await expect(storage.put("a", Buffer.of(1))).rejects.toMatchObject(denied);
     expect(seen).toHaveLength(5);
   });
+
+  test.each(["s3", "gcs", "azure", "webdav"])(
+    "one that ignores ranges is told of: %s",
+    async (kind) => {
+      const object = randomBytes(1000);
+      const endpoint = await serve((_request, response) => {
+        response.writeHead(200, { "content-length": object.length }).end(object);
+      });
+      const open = {
+        s3: () => s3At(endpoint),
+        gcs: () => gcsStorage({ bucket: "b", token: async () => "token", endpoint, ...fast }),
+        azure: () => azureStorage({ account: "a", container: "b", key: "a2V5", endpoint, ...fast }),
+        webdav: () => webDavStorage({ url: endpoint, ...fast }),
+      }[kind];
+      const storage = open?.() ?? s3At(endpoint);
+      const part = async (offset: number, length: number) =>
+        await bytesOf((await storage.get("a", { range: { offset, length } })).body);
+      const ignored = { code: "STORAGE_FAILED", message: expect.stringContaining("ranges") };
+      await expect(part(0, 100)).rejects.toMatchObject(ignored);
+      await expect(part(900, 200)).rejects.toMatchObject(ignored);
+      expect(await part(0, 1000)).toEqual(object);
+      await storage.close();
+    },
+  );
 
   test("a server that ignores conditions is found out", async () => {
     const endpoint = await serve((request, response) => {
