@@ -34,7 +34,8 @@ if (server === undefined) {
     open: (port, options) => open({ prefix, endpoint: `http://127.0.0.1:${port}`, ...options }),
   });
   test.skipIf(!hasLitestream)("Litestream restores what is shipped there", async () => {
-    const storage = open({ prefix: `litestream/${randomUUID()}` });
+    const prefix = `litestream/${randomUUID()}`;
+    const storage = open({ prefix });
     const db = openWal(folder.file());
     const shipper = ship(db, storage, eager);
     for (let i = 0; i < 3; i++) {
@@ -42,7 +43,8 @@ if (server === undefined) {
       await shipper.flush();
     }
     await shipper.close();
-    const url = `${storage.name}?endpoint=${encodeURIComponent(endpoint)}&forcePathStyle=true`;
+    const query = `endpoint=${encodeURIComponent(endpoint)}&forcePathStyle=true`;
+    const url = `s3://${bucket}/${prefix}?${query}`;
     await expectLitestreamRestores(url, db, {
       LITESTREAM_ACCESS_KEY_ID: credentials.accessKeyId,
       LITESTREAM_SECRET_ACCESS_KEY: credentials.secretAccessKey,
