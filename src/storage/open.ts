@@ -87,7 +87,8 @@ export async function openStorage(
   }
 }
 
-function openFile({ url, options: { timeoutMs: _, ca: __, ...options } }: Place): Storage {
+function openFile({ url, options: all }: Place): Storage {
+  const { timeoutMs: _, ca: __, ...options } = all;
   return fileStorage(fileURLToPath(url), options);
 }
 
@@ -188,12 +189,8 @@ function openFtp({ url, prefix, env, options }: Place): Storage {
 }
 
 /** The path is the server's, from its root on. */
-async function openSftp({
-  url,
-  prefix,
-  env,
-  options: { ca: _, ...options },
-}: Place): Promise<Storage> {
+async function openSftp({ url, prefix, env, options: all }: Place): Promise<Storage> {
+  const { ca: _, ...options } = all;
   const file = env.SFTP_KEY_FILE;
   const password = decodeURIComponent(url.password) || env.SFTP_PASSWORD;
   const privateKey = file === undefined ? undefined : await readFile(file, "utf8");
