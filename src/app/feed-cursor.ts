@@ -18,8 +18,15 @@ export interface Own {
   readonly fingerprint: number;
 }
 
+/** A transaction of this origin has begun and goes on; whether any of it was delivered. */
+export interface Within {
+  readonly origin: number;
+  readonly delivered: boolean;
+}
+
 export interface Position {
   readonly own: Own;
+  readonly within: Within | undefined;
   readonly vector: ReadonlyVersionVector;
 }
 
@@ -27,6 +34,7 @@ export interface Step {
   readonly origin: number;
   readonly sequence: number;
   readonly own: Own;
+  readonly within: Within | undefined;
 }
 
 const format = 1;
@@ -43,7 +51,7 @@ export class Trail {
   #steps: Step[] = [];
 
   constructor(start: Position) {
-    this.#base = { own: start.own, vector: new Map(start.vector) };
+    this.#base = { ...start, vector: new Map(start.vector) };
   }
 
   /** Remembers a step, and returns what makes its cursor. */
@@ -61,14 +69,18 @@ export class Trail {
 function positionAfter(base: Position, steps: readonly Step[]): Position {
   const vector: VersionVector = new Map(base.vector);
   for (const { origin, sequence } of steps) vector.set(origin, sequence);
-  return { vector, own: steps.at(-1)?.own ?? base.own };
+  const { own, within } = steps.at(-1) ?? base;
+  return { vector, own, within };
 }
 
-export function formatCursor({ own, vector }: Position): string {
+export function formatCursor({ own, within, vector }: Position): string {
   const writer = new ByteWriter(cursorBytesMax);
   writer.u8(format);
   writer.varint(own.peerId);
   writer.varint(own.fingerprint);
+  // No peer id is 0.
+  writer.varint(within?.origin ?? 0);
+  writer.u8(within?.delivered === true ? 1 : 0);
   writeVector(writer, vector);
   return Buffer.from(writer.finish()).toString("base64url");
 }
@@ -82,9 +94,10 @@ export function parseCursor(cursor: string): Position {
     const reader = new ByteReader(bytes);
     if (reader.u8() !== format) throw new RangeError("unknown format");
     const own = { peerId: reader.varint(), fingerprint: reader.varint() };
+    const [origin, delivered] = [reader.varint(), reader.u8() !== 0];
     const vector = readVector(reader);
     reader.end();
-    return { own, vector };
+    return { own, within: origin === 0 ? undefined : { origin, delivered }, vector };
   } catch (cause) {
     const shown = JSON.stringify(cursor.slice(0, 60));
     throw new ReplicaError("INVALID_CURSOR", `not a cursor: ${shown}`, {

@@ -14,7 +14,14 @@ import type { VersionVector } from "../log/vector.ts";
 import type { ReplicaCore } from "../replica-core.ts";
 import { formatToken } from "../token.ts";
 import type { Changeset, ChangesOptions } from "./changes.ts";
-import { formatCursor, type Own, type Position, parseCursor, Trail } from "./feed-cursor.ts";
+import {
+  formatCursor,
+  type Own,
+  type Position,
+  parseCursor,
+  Trail,
+  type Within,
+} from "./feed-cursor.ts";
 
 /** What a feed needs of its replica. */
 export interface FeedOwner {
@@ -42,12 +49,6 @@ export function feedOwnerOf(core: ReplicaCore, lookup: LogLookup): FeedOwner {
     until: (isDone, signal) => core.waiters.until(isDone, signal),
     wake: () => core.waiters.check(),
   };
-}
-
-/** A transaction of this origin has begun and goes on; whether any of it was delivered. */
-interface Within {
-  readonly origin: number;
-  readonly delivered: boolean;
 }
 
 const readBytes = { min: 4 * 1024, max: 256 * 1024 };
@@ -83,6 +84,11 @@ export class Feed {
     this.#tables = options.tables && new Set(options.tables.map((name) => name.toLowerCase()));
     const start = this.#startOf(options.since);
     this.#own = start.own;
+    // In an older copy of the file nothing may follow what the cursor has seen.
+    const rest = owner.marks().find(({ peerId }) => peerId === start.within?.origin);
+    if ((rest?.merged ?? 0) > (start.vector.get(rest?.peerId ?? 0) ?? 0)) {
+      this.#within = start.within;
+    }
     this.#vector = new Map(start.vector);
     this.#trail = new Trail(start);
     this.#cursor = () => formatCursor(start);
@@ -132,10 +138,12 @@ export class Feed {
     if (since !== undefined && since !== "oldest") return parseCursor(since);
     const [self] = marks;
     const peerId = self?.peerId ?? 0;
-    if (since === "oldest") return { own: { peerId, fingerprint: 0 }, vector: store.horizon() };
+    if (since === "oldest") {
+      return { own: { peerId, fingerprint: 0 }, within: undefined, vector: store.horizon() };
+    }
     const vector = new Map(marks.map((mark) => [mark.peerId, mark.merged]));
     const fingerprint = store.fingerprintAt(peerId, self?.held ?? 0);
-    return { own: { peerId, fingerprint }, vector };
+    return { own: { peerId, fingerprint }, within: undefined, vector };
   }
 
   #hasMore(): boolean {
@@ -304,7 +312,7 @@ export class Feed {
     if (origin === this.#own.peerId) {
       this.#own = { peerId: origin, fingerprint: fingerprintOf(timestamp, payload) };
     }
-    this.#cursor = this.#trail.add({ origin, sequence, own: this.#own });
+    this.#cursor = this.#trail.add({ origin, sequence, own: this.#own, within });
     const head = this.#heads.get(origin);
     this.#heads.delete(origin);
     const following = this.#read[0];
@@ -340,9 +348,10 @@ export class Feed {
       fingerprint === 0 ||
       store.fingerprintAt(peerId, seen) === fingerprint ||
       (store.horizon().get(peerId) ?? 0) >= seen;
+    if (isThere && current === peerId) return;
     this.#forgetRead();
     if (isThere) {
-      if (current !== peerId) this.#own = { peerId: current, fingerprint: 0 };
+      this.#own = { peerId: current, fingerprint: 0 };
       return;
     }
     const own = lookup.ownPeers();

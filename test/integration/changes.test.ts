@@ -238,6 +238,29 @@ describe("a change feed", () => {
     expect(notes.at(-1)?.continues).toBe(false);
   });
 
+  it("goes on within a large transaction, and tells its end, from a cursor", async () => {
+    const [here, there] = [makeNotes(), makeNotes()];
+    join(here, there);
+    there.write(2000);
+    await converged(here, there);
+    here.db.transaction(() => {
+      for (let id = 0; id < 4; id++) here.write(id, "y".repeat(700_000));
+      here.db.exec("INSERT INTO tag VALUES ('a', 'b', 'c')");
+    })();
+    there.write(2001);
+    await converged(here, there);
+    const tables = ["note"];
+    for (const { replica } of [here, there]) {
+      const all = await drain(replica.changes({ since: "oldest", tables }));
+      // Of the last part nothing is asked for.
+      expect(all.find(({ patches }) => patches.length === 0)?.continues).toBe(false);
+      for (const [i, { cursor }] of all.entries()) {
+        const rest = await drain(replica.changes({ since: cursor, tables }));
+        expect(tokens(rest)).toEqual(tokens(all.slice(i + 1)));
+      }
+    }
+  });
+
   it("leaves the event loop alone while it replays a long log", async () => {
     const { db, replica } = makeNotes();
     const insert = db.prepare("INSERT INTO note VALUES (?, ?)");
