@@ -35,10 +35,16 @@ export function readAt(values: Values): { at?: RestorePoint } {
   // Date.parse takes much else, and reads it in ways that surprise.
   const isTime = /^\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)?)?$/.test(text);
   const at = new Date(text);
-  if (isTime && !Number.isNaN(at.getTime())) return { at };
+  if (isTime && isDay(text.slice(0, 10)) && !Number.isNaN(at.getTime())) return { at };
   throw usageFailure(
     `--at must be a time (2026-01-31T12:00:00Z) or a position (hexadecimal), not "${text}"`,
   );
+}
+
+/** For `Date` the 30th of February is the 2nd of March. */
+function isDay(text: string): boolean {
+  const day = new Date(text);
+  return !Number.isNaN(day.getTime()) && day.toISOString().startsWith(text);
 }
 
 /** A position and its time, as they are shown. */
