@@ -52,7 +52,8 @@ export class Runs {
   knows({ source, reach }: { source: string; reach: number }, newest: number): boolean {
     const at = this.#runs.findIndex((run) => run.source === source);
     if (at < 0) return false;
-    return reach <= (this.#runs[at + 1]?.after ?? newest);
+    // Not only the next one: what a power cut took from the state may be before that, too.
+    return reach <= Math.min(newest, ...this.#runs.slice(at + 1).map(({ after }) => after));
   }
 }
 
