@@ -31,6 +31,8 @@ export const ltxHeaderBytes = 100;
 /** The database's own checksum is not tracked: stock Litestream restores no files that have it. */
 const flagNoChecksum = 2;
 const magic = 0x4c54_5831;
+/** No date is further from 1970. */
+const dateMsMax = 8.64e15;
 
 /** SQLite locks bytes from 1 GiB on, and never uses the page that has the first of them. */
 export function lockPageOf(pageSize: number): number {
@@ -108,7 +110,7 @@ function problemOf(header: LtxHeader): string | undefined {
   if (!isWhole(minTxid, 1) || !isWhole(maxTxid, minTxid)) {
     return `the transactions are ${minTxid} to ${maxTxid}`;
   }
-  if (!Number.isSafeInteger(timestampMs)) return `the timestamp is ${timestampMs}`;
+  if (!isWhole(timestampMs, -dateMsMax, dateMsMax)) return `the timestamp is ${timestampMs}`;
   if (wal === undefined) return undefined;
   if (!isWhole(wal.offset, 0) || !isWhole(wal.size, 0)) return "the WAL position is out of range";
   if (wal.offset === 0) return "it has a part of a WAL's position";

@@ -86,9 +86,10 @@ function readSlot(bytes: Buffer): Slot[] {
   const { format, ...slot } = JSON.parse(text) as Record<string, unknown>;
   const { serial, applied, timestampMs, applying, source } = slot;
   const isOurs = format === 1 && typeof source === "string" && /^[0-9a-f]{16}$/.test(source);
-  if (!isOurs || !isCount(serial) || !isCount(timestampMs)) return [];
+  // Before 1970 where a writer has no clock.
+  if (!isOurs || !isCount(serial) || !Number.isSafeInteger(timestampMs)) return [];
   if (!isCount(applied) || !isCount(applying)) return [];
-  return [{ serial, applied, timestampMs, applying, source }];
+  return [{ serial, applied, timestampMs: Number(timestampMs), applying, source }];
 }
 
 function isCount(value: unknown): value is number {

@@ -256,6 +256,17 @@ describe("a copy", () => {
     },
   );
 
+  test("goes on where it was, also when the writer has no clock", async () => {
+    const backup = new HandMadeBackup(fileStorage(`${folder.file()}-backup`));
+    for (let i = 0; i < 3; i++) await backup.write(churn(i), -1);
+    const file = folder.file();
+    await (await follow(backup.storage, file)).close();
+    const follower = await follow(backup.storage, file);
+    expect(follower.metrics()).toMatchObject({ txid: 3, timestampMs: -1, commits: 0 });
+    await follower.close();
+    await expect(backup.write(churn(3), 8.65e15)).rejects.toMatchObject({ code: "LTX_CORRUPT" });
+  });
+
   test("ends its beginning when it is told to, whatever the storage does", async () => {
     const { storage } = await madeBackup(2);
     const file = folder.file();
