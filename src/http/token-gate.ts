@@ -65,6 +65,8 @@ export function tokenGate(replica: Replica, options: TokenGateOptions = {}): Tok
     leave(header) {
       const tokens = parseList(header);
       const { peerId, sequence } = parseToken(replica.token());
+      // The last to go when there are too many.
+      tokens.delete(peerId);
       if (sequence > 0) tokens.set(peerId, sequence);
       return [...tokens]
         .slice(-tokensMax)
