@@ -141,12 +141,7 @@ int IsThere(Connection* connection, Table* table, Span patch, bool* there) {
   for (Value& value : key) {
     if (!ReadValue(&in, &value)) return connection->Fail("FILE_DAMAGED", "a key is damaged");
   }
-  int rc = PrepareExists(connection, table);
-  if (rc != SQLITE_OK) return rc;
-  BindKey(&table->exists, key.data(), key.size());
-  rc = table->exists.Step();
-  *there = rc == SQLITE_ROW;
-  return connection->Check(*there ? table->exists.Reset() : rc);
+  return RowExists(connection, table, key, there);
 }
 
 // Rows that are withheld are not in the table, and yet nobody has deleted them. They are written
@@ -201,7 +196,6 @@ int LogVanishedRows(Connection* connection, Table* table, SliceWriter* writer) {
   AppendClockName(&sql, *table);
   Statement query;
   int rc = connection->Check(query.Prepare(connection->api, connection->db, sql.c_str()));
-  if (rc == SQLITE_OK) rc = PrepareExists(connection, table);
   std::vector<Value> key(shape.keys.size());
   Bytes identity;
   RowClock clock;
@@ -209,13 +203,10 @@ int LogVanishedRows(Connection* connection, Table* table, SliceWriter* writer) {
     rc = SQLITE_OK;
     if (!clock.Decode(query.ColumnBytes(0)) || !clock.alive) continue;
     for (size_t i = 0; i < key.size(); i++) query.ColumnAny(static_cast<int>(i) + 1, &key[i]);
-    BindKey(&table->exists, key.data(), key.size());
-    const int found = table->exists.Step();
-    if (found == SQLITE_ROW) {
-      rc = connection->Check(table->exists.Reset());
-      continue;
-    }
-    if (found != SQLITE_OK) return connection->Check(found);
+    bool there;
+    rc = RowExists(connection, table, key, &there);
+    if (rc != SQLITE_OK) return rc;
+    if (there) continue;
     uint8_t held;
     IdentityOf(shape, key.data(), &identity);
     rc = HeldFor(connection, *table, identity.span(), &held);

@@ -217,12 +217,9 @@ int Capture::DeleteUnlessThere(Connection* connection, Table* table, Span encode
   for (Value& value : key) {
     if (!ReadValue(&in, &value)) return connection->Fail("CAPTURE_FAILED", "a key is damaged");
   }
-  int rc = PrepareExists(connection, table);
-  if (rc != SQLITE_OK) return rc;
-  BindKey(&table->exists, key.data(), key.size());
-  rc = table->exists.Step();
-  if (rc == SQLITE_ROW) return connection->Check(table->exists.Reset());
-  if (rc != SQLITE_OK) return connection->Check(rc);
+  bool there;
+  const int rc = RowExists(connection, table, key, &there);
+  if (rc != SQLITE_OK || there) return rc;
   Bytes copy;  // appending may move what the key is part of
   copy.Append(encoded_key);
   AppendHead(table, Operation::kDelete);

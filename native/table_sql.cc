@@ -47,13 +47,20 @@ void AppendClockName(Text* sql, const Table& table) {
   sql->Name(name.c_str());
 }
 
-int PrepareExists(Connection* connection, Table* table) {
-  if (table->exists) return SQLITE_OK;
-  Text sql("SELECT 1 FROM ");
-  AppendTableName(&sql, *table);
-  sql << " WHERE ";
-  AppendKeyCondition(&sql, *table->shape);
-  return connection->Prepare(&table->exists, sql.c_str());
+int RowExists(Connection* connection, Table* table, const std::vector<Value>& key, bool* exists) {
+  *exists = false;
+  if (!table->exists) {
+    Text sql("SELECT 1 FROM ");
+    AppendTableName(&sql, *table);
+    sql << " WHERE ";
+    AppendKeyCondition(&sql, *table->shape);
+    const int rc = connection->Prepare(&table->exists, sql.c_str());
+    if (rc != SQLITE_OK) return rc;
+  }
+  BindKey(&table->exists, key.data(), key.size());
+  const int rc = table->exists.Step();
+  *exists = rc == SQLITE_ROW;
+  return connection->Check(*exists ? table->exists.Reset() : rc);
 }
 
 int PrepareReadRow(Connection* connection, Table* table) {

@@ -16,7 +16,8 @@ void AppendColumnValue(Text* sql, const Table& table, size_t column, uint64_t pa
 void AppendKeyType(Text* sql, const TableInfo& info, size_t key);
 void AppendClockName(Text* sql, const Table& table);
 
-int PrepareExists(Connection* connection, Table* table);
+// Whether the table shows the row of this key.
+int RowExists(Connection* connection, Table* table, const std::vector<Value>& key, bool* exists);
 int PrepareReadRow(Connection* connection, Table* table);
 int PrepareRemove(Connection* connection, Table* table);
 int PrepareClocks(Connection* connection, Table* table);
