@@ -372,7 +372,8 @@ int MergePatch(Connection* connection, const Incoming& incoming, Target* target,
   Bytes* identity = &connection->merge->identity;
   IdentityOf(*patch.shape, patch.key, identity);
   const Table* table = target->table;
-  const HashedRow row(table == nullptr ? 0 : static_cast<uint32_t>(table->id), identity->span());
+  const HashedRow row =
+      table == nullptr ? HashedRow(0, identity->span()) : Clocks::Hashed(*table, identity->span());
   return RowMerge(connection, incoming, target, patch, row).Run();
 }
 

@@ -186,8 +186,7 @@ int Park(Connection* connection, const Incoming& incoming, const Shape& shape,
     merge.any_held = true;
   }
   if (known != nullptr && (BitOf(parking.reason) & kWithheldBits) != 0) {
-    const auto id = static_cast<uint32_t>(known->id);
-    known->standoffs.Open(HashOfRow(id, parking.identity), parking.identity);
+    known->standoffs.Open(Clocks::Hashed(*known, parking.identity).hash, parking.identity);
   }
   if (parking.reason != Reason::kCheck) merge.stats->parked++;
   merge.stats->parked_by_reason[static_cast<size_t>(parking.reason)]++;

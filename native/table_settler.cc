@@ -69,9 +69,7 @@ class TableSettler {
   }
 
  private:
-  uint64_t HashOf(Span identity) const {
-    return HashOfRow(static_cast<uint32_t>(table_->id), identity);
-  }
+  uint64_t HashOf(Span identity) const { return Clocks::Hashed(*table_, identity).hash; }
 
   // What a trigger of the user's does to a row may depend on anything.
   int Remembers(bool* remembers) {

@@ -53,7 +53,7 @@ int HeldFor(Connection* connection, const Table& table, Span identity, uint8_t* 
 
 void AskToSettle(Table* table, Span identity) {
   table->settle = true;
-  table->standoffs.Touch(HashOfRow(static_cast<uint32_t>(table->id), identity));
+  table->standoffs.Touch(Clocks::Hashed(*table, identity).hash);
 }
 
 int WithholdRow(Connection* connection, Table* table, const Parking& parking, const Value* key,
