@@ -4,9 +4,14 @@ import { checkFunction } from "./arguments.ts";
 
 export type Listener<Event> = (event: Event) => void;
 
+/** Of one listener, which has one at a time: the last replaces those before. */
+interface Registration {
+  readonly call: Listener<never>;
+}
+
 export class Emitter<Events extends object> {
   readonly #names: Readonly<Record<keyof Events, true>> | undefined;
-  readonly #listenersByName = new Map<keyof Events, Map<Listener<never>, Listener<never>>>();
+  readonly #listenersByName = new Map<keyof Events, Map<Listener<never>, Registration>>();
 
   /** With `names` a listener for any other event is a mistake, and a TypeError. */
   constructor(names?: Readonly<Record<keyof Events, true>>) {
@@ -47,9 +52,9 @@ export class Emitter<Events extends object> {
   emit<Name extends keyof Events>(name: Name, event: Events[Name]): void {
     const listeners = this.#listenersByName.get(name);
     if (listeners === undefined) return;
-    for (const call of [...listeners.values()] as Listener<Events[Name]>[]) {
+    for (const { call } of [...listeners.values()]) {
       try {
-        call(event);
+        (call as Listener<Events[Name]>)(event);
       } catch (error) {
         // The listener's mistake must surface as an uncaught exception, as it would from a timer,
         // but neither the other listeners nor the emitting code may suffer from it.
@@ -75,9 +80,12 @@ export class Emitter<Events extends object> {
       const known = Object.keys(this.#names).join(", ");
       throw new TypeError(`no event "${String(name)}": there are ${known}`);
     }
+    const registration: Registration = { call };
     const unsubscribe = () => {
       signal?.removeEventListener("abort", unsubscribe);
-      this.off(name, listener);
+      // Called again, or late, it must not end what came after it.
+      const current = this.#listenersByName.get(name)?.get(listener);
+      if (current === registration) this.off(name, listener);
     };
     if (signal?.aborted) return unsubscribe;
     let listeners = this.#listenersByName.get(name);
@@ -85,7 +93,7 @@ export class Emitter<Events extends object> {
       listeners = new Map();
       this.#listenersByName.set(name, listeners);
     }
-    listeners.set(listener, call);
+    listeners.set(listener, registration);
     signal?.addEventListener("abort", unsubscribe, { once: true });
     return unsubscribe;
   }

@@ -38,6 +38,28 @@ describe("Emitter", () => {
     expect(heard).toEqual([1]);
   });
 
+  it("does not end a later registration of a listener with an earlier one", () => {
+    const emitter = new Emitter<Events>();
+    const controller = new AbortController();
+    const heard: number[] = [];
+    const listener = (count: number) => heard.push(count);
+    const off = emitter.on("grew", listener);
+    off();
+    const offOnce = emitter.once("grew", listener);
+    off();
+    emitter.emit("grew", 1);
+    emitter.on("grew", listener, { signal: controller.signal });
+    offOnce();
+    emitter.emit("grew", 2);
+    const offLast = emitter.on("grew", listener);
+    controller.abort();
+    emitter.emit("grew", 3);
+    offLast();
+    emitter.emit("grew", 4);
+    expect(heard).toEqual([1, 2, 3]);
+    expect(emitter.listenerCount("grew")).toBe(0);
+  });
+
   it("goes on when a listener throws, and the error surfaces by itself", async () => {
     const emitter = new Emitter<Events>();
     const failure = new Error("the listener's own");
