@@ -103,7 +103,9 @@ async function follow(
 /** Renamed over the database, a copy would take the file away under everyone who has it open. */
 async function refuseItself(file: string, target: string): Promise<void> {
   const real = (name: string) => realpath(name).catch(() => name);
-  const targets = new Set([await real(target), target]);
+  // What is not there may be reached through a folder of another name all the same.
+  const inFolder = join(await real(dirname(target)), basename(target));
+  const targets = new Set([await real(target), inFolder]);
   const own = await real(file);
   for (const suffix of ["", "-wal", "-shm", "-journal"]) {
     if (file === "" || !targets.has(own + suffix)) continue;

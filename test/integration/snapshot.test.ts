@@ -1,7 +1,7 @@
 /** Snapshots of a replica that goes on being written. */
 import { createHash } from "node:crypto";
-import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { existsSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
 import Database from "better-sqlite3";
 import { expect, it } from "vitest";
 import { attach, type SnapshotEvent, type SnapshotProgress } from "../../src/index.ts";
@@ -108,16 +108,19 @@ it("refuses to take the place of its own database", async () => {
   const { db, file, replica } = open();
   const hash = () => createHash("sha256").update(readFileSync(file)).digest("hex");
   const before = hash();
+  const other = folder.file();
+  symlinkSync(dirname(file), other);
   for (const path of [
     file,
     `${file}-wal`,
     `${dirname(file)}/../${folder.path.split("/").at(-1)}/${file.split("/").at(-1)}`,
+    ...["", "-wal", "-shm", "-journal"].map((suffix) => join(other, `${basename(file)}${suffix}`)),
   ]) {
     await expect(replica.snapshot(path)).rejects.toMatchObject({ code: "INVALID_OPTION" });
   }
   await expect(replica.snapshot(join(folder.path, "no/such/folder.db"))).rejects.toThrow();
   expect(hash()).toBe(before);
-  expect(replica.metrics()).toMatchObject({ snapshots: 0, snapshotFailures: 4 });
+  expect(replica.metrics()).toMatchObject({ snapshots: 0, snapshotFailures: 8 });
   await replica.close();
   db.close();
 });
