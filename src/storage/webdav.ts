@@ -67,7 +67,10 @@ class WebDavDriver implements StorageDriver {
     root.password = "";
     root.pathname = root.pathname.replace(/\/$/, "");
     this.#root = root;
-    this.name = root.href.replace(/^http/, "webdav").replace(/\/$/, "");
+    const named = new URL(root);
+    // Users of one server may see other folders under the same path.
+    named.username = username;
+    this.name = named.href.replace(/^http/, "webdav").replace(/\/$/, "");
     const basic = Buffer.from(`${username}:${password}`).toString("base64");
     this.#headers = {
       ...(username === "" ? {} : { authorization: `Basic ${basic}` }),

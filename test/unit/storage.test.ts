@@ -308,7 +308,9 @@ describe("a storage's URL", () => {
     ["sftp://other:hidden@host:22/srv/a", "sftp", "sftp://other@host/srv/a"],
     ["ftp://user:hidden@host:21/a", "ftp", "ftp://user@host/a/"],
     ["ftps://b%40c:hidden@host:990/a?implicit=true", "ftp", "ftps://b%40c@host/a/"],
-    ["webdavs://user:hidden@host:8443/a/", "webdav", "webdavs://host:8443/a"],
+    ["webdavs://user:hidden@host:8443/a/", "webdav", "webdavs://user@host:8443/a"],
+    ["webdav://b%40c:hidden@host", "webdav", "webdav://b%40c@host"],
+    ["webdav://host/a", "webdav", "webdav://host/a"],
   ])("%s", async (url, kind, name) => {
     const storage = await openStorage(url, { env });
     expect({ kind: storage.kind, name: storage.name }).toEqual({ kind, name });
