@@ -19,10 +19,7 @@ export function patchesOf(
 ): PatchLine[] {
   const linesByToken = new Map<string, PatchLine[]>();
   for (const { peerId, sequence } of changesets) linesByToken.set(`${peerId}.${sequence}`, []);
-  const keys = db
-    .prepare("SELECT name FROM pragma_table_xinfo(?, 'main') WHERE pk > 0 ORDER BY pk")
-    .pluck()
-    .all(table) as string[];
+  const columns = columnsOf(db, table);
   const select = db.prepare(
     `SELECT *, _op, _columns FROM ${quoteName(`${table}_patches`)}
      WHERE _peerId = ? AND _sequenceId >= ?`,
@@ -32,7 +29,7 @@ export function patchesOf(
   for (const { peerId, first, last } of rangesOf(changesets)) {
     for (const patch of select.iterate(peerId, first) as IterableIterator<Patch>) {
       if (patch._sequenceId > last) break;
-      linesByToken.get(`${peerId}.${patch._sequenceId}`)?.push(toLine(patch, keys));
+      linesByToken.get(`${peerId}.${patch._sequenceId}`)?.push(toLine(patch, columns));
     }
   }
   return [...linesByToken.values()].flat();
@@ -46,11 +43,50 @@ interface Patch extends Record<string, unknown> {
   readonly _columns: string;
 }
 
-function toLine(patch: Patch, keys: readonly string[]): PatchLine {
+interface Columns {
+  readonly keys: readonly string[];
+  /** Of a column that its origin may know by an earlier name; `undefined` when it is not here. */
+  readonly nameOf: (name: string) => string | undefined;
+}
+
+function columnsOf(db: Database.Database, table: string): Columns {
+  const names = db.prepare("SELECT name FROM pragma_table_xinfo(?, 'main')").pluck();
+  const keys = db
+    .prepare("SELECT name FROM pragma_table_xinfo(?, 'main') WHERE pk > 0 ORDER BY pk")
+    .pluck()
+    .all(table) as string[];
+  const known = db.prepare(
+    `SELECT lower(c.name) AS name, c.id FROM main._mergelite_columns AS c
+     JOIN main._mergelite_tables AS t ON t.id = c.table_id WHERE t.name = ?`,
+  );
+  const ids = new Map(
+    (known.all(table) as { name: string; id: number }[]).map(({ name, id }) => [name, id]),
+  );
+  const namesById = new Map<number | undefined, string>();
+  const namesNow = new Map<string, string>();
+  for (const name of names.all(table) as string[]) {
+    namesNow.set(lowered(name), name);
+    const id = ids.get(lowered(name));
+    if (id !== undefined) namesById.set(id, name);
+  }
+  const nameOf = (name: string) =>
+    namesNow.get(lowered(name)) ?? namesById.get(ids.get(lowered(name)));
+  return { keys, nameOf };
+}
+
+/** As SQLite compares names. */
+function lowered(name: string): string {
+  return name.replace(/[A-Z]+/g, (letters) => letters.toLowerCase());
+}
+
+function toLine(patch: Patch, { keys, nameOf }: Columns): PatchLine {
   const wallMs = wallMsOf(Number(patch._patchedAt));
-  const names = JSON.parse(patch._columns) as string[];
-  const set = names.filter((name) => !keys.includes(name));
-  const assign = (name: string) => `${name} = ${toLiteral(patch[name])}`;
+  const named = (JSON.parse(patch._columns) as string[]).map((name) => nameOf(name) ?? name);
+  const set = [...new Set(named)].filter((name) => !keys.includes(name));
+  const assign = (name: string) =>
+    Object.hasOwn(patch, name)
+      ? `${name} = ${toLiteral(patch[name])}`
+      : `${name} (no such column here)`;
   return {
     cells: [
       formatTimestamp(wallMs),
@@ -72,5 +108,6 @@ function toLine(patch: Patch, keys: readonly string[]): PatchLine {
 }
 
 function pick(patch: Patch, names: readonly string[]): Record<string, unknown> {
-  return Object.fromEntries(names.map((name) => [name, toJsonValue(patch[name])]));
+  const here = names.filter((name) => Object.hasOwn(patch, name));
+  return Object.fromEntries(here.map((name) => [name, toJsonValue(patch[name])]));
 }

@@ -377,6 +377,31 @@ describe("log", () => {
     );
   });
 
+  test("--table knows columns by the names that they had", async () => {
+    const file = await written();
+    execute(
+      file,
+      `ALTER TABLE note RENAME COLUMN id TO number;
+       ALTER TABLE note RENAME COLUMN body TO Text;
+       ALTER TABLE note DROP COLUMN size;`,
+    );
+    execute(file, "UPDATE note SET text = 'eins' WHERE number = 1");
+    const lines = (await succeed("log", file, "--table", "note")).trimEnd().split("\n");
+    const parts = lines.map((line) => line.replace(/^.*?(\.\d+) /, "$1 "));
+    expect(parts.slice(1)).toEqual([
+      ".1  insert  number = 2  Text = 'two', size (no such column here)",
+      ".3  insert  number = 3  Text = 'it''s', size (no such column here)",
+      ".3  update  number = 1  Text = 'uno'",
+      ".4  delete  number = 2",
+      ".5  update  number = 1  Text = 'eins'",
+    ]);
+    const json = await succeed("log", file, "--table", "note", "--json");
+    expect(parse<object[]>(json)[2]).toMatchObject({
+      key: { number: 3 },
+      values: { Text: "it's" },
+    });
+  });
+
   test("integers beyond 53 bits keep their digits", async () => {
     const file = await replicated();
     execute(file, "INSERT INTO note VALUES (9007199254740993, NULL, NULL)");
