@@ -104,6 +104,7 @@ export class Hub {
     this.#sender = new StateSender(store, shared);
     this.#receiver = new StateReceiver(store, {
       ...shared,
+      takes: (link) => owner.takesState(link),
       onProgress: (event) => owner.onStateProgress(event),
       onMerged: (link, result) => owner.onStateMerged(link, result),
       onRejected: (link, error) => link.close("PROTOCOL_MALFORMED", error.message),
@@ -367,7 +368,6 @@ export class Hub {
   }
 
   #onState(link: LinkHost, message: StateMessage): void {
-    if (message.kind === "stateOffer" && !this.#owner.takesState(link)) return;
     if (message.kind === "stateOffer") this.#receiver.onOffer(link, message);
     else if (message.kind === "stateRequest") this.#sender.onRequest(link, message);
     else this.#receiver.onChunk(link, message);

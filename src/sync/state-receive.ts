@@ -30,6 +30,8 @@ export interface StateReceiverOptions<Link extends StateLink> {
   readonly sliceMs: number;
   marks(): readonly OriginMarks[];
   send(link: Link, message: StateMessage): void;
+  /** Whether rows may be taken from this link now. */
+  takes(link: Link): boolean;
   onProgress(event: StateProgressEvent): void;
   onMerged(link: Link, result: StateMergeResult): void;
   /** The link sent what makes no sense. */
@@ -42,6 +44,11 @@ const chunkBytes = 256 * 1024;
 const chunksHeldMax = 4;
 /** A request or its answer was lost. */
 const answerMs = 10_000;
+/**
+ * So many requests without an answer, and another link is asked that has offered. Where all are
+ * slower than that, the one asked next is given twice the time, or none would ever get to answer.
+ */
+const requestsUnanswered = { min: 6, max: 96 };
 const busyRetryMs = { min: 1, max: 10 };
 /** The clock here may have been wrong, and be set right. */
 const lookAgainMs = 60_000;
@@ -72,6 +79,9 @@ export class StateReceiver<Link extends StateLink> {
   readonly #target: StateTarget;
   readonly #options: StateReceiverOptions<Link>;
   #transfer: Transfer<Link> | undefined;
+  /** Of other links: the one that offered first, or was given up first, is asked next. */
+  readonly #offers = new Map<Link, StateOffer>();
+  #unansweredMax = requestsUnanswered.min;
   #nextRequestId = 1;
 
   constructor(target: StateTarget, options: StateReceiverOptions<Link>) {
@@ -84,7 +94,13 @@ export class StateReceiver<Link extends StateLink> {
   }
 
   onOffer(link: Link, offer: StateOffer): void {
-    if (this.#transfer !== undefined) return;
+    if (this.#transfer === undefined) this.#begin(link, offer);
+    else if (this.#transfer.link !== link) this.#offers.set(link, offer);
+  }
+
+  #begin(link: Link, offer: StateOffer): void {
+    this.#offers.delete(link);
+    if (!this.#options.takes(link)) return;
     // Since it was offered, what was missing may have come another way.
     const held = heldOf(this.#options.marks());
     if (covers(held, offer.horizon)) return;
@@ -129,6 +145,7 @@ export class StateReceiver<Link extends StateLink> {
   }
 
   onEnded(link: Link): void {
+    this.#offers.delete(link);
     if (this.#transfer?.link === link) this.#stop();
   }
 
@@ -145,7 +162,22 @@ export class StateReceiver<Link extends StateLink> {
     const { requestId, cursor } = transfer;
     const message = { kind: "stateRequest", requestId, bytesMax: chunkBytes, cursor } as const;
     this.#options.send(transfer.link, message);
-    transfer.cancelAnswer = this.#options.clock.setTimer(answerMs, () => this.#request(transfer));
+    transfer.cancelAnswer = this.#options.clock.setTimer(answerMs, () => {
+      const unanswered = requestId - transfer.firstRequestId + 1;
+      if (unanswered < this.#unansweredMax || !this.#askAnother()) this.#request(transfer);
+    });
+  }
+
+  /** Of what was merged the progress is in the file: the other one goes on from there. */
+  #askAnother(): boolean {
+    if (this.#offers.size === 0) return false;
+    this.#stop();
+    this.#unansweredMax = Math.min(this.#unansweredMax * 2, requestsUnanswered.max);
+    for (const [link, offer] of this.#offers) {
+      this.#begin(link, offer);
+      if (this.active) break;
+    }
+    return true;
   }
 
   #requestMore(transfer: Transfer<Link>): void {
@@ -202,7 +234,11 @@ export class StateReceiver<Link extends StateLink> {
   ): void {
     transfer.chunks.shift();
     transfer.bytes += message.chunk.byteLength;
-    if (complete) this.#stop();
+    if (complete) {
+      this.#stop();
+      this.#offers.clear();
+      this.#unansweredMax = requestsUnanswered.min;
+    }
     this.#report(transfer, { table: message.table, done: complete });
     if (this.#transfer !== transfer) return;
     this.#requestMore(transfer);

@@ -1,5 +1,5 @@
 /** Both ends of a state transfer on virtual time: who does how much, and when. */
-import { expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import type { StateChunk, StateMergeResult } from "../../../src/native.ts";
 import type { StateChunkMessage, StateMessage } from "../../../src/sync/protocol-state.ts";
 import { StateReceiver } from "../../../src/sync/state-receive.ts";
@@ -32,6 +32,8 @@ function receiver(results: (number: number) => Partial<StateMergeResult>) {
   const clock = new VirtualClock();
   const calls: { number: number; offset: number; again: boolean; atMs: number }[] = [];
   const requests: number[] = [];
+  /** Which peers were asked, in turn. */
+  const asked: number[] = [];
   const link = linkTo(2);
   const transfer = new StateReceiver(
     {
@@ -46,9 +48,12 @@ function receiver(results: (number: number) => Partial<StateMergeResult>) {
       clock,
       sliceMs: 4,
       marks,
-      send: (_, message) => {
-        if (message.kind === "stateRequest") requests.push(message.requestId);
+      send: ({ peerId }, message) => {
+        if (message.kind !== "stateRequest") return;
+        requests.push(message.requestId);
+        if (asked.at(-1) !== peerId) asked.push(peerId);
       },
+      takes: () => true,
       onProgress: () => undefined,
       onMerged: () => undefined,
       onRejected: (_, error) => fail(error),
@@ -56,12 +61,25 @@ function receiver(results: (number: number) => Partial<StateMergeResult>) {
     },
   );
   const vector = new Map([[2, 9]]);
-  transfer.onOffer(link, { kind: "stateOffer", vector, horizon: vector, bytes: 100 });
-  const answer = (number: number, ends = false, requestId = requests.at(-1) ?? 0) => {
-    const message = { requestId, ends, table: "t", next: bytesOf(number), chunk: bytesOf(number) };
-    transfer.onChunk(link, { kind: "stateChunk", ...message } satisfies StateChunkMessage);
+  const offer = { kind: "stateOffer", vector, horizon: vector, bytes: 100 } as const;
+  const from = (sender: StateLink) => {
+    const answer = (number: number, ends = false, requestId = requests.at(-1) ?? 0) => {
+      const [next, chunk] = [bytesOf(number), bytesOf(number)];
+      const message = { requestId, ends, table: "t", next, chunk };
+      transfer.onChunk(sender, { kind: "stateChunk", ...message } satisfies StateChunkMessage);
+    };
+    transfer.onOffer(sender, offer);
+    return answer;
   };
-  return { clock, calls, requests, answer, transfer };
+  /** Time passes, while these links offer as they do when they can. */
+  const offering = async (links: readonly StateLink[], ms: number) => {
+    for (let passedMs = 0; passedMs < ms; passedMs += 5_000) {
+      await clock.advance(5_000);
+      for (const one of links) transfer.onOffer(one, offer);
+    }
+  };
+  const answer = from(link);
+  return { clock, calls, requests, asked, link, answer, from, offering, transfer };
 }
 
 it("asks on while chunks wait, but for no more than four", async () => {
@@ -115,6 +133,55 @@ it("takes the answer to any request for what comes next, and each part once", as
   answer(2, false, 4);
   await clock.advance(0);
   expect(calls.map(({ number }) => number)).toEqual([1, 2]);
+});
+
+describe("a link that offers and does not send", () => {
+  it("is left for others that offer, in turn, and asked again after them", async () => {
+    const { asked, link, offering, transfer } = receiver(() => ({}));
+    const links = [link, linkTo(3), linkTo(4)];
+    await offering([link], 100_000);
+    // There was nobody else.
+    expect(asked).toEqual([2]);
+    await offering(links, 10_000);
+    expect(asked).toEqual([2, 3]);
+    await offering(links, 600_000);
+    expect(asked.slice(0, 4)).toEqual([2, 3, 4, 2]);
+    expect(transfer.active).toBe(true);
+  });
+
+  it("is not left while it sends, slow as it may be", async () => {
+    const { asked, calls, answer, offering } = receiver(() => ({}));
+    for (let number = 1; number <= 5; number++) {
+      await offering([linkTo(3)], 50_000);
+      answer(number);
+    }
+    await offering([linkTo(3)], 5_000);
+    expect(asked).toEqual([2]);
+    expect(calls).toHaveLength(5);
+  });
+
+  it("is not asked for what is late when another is asked, nor are both left for ever", async () => {
+    const { asked, calls, link, answer, from, offering } = receiver(() => ({}));
+    const other = linkTo(3);
+    const otherAnswers = from(other);
+    await offering([other], 60_000);
+    expect(asked).toEqual([2, 3]);
+    answer(1);
+    await offering([link], 90_000);
+    expect(calls).toEqual([]);
+    otherAnswers(1);
+    await offering([], 5_000);
+    expect(calls).toMatchObject([{ number: 1 }]);
+  });
+
+  it("may have ended when it would be asked", async () => {
+    const { asked, from, offering, transfer } = receiver(() => ({}));
+    const other = linkTo(3);
+    from(other);
+    transfer.onEnded(other);
+    await offering([], 100_000);
+    expect(asked).toEqual([2]);
+  });
 });
 
 it("answers one request a turn, in their order, and none of a link that has ended", async () => {
