@@ -17,6 +17,8 @@ export interface QuestionsOwner {
 
 /** How long an answer may take before it is asked again. */
 const askAgainMs = 5_000;
+/** Of one link, at once: it does not have to answer more, for they are asked again. */
+const answeringMax = 16;
 /** What no sound peer asks. */
 const nonsense: ReadonlySet<string> = new Set(["KEY_MALFORMED", "PAYLOAD_CORRUPT"]);
 
@@ -31,12 +33,24 @@ const outside: Repair = {
   chunk: new Uint8Array(0),
 };
 
+interface Asked {
+  readonly link: LinkHost;
+  /** Without an answer: it will not come. */
+  stop(answer?: VerifyAnswer): void;
+}
+
+/** What is being answered to a link. */
+interface Answering {
+  /** Asked again meanwhile, they are not begun again. */
+  readonly requestIds: Set<number>;
+  readonly abort: AbortController;
+}
+
 export class Questions {
   readonly #store: Rangeable;
   readonly #owner: QuestionsOwner;
-  readonly #asked = new Map<number, [stop: (answer?: VerifyAnswer) => void, link: LinkHost]>();
-  /** Asked again meanwhile, they are not begun again. */
-  readonly #answering = new WeakMap<LinkHost, Set<number>>();
+  readonly #asked = new Map<number, Asked>();
+  readonly #answering = new Map<LinkHost, Answering>();
   #nextRequestId = 1;
 
   constructor(store: Rangeable, owner: QuestionsOwner) {
@@ -49,14 +63,19 @@ export class Questions {
     return (message) =>
       new Promise((resolve, reject) => {
         const requestId = this.#nextRequestId++;
-        const stop = (answer?: VerifyAnswer) => {
+        let cancel: (() => void) | undefined;
+        const forget = () => {
           this.#asked.delete(requestId);
+          cancel?.();
+        };
+        const stop = (answer?: VerifyAnswer) => {
+          forget();
           signal?.removeEventListener("abort", abort);
           if (answer !== undefined) resolve(answer);
           else reject(endedError());
         };
         const abort = () => {
-          this.#asked.delete(requestId);
+          forget();
           reject(signal?.reason);
         };
         if (signal?.aborted) {
@@ -67,13 +86,12 @@ export class Questions {
         if (!link.live) return reject(endedError());
         if (message.kind === "repairRequest" && link.gated) return resolve(outside);
         signal?.addEventListener("abort", abort, { once: true });
-        this.#asked.set(requestId, [stop, link]);
+        this.#asked.set(requestId, { link, stop });
         const { clock } = this.#owner;
         // Messages may be lost; a question may be asked, and answered, twice.
         const send = () => {
-          if (!this.#asked.has(requestId)) return;
+          cancel = clock.setTimer(askAgainMs, send);
           link.input({ type: "verify", message: { ...message, requestId }, nowMs: clock.now() });
-          clock.setTimer(askAgainMs, send);
         };
         send();
       });
@@ -81,41 +99,51 @@ export class Questions {
 
   onMessage(link: LinkHost, message: VerifyMessage): void {
     if (message.kind === "ranges" || message.kind === "rows" || message.kind === "repair") {
-      this.#asked.get(message.requestId)?.[0](message);
+      const asked = this.#asked.get(message.requestId);
+      // Numbers are easily guessed: what another link says of this one's tables counts for nothing.
+      if (asked?.link === link) asked.stop(message);
     } else {
       this.#answer(link, message);
     }
   }
 
   onEnded(link: LinkHost): void {
-    for (const [stopAsking, asked] of [...this.#asked.values()]) {
-      if (asked === link) stopAsking();
-    }
+    for (const asked of [...this.#asked.values()]) if (asked.link === link) asked.stop();
+    this.#answering.get(link)?.abort.abort(endedError());
+    this.#answering.delete(link);
   }
 
   #answer(link: LinkHost, request: VerifyRequest): void {
-    const answering = this.#answering.get(link) ?? new Set();
-    this.#answering.set(link, answering);
+    const { requestIds, abort } = this.#answeringTo(link);
     const { requestId } = request;
-    if (answering.has(requestId)) return;
+    if (requestIds.has(requestId) || requestIds.size >= answeringMax) return;
     if (request.kind === "repairRequest" && request.chunk.byteLength > 0 && link.gated) {
       const message = { ...outside, requestId };
       link.input({ type: "verify", message, nowMs: this.#owner.clock.now() });
       return;
     }
-    answering.add(requestId);
+    requestIds.add(requestId);
     const { clock } = this.#owner;
     const onRepaired = (result: RepairResult) => this.#owner.onRepaired(result);
-    answerVerify(this.#store, request, { clock, onRepaired })
+    answerVerify(this.#store, request, { clock, signal: abort.signal, onRepaired })
       .then(
         (answer) => link.input({ type: "verify", message: answer, nowMs: clock.now() }),
         (error: unknown) => {
           if (!(error instanceof ReplicaError)) throw error;
+          if (abort.signal.aborted) return;
           if (!nonsense.has(error.code)) this.#owner.onError(error);
           else link.close("PROTOCOL_MALFORMED", error.message);
         },
       )
-      .finally(() => answering.delete(requestId));
+      .finally(() => requestIds.delete(requestId));
+  }
+
+  #answeringTo(link: LinkHost): Answering {
+    const known = this.#answering.get(link);
+    if (known !== undefined) return known;
+    const answering = { requestIds: new Set<number>(), abort: new AbortController() };
+    this.#answering.set(link, answering);
+    return answering;
   }
 }
 

@@ -13,11 +13,13 @@ import type {
 
 export interface AnswerOptions {
   readonly clock: Clock;
+  /** Nobody waits for the answer any more. */
+  readonly signal?: AbortSignal | undefined;
   /** Rows were taken from the peer, and perhaps written anew. */
   onRepaired(result: RepairResult): void;
 }
 
-/** @throws KEY_MALFORMED, PAYLOAD_CORRUPT when what was asked makes no sense */
+/** @throws KEY_MALFORMED, PAYLOAD_CORRUPT when what was asked makes no sense; `signal.reason` */
 export async function answerVerify(
   store: Rangeable,
   request: VerifyRequest,
