@@ -10,9 +10,12 @@ import type { LinkHost } from "./sync/link-host.ts";
 export function renewIfLost(
   store: Store,
   self: OriginMarks | undefined,
-  { acknowledged, forkedAfter }: Pick<LinkHost, "acknowledged" | "forkedAfter">,
+  link: Pick<LinkHost, "ownPeerId" | "acknowledged" | "forkedAfter">,
 ): boolean | ReplicaError {
+  const { ownPeerId, acknowledged, forkedAfter } = link;
   const held = self?.held ?? 0;
+  // Another process on the same file has renewed it.
+  if (ownPeerId !== self?.peerId) return false;
   // Another process on the same file may just have committed.
   if (forkedAfter === undefined && acknowledged > 0 && acknowledged <= held) return false;
   try {

@@ -34,6 +34,7 @@ import { Snapshots } from "./snapshot/snapshots.ts";
 import { FloorKeeper } from "./sync/floor-keeper.ts";
 import { Hub } from "./sync/hub.ts";
 import type { LinkEnd, LinkHost } from "./sync/link-host.ts";
+import { renewedText } from "./sync/link-identity.ts";
 import { MergeSources } from "./sync/merge-sources.ts";
 import { formatToken } from "./token.ts";
 import { Verifier } from "./verifier.ts";
@@ -65,6 +66,7 @@ export class ReplicaCore {
   readonly #onClosed: () => void;
   #marks: readonly OriginMarks[] = [];
   #announced: VersionVector = new Map();
+  #linkedAs = 0;
   #unwatch: (() => void) | undefined;
   #closing: Promise<void> | undefined;
 
@@ -83,6 +85,7 @@ export class ReplicaCore {
       warnAboutTables(db, this.store.tables());
       this.#marks = this.store.marks();
       this.#announced = heldOf(this.#marks);
+      this.#linkedAs = this.peerId;
     } catch (error) {
       this.store.close();
       throw error;
@@ -268,6 +271,7 @@ export class ReplicaCore {
 
   /** Tells links and listeners what the log has gained since they were told last. */
   #announce(): void {
+    this.#followIdentity(renewedText);
     if (!grew(this.#marks, this.#announced)) return;
     const [self] = this.#marks;
     const told = this.#announced;
@@ -357,23 +361,27 @@ export class ReplicaCore {
     this.refreshMarks();
     const renewed = renewIfLost(this.store, this.#marks[0], link);
     if (renewed instanceof ReplicaError) this.events.emit("error", { error: renewed });
-    if (renewed !== true) return;
-    this.#restartLinks("this peer has taken a new id");
+    this.lookAtLog();
+  }
+
+  /** The file goes by another id: taken here, or by another process. */
+  #followIdentity(text: string): void {
+    if (this.peerId === this.#linkedAs) return;
+    this.#restartLinks(text);
     this.events.emit("identity", { peerId: this.peerId });
   }
 
   #lookForLeader(): void {
     if (this.closing) return;
-    this.leader.look(
-      this.peerId,
-      this.hub.liveLinks.map(({ peerId }) => peerId),
-    );
+    const linked = this.hub.liveLinks.map(({ peerId }) => peerId);
+    this.leader.look(this.peerId, linked);
   }
 
   /** What this file holds has become less, or has another name. */
   #restartLinks(text: string): void {
     this.refreshMarks();
     this.#announced = heldOf(this.#marks);
+    this.#linkedAs = this.peerId;
     this.hub.restartLinks(text);
     this.#lookForLeader();
   }
@@ -381,12 +389,9 @@ export class ReplicaCore {
   #makeFloor(): FloorKeeper<LinkHost> {
     return new FloorKeeper(this.store, this.options, {
       marks: () => this.refreshMarks(),
-      onReissued: () => {
-        this.refreshMarks();
-        this.#announce();
-      },
+      onReissued: () => this.lookAtLog(),
       restartLinks: (text) => this.#restartLinks(text),
-      onIdentity: () => this.events.emit("identity", { peerId: this.peerId }),
+      onRenewed: (text) => this.#followIdentity(text),
       onMembership: (event) => this.events.emit("membership", event),
       onError: (error) => this.events.emit("error", { error }),
     });

@@ -2,7 +2,7 @@
 import type { OriginMarks, Store } from "../log/store.ts";
 import { type Fingerprint, forkOf, namedSequences, yields } from "./identity.ts";
 import type { LinkHost } from "./link-host.ts";
-import { lostIdentityText } from "./link-identity.ts";
+import { lostIdentityText, renewedText } from "./link-identity.ts";
 
 /** What is held of the origin, as far as the log has it. */
 export function fingerprintsOf(
@@ -24,6 +24,11 @@ export function compareFingerprints(
 ): void {
   const [newest] = theirs;
   if (self === undefined || newest === undefined) return;
+  // They are those of a former id, of which they tell nothing new.
+  if (link.ownPeerId !== self.peerId) {
+    link.close("LINK_CLOSED", renewedText);
+    return;
+  }
   const fingerprintAt = (sequence: number) => store.fingerprintAt(self.peerId, sequence);
   const fork = forkOf(theirs, self.held, fingerprintAt);
   const isTwin = link.suspicion === "PEER_ID_IN_USE";

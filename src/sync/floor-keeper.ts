@@ -61,9 +61,10 @@ export interface FloorOwner {
   marks(): readonly OriginMarks[];
   /** There are changesets in the log that no commit of the user's made. */
   onReissued(): void;
-  /** This file has another id, or has given changesets up: all links have to begin anew. */
+  /** This file has given changesets up: all links have to begin anew. */
   restartLinks(text: string): void;
-  onIdentity(): void;
+  /** ... or has another id. */
+  onRenewed(text: string): void;
   onMembership(event: MembershipEvent): void;
   onError(error: ReplicaError): void;
 }
@@ -365,8 +366,7 @@ export class FloorKeeper<Link extends FloorLink> {
     else if (step === "renewed") {
       this.#outsideMs = undefined;
       this.#load();
-      this.#owner.restartLinks(outsideText);
-      this.#owner.onIdentity();
+      this.#owner.onRenewed(outsideText);
     } else if (step === "ready") this.#join(work, there);
   }
 

@@ -86,6 +86,11 @@ export class LinkHost {
     return this.#state.remotePeerId;
   }
 
+  /** As whom this side has introduced itself. The file may have taken a new id since. */
+  get ownPeerId(): number {
+    return this.#state.peerId;
+  }
+
   /** Why the link is about to end, once it is not clear whose changesets go by this peer's id. */
   get suspicion(): ReplicaErrorCode | undefined {
     return this.#state.suspicion?.code;

@@ -9,6 +9,7 @@ import type { Fingerprints, Hello } from "./protocol.ts";
 
 export const lostIdentityText =
   "the remote holds changesets of this peer id that this replica does not have";
+export const renewedText = "this peer has taken a new id";
 
 /** Why this side does not go together with the sender of the HELLO, if it does not. */
 export function refusalOf(

@@ -2,6 +2,7 @@
 import { copyFileSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import Database from "better-sqlite3";
 import { describe, expect, it } from "vitest";
+import { native } from "../../src/native.ts";
 import { memoryPair } from "../../src/transport/memory.ts";
 import { temporaryFolder } from "../support/folder.ts";
 import { makePeer as makeNotes, type Peer } from "../support/peer.ts";
@@ -192,5 +193,61 @@ describe("two live peers with one id", () => {
     right.replica.connect(b);
     expect(await ended).toMatchObject({ live: false, code: "PEER_ID_IN_USE" });
     expect(left.replica.peerId).toBe(right.replica.peerId);
+  });
+});
+
+describe("two processes on one file", () => {
+  it("tell of a new id that one of them has taken, and link anew by it", async () => {
+    const file = folder.file();
+    const [left, right, hub] = [makePeer(file), makePeer(file), makePeer()];
+    left.write(1);
+    join(left, hub);
+    await converged(left, hub);
+    const told = new Promise((resolve) => left.replica.once("identity", resolve));
+    native.reissue(handleOf(right.db), 1);
+    right.replica.poll();
+    const { peerId } = right.replica;
+    const linked = new Promise<void>((resolve) => {
+      hub.replica.on("link", (event) => {
+        if (event.live && event.peerId === peerId) resolve();
+      });
+    });
+    left.replica.poll();
+    expect(await told).toEqual({ peerId });
+    await linked;
+    left.write(2);
+    await converged(left, hub);
+    expect(hub.replica.vector()).toContainEqual({ peerId, held: 1, merged: 1 });
+  });
+
+  it("take one new id, though both learn that the file was put back", async () => {
+    const file = folder.file();
+    const hub = makePeer();
+    const first = makePeer(file);
+    join(first, hub);
+    for (let id = 1; id <= 3; id++) first.write(id);
+    await converged(first, hub);
+    first.db.pragma("wal_checkpoint(TRUNCATE)");
+    const backup = readFileSync(file);
+    for (let id = 4; id <= 5; id++) first.write(id, "lost here, known to the hub");
+    await converged(first, hub);
+    await first.close();
+    for (const end of ["-wal", "-shm"]) rmSync(file + end, { force: true });
+    writeFileSync(file, backup);
+    const peers = [makePeer(file), makePeer(file)] as const;
+    for (let id = 11; id <= 16; id++) peers[0].write(id, "written after the restore");
+    const told = peers.map(({ replica }) => {
+      const ids: number[] = [];
+      replica.on("identity", ({ peerId }) => ids.push(peerId));
+      return ids;
+    });
+    for (const peer of peers) join(peer, hub);
+    await converged(...peers, hub);
+    for (const { replica } of peers) replica.poll();
+    await converged(...peers, hub);
+    const { peerId } = peers[0].replica;
+    expect(told).toEqual([[peerId], [peerId]]);
+    expect(rowsOf(hub)).toEqual(rowsOf(peers[0]));
+    expect(rowsOf(hub)).toHaveLength(11);
   });
 });
