@@ -18,7 +18,7 @@ import { exitCodes, Failure, usageFailure } from "./failure.ts";
 import { reasonOf } from "./linked.ts";
 import { metricsAddress, metricsOption, whileAnswering } from "./metrics-server.ts";
 import type { Output } from "./output.ts";
-import { interruptSignal, whenAborted } from "./signals.ts";
+import { interruptSignal, stopSignal, whenAborted } from "./signals.ts";
 
 export const follow: Command = {
   name: "follow",
@@ -46,7 +46,9 @@ async function runFollow(input: CommandInput): Promise<number> {
   const [url = "", file = ""] = args;
   requireFolder(dirname(file));
   const intervalMs = values.number("interval", { min: 1, max: 3_600_000, fallback: 1000 });
-  const options = { intervalMs, onProgress: showProgress(output), signal: interruptSignal() };
+  // With a command what is on stdout is not ours.
+  const signal = values.text("exec") === undefined ? stopSignal() : interruptSignal();
+  const options = { intervalMs, onProgress: showProgress(output), signal };
   if (!/^wss?:/i.test(url)) {
     return await withStorage(url, (storage) => followFrom(storage, input, options));
   }

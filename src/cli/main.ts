@@ -7,16 +7,17 @@ import { type Command, helpOf, parseArguments } from "./command.ts";
 import { commandNames, loadCommand } from "./commands.ts";
 import { exitCodes, Failure, usageFailure } from "./failure.ts";
 import { Output } from "./output.ts";
+import { stopUnread } from "./signals.ts";
 
 const output = new Output({ stdout: process.stdout, stderr: process.stderr, env: process.env });
 
-for (const stream of [process.stdout, process.stderr]) {
-  // The reader has seen enough (`mergelite log app.db | head`).
-  stream.on("error", (error: NodeJS.ErrnoException) => {
-    if (error.code === "EPIPE") process.exit(exitCodes.done);
-    process.exit(report(new Error(`what is printed cannot be written: ${error.message}`)));
-  });
-}
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  // The reader has seen enough (`mergelite log app.db | head`), but the exit code still counts.
+  if (error.code === "EPIPE") stopUnread();
+  else process.exit(report(new Error(`what is printed cannot be written: ${error.message}`)));
+});
+// Nobody is left to be told, and what is done need not suffer from it.
+process.stderr.on("error", () => {});
 
 // One line each, and once for two files with the same tables.
 const warned = new Set<string>();

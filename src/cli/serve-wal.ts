@@ -5,7 +5,7 @@ import { exitCodes, usageFailure } from "./failure.ts";
 import { followerOptions, listenForFollowers, readFollowersPlace } from "./followers.ts";
 import { metricsAddress, metricsOption, whileAnswering } from "./metrics-server.ts";
 import { tellWhere } from "./output.ts";
-import { interruptSignal, whenAborted } from "./signals.ts";
+import { stopSignal, whenAborted } from "./signals.ts";
 
 export const serveWal: Command = {
   name: "serve-wal",
@@ -33,7 +33,7 @@ async function serveFile({ arguments: [file = ""], values, output }: CommandInpu
   const intervalMs = values.number("interval", { min: 0, max: 3_600_000, fallback: 10 });
   const metrics = metricsAddress(values);
   const isJson = values.flag("json");
-  const signal = interruptSignal();
+  const signal = stopSignal();
   return await withDatabase(file, {}, async (db) => {
     const { formatWalServerMetrics, serveWal: begin } = await import("../live/index.ts");
     const server = begin(db, { intervalMs });

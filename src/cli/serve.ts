@@ -9,7 +9,7 @@ import { exitCodes, usageFailure } from "./failure.ts";
 import { withReplica } from "./linked.ts";
 import { metricsAddress, metricsOption, scrapeReplica, serveMetrics } from "./metrics-server.ts";
 import { ServeReport } from "./serve-report.ts";
-import { interruptSignal, whenAborted } from "./signals.ts";
+import { interruptSignal, stopSignal, whenAborted } from "./signals.ts";
 
 export const serve: Command = {
   name: "serve",
@@ -60,7 +60,7 @@ async function serveFile({ arguments: [file = ""], values, output }: CommandInpu
   if (addresses.length + urls.length === 0) {
     throw usageFailure("--listen, --connect or --stdio is needed");
   }
-  const signal = interruptSignal();
+  const signal = stopSignal();
   await withReplica(file, values.text("cluster"), async (replica) => {
     const report = new ServeReport(replica, {
       output,

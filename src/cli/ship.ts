@@ -18,7 +18,7 @@ import { metricsAddress, metricsOption, whileAnswering } from "./metrics-server.
 import { tellWhere } from "./output.ts";
 import { planArguments, planConfig, type ShipPlan } from "./ship-plan.ts";
 import { report } from "./ship-report.ts";
-import { interruptSignal, stayAlive } from "./signals.ts";
+import { interruptSignal, stayAlive, stopSignal } from "./signals.ts";
 
 export const ship: Command = {
   name: "ship",
@@ -70,7 +70,8 @@ async function runShip(input: CommandInput): Promise<number> {
   const place = readFollowersPlace(values);
   if (place !== undefined && isOnce) throw usageFailure("--once and --listen exclude each other");
   if (place !== undefined && plans.length > 1) throw usageFailure("--listen serves one database");
-  const signal = interruptSignal();
+  const isEndless = !isOnce && command === undefined;
+  const signal = isEndless ? stopSignal() : interruptSignal();
   const { formatShipperMetrics, joinOpenMetrics } = await import("../ship/index.ts");
   const { formatWalServerMetrics } = await import("../live/index.ts");
   return await withShippers(plans, input, async (shipped) => {

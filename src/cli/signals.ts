@@ -21,6 +21,18 @@ export function interruptSignal(): AbortSignal {
   return controller.signal;
 }
 
+const unread = new AbortController();
+
+/** Nobody reads what is printed any more. */
+export function stopUnread(): void {
+  unread.abort(new Failure("nobody reads what is printed"));
+}
+
+/** For commands that run until they are stopped: aborts when nobody reads them any more, too. */
+export function stopSignal(): AbortSignal {
+  return AbortSignal.any([interruptSignal(), unread.signal]);
+}
+
 /**
  * Gives signals, those of `interruptSignal` and others that would end this process, to somebody
  * else. Returns what takes them back.

@@ -426,6 +426,16 @@ describe("log", () => {
   });
 });
 
+test("what nobody reads is an answer all the same", async () => {
+  const file = await replicated();
+  const other = folder.file();
+  copyFileSync(file, other);
+  execute(other, "UPDATE note SET body = 'other' WHERE id = 1");
+  const verify = start("verify", file, other);
+  verify.process.stdout?.destroy();
+  expect(await verify.finished).toMatchObject({ code: 1, stderr: "" });
+});
+
 test.runIf(existsSync("/dev/full"))("what cannot be printed is a failure of one line", async () => {
   const file = await replicated();
   const out = openSync("/dev/full", "w");

@@ -64,6 +64,28 @@ test("ships commits of another process until it is told to stop", async () => {
   db.close();
 });
 
+test("without a reader it ends in order, and goes on beside a command", async () => {
+  const file = folder.file();
+  const db = openWal(file);
+  const url = urlOf(`${file}-backup`);
+  const child = start("ship", file, url, "--interval", "20");
+  await child.printed(/shipped|transaction/);
+  child.process.stdout?.destroy();
+  db.exec("INSERT INTO note (body) VALUES ('a')");
+  expect(await child.finished).toMatchObject({ code: 0, stderr: "" });
+  await expectSame(fileStorage(`${file}-backup`), db, `${file}.copy`);
+  // Its place was given back: for one of another folder there is nothing to wait for.
+  const code = `setTimeout(() => process.exit(9), 1000)`;
+  const exec = `"${process.execPath}" -e "${code}"`;
+  const elsewhere = join(`${file}-elsewhere`, "app.db");
+  mkdirSync(`${file}-elsewhere`);
+  openWal(elsewhere).close();
+  const beside = start("ship", elsewhere, url, "--metrics", "127.0.0.1:0", "--exec", exec);
+  beside.process.stderr?.destroy();
+  expect(await beside.finished).toMatchObject({ code: 9, stderr: "" });
+  db.close();
+});
+
 test("several files have a place each, by their names", async () => {
   const [first, second] = [folder.file(), folder.file()];
   const databases = [first, second].map((file) => openWal(file));
