@@ -1,5 +1,5 @@
 /** Opening database files, with errors that name the file and say what is wrong with it. */
-import { existsSync, realpathSync, statSync } from "node:fs";
+import { existsSync, statSync } from "node:fs";
 import { createRequire } from "node:module";
 import { resolve } from "node:path";
 import type Database from "better-sqlite3";
@@ -81,11 +81,12 @@ export async function loadExtension(
   return { handle, native };
 }
 
-/** Two names of one file are one file. */
+/** Two names of one file are one file, and with two logs beside it it would soon be damaged. */
 export function requireTwoFiles(first: string, second: string): void {
   requireFile(first);
   requireFile(second);
-  if (realpathSync(first) !== realpathSync(second)) return;
+  const [one, other] = [first, second].map((file) => statSync(file, { bigint: true }));
+  if (one?.ino !== other?.ino || one?.dev !== other?.dev) return;
   throw new Failure(`${first} and ${second} are one file`, { hint: "Name two files." });
 }
 
@@ -140,6 +141,11 @@ export function explain(error: unknown, file: string, { readonly = false }: Open
   if (code.startsWith("SQLITE_BUSY") || code.startsWith("SQLITE_LOCKED")) {
     const hint = "Try again when the process that holds it is done.";
     return new Failure(`${file} is locked by another process`, { ...options, hint });
+  }
+  if (code === "SQLITE_READONLY_ROLLBACK") {
+    const message = `${file} has a journal of a transaction that was not ended`;
+    const hint = "Its program was killed. Open it for writing once: then SQLite rolls it back.";
+    return new Failure(message, { ...options, hint });
   }
   if (code.startsWith("SQLITE_READONLY") || code.startsWith("SQLITE_CANTOPEN")) {
     const hint = readonly

@@ -9,7 +9,7 @@ import { findOrphans, type ListedConflict, listConflicts, printConflicts } from 
 import { withReplicatedFile } from "./database.ts";
 import { exitCodes } from "./failure.ts";
 import { alignRows, formatCount, type Output, plural } from "./output.ts";
-import { countRows } from "./tables.ts";
+import { countRows, hasTable } from "./tables.ts";
 import { formatTimestamp } from "./timestamp.ts";
 
 export const status: Command = {
@@ -60,7 +60,8 @@ async function showStatus({ arguments: [file = ""], values, output }: CommandInp
   const found = await withReplicatedFile(file, (db, handle, native): FileStatus => {
     const { peerId, logRows, logBytes, timestamp, parked, refused } = native.status(handle);
     const newest = wallMsOf(timestamp);
-    const tables = native.tables(handle);
+    // One that was dropped without the extension is replicated no more from the next attach on.
+    const tables = native.tables(handle).filter((table) => hasTable(db, table));
     const orphans = findOrphans(native, handle, tables);
     return {
       file,

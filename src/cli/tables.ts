@@ -43,6 +43,11 @@ export function replicatedTables(
   return db.prepare(sql).pluck().all() as string[];
 }
 
+export function hasTable(db: Database.Database, table: string): boolean {
+  const sql = "SELECT 1 FROM main.sqlite_schema WHERE type = 'table' AND name = ? COLLATE NOCASE";
+  return db.prepare(sql).get(table) !== undefined;
+}
+
 export function countRows(db: Database.Database, table: string, schema = "main"): number {
   const sql = `SELECT count(*) FROM ${schema}.${quoteName(table)}`;
   return db.prepare(sql).pluck().get() as number;

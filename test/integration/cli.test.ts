@@ -5,6 +5,7 @@ import {
   copyFileSync,
   cpSync,
   existsSync,
+  linkSync,
   mkdirSync,
   openSync,
   readFileSync,
@@ -15,6 +16,7 @@ import { join } from "node:path";
 import Database from "better-sqlite3";
 import { describe, expect, test, vi } from "vitest";
 import { commandNames } from "../../src/cli/commands.ts";
+import { extensionPath } from "../../src/native.ts";
 import {
   execute,
   fail,
@@ -176,9 +178,34 @@ describe("files that are not as they should be", () => {
   test("two names of one file are refused", async () => {
     const file = await replicated();
     const again = join(folder.path, ".", file.slice(folder.path.length));
+    const link = folder.file();
+    linkSync(file, link);
     for (const command of ["sync", "verify"]) {
       expect(await fail(1, command, file, again)).toContain("are one file\n");
+      expect(await fail(1, command, file, link)).toContain("are one file\n");
     }
+  });
+
+  test("a journal of a killed program is named", async () => {
+    const file = await replicated();
+    const killed = folder.file();
+    const db = new Database(file);
+    db.loadExtension(extensionPath);
+    db.exec("PRAGMA journal_mode = DELETE; PRAGMA cache_size = 1; BEGIN");
+    const insert = db.prepare("INSERT INTO note VALUES (?, ?, 0)");
+    for (let id = 10; id < 3000; id++) insert.run(id, "x".repeat(100));
+    for (const suffix of ["", "-journal"]) copyFileSync(file + suffix, killed + suffix);
+    db.close();
+    for (const args of [
+      ["status", killed],
+      ["verify", file, killed],
+    ]) {
+      const stderr = await fail(1, ...args);
+      expect(stderr).toContain(`${killed} has a journal of a transaction that was not ended\n`);
+      expect(stderr).toContain("for writing once");
+    }
+    execute(killed, "UPDATE note SET body = 'again' WHERE id = 1");
+    expect(await succeed("status", killed)).toContain("note  2  rows\n");
   });
 });
 
@@ -295,6 +322,14 @@ describe("status", () => {
     expect(text).toMatch(/^rows {5}t {2}1 {2}in violation of: foreign-key$/m);
     expect(text).toMatch(/^t {2}unique {7}\d+\.\d+ {2}id = 2 {2}u = 'x', p = NULL {2}UNIQUE/m);
     expect(text).toMatch(/^t {2}foreign-key .* id = 3 {2}p = 7 {13,}p has no such row$/m);
+  });
+
+  test("leaves out a table that was dropped without the extension", async () => {
+    const file = await replicated();
+    const db = new Database(file);
+    db.exec("DROP TABLE note");
+    db.close();
+    expect(await succeed("status", file, "--conflicts")).toMatch(/^tables {3}tag {2}1 {2}row\n/m);
   });
 
   test("does not write the file", async () => {
