@@ -30,15 +30,22 @@ export function parseCommand(text: string): ChildCommand {
   throw usageFailure(`--exec ${isWhole ? "names no program" : "has a quote that is not closed"}`);
 }
 
+export interface ChildSignals {
+  /** Of `interruptSignal`: who was interrupted by now begins nothing. */
+  readonly interrupted: AbortSignal;
+  /** Asks it to end (SIGTERM). */
+  readonly stop?: AbortSignal;
+}
+
 /**
  * Runs a program with our terminal and environment, and passes on signals: when it ends is its own
- * decision, also when `stop` aborts and asks it to (SIGTERM). Resolves to its exit code, 128 and the
- * signal's number for one that was killed.
+ * decision. Resolves to its exit code, 128 and the signal's number for one that was killed.
  */
 export async function runChild(
   { program, args }: ChildCommand,
-  stop?: AbortSignal,
+  { interrupted, stop }: ChildSignals,
 ): Promise<number> {
+  interrupted.throwIfAborted();
   const child = spawn(program, args, { stdio: "inherit" });
   const takeBack = passSignals((name) => {
     // A terminal has sent it to both of us.

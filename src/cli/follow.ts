@@ -80,7 +80,7 @@ async function followFrom(
     // What is on stdout is a position a line, or the command's.
     const where = (url: string) => output.error(`metrics at ${url}`);
     return await whileAnswering(metrics, scrape, where, async () => {
-      if (command !== undefined) return await runChild(command);
+      if (command !== undefined) return await runChild(command, { interrupted: options.signal });
       tell(output, file, follower.position, isJson);
       follower.on("applied", (position) => tell(output, file, position, isJson));
       await whenAborted(options.signal);

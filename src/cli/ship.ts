@@ -96,7 +96,7 @@ async function runShip(input: CommandInput): Promise<number> {
       else if (command === undefined) await serve(() => stayAlive(over));
       else {
         await all(shipped, (shipper) => firstFlush(shipper, signal));
-        return await serve(() => runBeside(shipped, command));
+        return await serve(() => runBeside(shipped, command, signal));
       }
       return exitCodes.done;
     });
@@ -257,7 +257,11 @@ async function nextShipped(shipper: Shipper, signal: AbortSignal): Promise<void>
 }
 
 /** Runs the command while all files are shipped: who lost its place to another one ends it. */
-async function runBeside(shipped: readonly Shipped[], command: ChildCommand): Promise<number> {
+async function runBeside(
+  shipped: readonly Shipped[],
+  command: ChildCommand,
+  interrupted: AbortSignal,
+): Promise<number> {
   const stop = new AbortController();
   for (const each of shipped) {
     onFailure(each, ({ message }) => {
@@ -266,7 +270,7 @@ async function runBeside(shipped: readonly Shipped[], command: ChildCommand): Pr
   }
   // One of them may have been lost while another one was waited for.
   stop.signal.throwIfAborted();
-  const exitCode = await runChild(command, stop.signal);
+  const exitCode = await runChild(command, { interrupted, stop: stop.signal });
   stop.signal.throwIfAborted();
   return exitCode;
 }

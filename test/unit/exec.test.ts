@@ -1,6 +1,6 @@
 /** How `--exec` reads a command line. */
 import { expect, test } from "vitest";
-import { parseCommand } from "../../src/cli/exec.ts";
+import { parseCommand, runChild } from "../../src/cli/exec.ts";
 
 test.each([
   ["node server.js", "node", ["server.js"]],
@@ -15,4 +15,12 @@ test.each([
 
 test.each(["", "  ", `""`, `node "a`, "it's"])("%j is no command", (text) => {
   expect(() => parseCommand(text)).toThrow(/--exec/);
+});
+
+test("who was interrupted before begins nothing", async () => {
+  const interrupted = AbortSignal.abort(new Error("interrupted"));
+  const child = { program: process.execPath, args: ["-e", "process.exit(5)"] };
+  const stop = new AbortController().signal;
+  await expect(runChild(child, { interrupted, stop })).rejects.toThrow("interrupted");
+  await expect(runChild(child, { interrupted: stop, stop })).resolves.toBe(5);
 });
