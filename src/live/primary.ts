@@ -3,6 +3,8 @@ import { randomBytes } from "node:crypto";
 import { Change } from "../change.ts";
 import { ReplicaError } from "../errors.ts";
 import { Emitter, type Listener } from "../events.ts";
+import { untilAborted } from "../on-abort.ts";
+import { hangUp } from "../restore/live-conversation.ts";
 import { encodePrimary, type Hello } from "../restore/live-protocol.ts";
 import type { Captured } from "../ship/capture.ts";
 import { type CaptureHost, CaptureLoop } from "../ship/capture-loop.ts";
@@ -279,5 +281,5 @@ function infoOf({ name, shownTxid }: Session): FollowerInfo {
 
 async function sendAway(transport: Transport, error: ReplicaError): Promise<void> {
   await transport.send(encodePrimary({ type: "bye", error })).catch(() => {});
-  await transport.close?.();
+  await hangUp(transport);
 }

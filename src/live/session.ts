@@ -2,7 +2,7 @@
 import { open } from "node:fs/promises";
 import type { Clock } from "../clock.ts";
 import { ReplicaError } from "../errors.ts";
-import { Conversation } from "../restore/live-conversation.ts";
+import { Conversation, hangUp } from "../restore/live-conversation.ts";
 import {
   dataBytesMax,
   dataMessage,
@@ -75,7 +75,7 @@ export class Session implements Reader {
 
   /** Both directions end. */
   async close(): Promise<void> {
-    await this.#transport.close?.();
+    await hangUp(this.#transport);
   }
 
   async #greet(): Promise<number> {

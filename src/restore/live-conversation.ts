@@ -30,7 +30,7 @@ export class Conversation<Message> {
     let isSilent = false;
     const cancel = this.#clock.setTimer(this.silenceMs, () => {
       isSilent = true;
-      void this.#transport.close?.();
+      void hangUp(this.#transport);
     });
     try {
       const { done, value } = await this.#messages.next();
@@ -44,5 +44,13 @@ export class Conversation<Message> {
     if (!isSilent) throw new ReplicaError("TRANSPORT_CLOSED", `${name} was closed`);
     const silence = `${name}: nothing was heard for ${this.silenceMs} ms`;
     throw new ReplicaError("TRANSPORT_FAILED", silence);
+  }
+}
+
+export async function hangUp(transport: Transport): Promise<void> {
+  try {
+    await transport.close?.();
+  } catch {
+    // It is over in any case.
   }
 }

@@ -276,5 +276,32 @@ describe("what is wrong", () => {
     expect(other.failure).toMatchObject({ code: "SHIP_UNSUPPORTED" });
     await other.close();
     db.close();
+  test("with a transport that fails to close keeps nothing", async () => {
+    const failing = (): [Transport, Transport] => {
+      const [near, far] = memoryPair();
+      const close = () => Promise.reject(new Error("it was reset"));
+      return [{ messages: near.messages, send: (message) => near.send(message), close }, far];
+    };
+    const db = openWal(folder.file());
+    const primary = await Served.start(db);
+    const [near, far] = failing();
+    primary.server.accept(near);
+    await far.send(encodeFollower({ type: "hello", source: "0".repeat(16), txid: 0, reach: 0 }));
+    for await (const _ of far.messages) break;
+    await far.close?.();
+    for (let i = 0; i < 10; i++) {
+      db.exec("INSERT INTO note (body) VALUES ('a')");
+      await primary.server.flush(patience());
+    }
+    expect(primary.gone).toEqual([undefined]);
+    expect(primary.server.metrics()).toMatchObject({ followers: 0, queuedBytes: 0 });
+    const [last, follower] = failing();
+    primary.server.accept(last);
+    setTimeout(() => void follower.close?.(), 10);
+    await primary.close();
+    primary.server.accept(failing()[0]);
+    db.close();
+  });
+
   });
 });
