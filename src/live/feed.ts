@@ -21,6 +21,7 @@ export class Feed {
   readonly #loop: CaptureLoop;
   readonly #folder: StateFolder;
   readonly #bytesMax: number;
+  readonly #took: (captured: Captured) => void;
   readonly #readers = new Set<Reader>();
   readonly #news = new Change();
   /** In the order of their transactions; each follows the one before, or there is a gap. */
@@ -30,10 +31,16 @@ export class Feed {
   #joined: HeldFile[] = [];
   #isEnded = false;
 
-  constructor(loop: CaptureLoop, { folder, bytesMax }: { folder: StateFolder; bytesMax: number }) {
+  /** `took`: told of what is read for one who fell behind, to `add` it as all else that is read. */
+  constructor(
+    loop: CaptureLoop,
+    folder: StateFolder,
+    { bytesMax, took }: { bytesMax: number; took: (captured: Captured) => void },
+  ) {
     this.#loop = loop;
     this.#folder = folder;
     this.#bytesMax = bytesMax;
+    this.#took = took;
   }
 
   get hasReaders(): boolean {
@@ -129,7 +136,7 @@ export class Feed {
       const { file, captured } = await capture.pagesSince(minTxid);
       const held = { file, users: 1, isDropped: false };
       this.#joined.push(held);
-      this.add(captured);
+      this.#took(captured);
       return held;
     });
   }

@@ -100,8 +100,8 @@ export class WalServer {
       },
     };
     this.#loop = new CaptureLoop(source, loopSettings, host, sharing?.loop);
-    const { folder } = source;
-    this.#feed = new Feed(this.#loop, { folder, bytesMax: settings.queueBytesMax });
+    const took = (captured: Captured) => this.#took(captured);
+    this.#feed = new Feed(this.#loop, source.folder, { bytesMax: settings.queueBytesMax, took });
     this.#loop.started().catch(() => {});
   }
 

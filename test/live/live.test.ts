@@ -184,6 +184,21 @@ describe("a slow follower", () => {
   }
 });
 
+test("commits that are read for a new follower count as all others do", async () => {
+  const db = openWal(folder.file());
+  const primary = await Served.start(db, { intervalMs: 60_000 });
+  await primary.server.flush(patience());
+  const { commits, txid } = primary.server.metrics();
+  primary.server.on("follower", () => db.exec("INSERT INTO note (body) VALUES ('a')"));
+  const copy = folder.file();
+  const follower = await primary.follow(copy);
+  expectSamePages(copy, db);
+  expect(primary.server.metrics()).toMatchObject({ commits: commits + 1, txid: txid + 1 });
+  await follower.close();
+  await primary.close();
+  db.close();
+});
+
 describe("what is wrong", () => {
   test("is told to a follower, and leaves its copy as it is", async () => {
     const db = openWal(folder.file());
@@ -261,21 +276,6 @@ describe("what is wrong", () => {
     db.close();
   });
 
-  test("with options, or who reads the file, is refused", async () => {
-    const file = folder.file();
-    const db = openWal(file);
-    expect(() => serveWal(db, { followersMax: 0 })).toThrow("followersMax");
-    expect(() => serveWal(db, { leaseTtlMs: 5000 } as object)).toThrow("leaseTtlMs");
-    const primary = await Served.start(db);
-    expect(() => serveWal(db)).toThrow(/another/);
-    await primary.close();
-    await expect(primary.server.flush()).rejects.toMatchObject({ code: "CLOSED" });
-    db.pragma("journal_mode = DELETE");
-    const other = serveWal(db, { stateDir: `${file}-other` });
-    await expect(other.flush()).rejects.toMatchObject({ code: "SHIP_UNSUPPORTED" });
-    expect(other.failure).toMatchObject({ code: "SHIP_UNSUPPORTED" });
-    await other.close();
-    db.close();
   test("with a transport that fails to close keeps nothing", async () => {
     const failing = (): [Transport, Transport] => {
       const [near, far] = memoryPair();
@@ -303,5 +303,20 @@ describe("what is wrong", () => {
     db.close();
   });
 
+  test("with options, or who reads the file, is refused", async () => {
+    const file = folder.file();
+    const db = openWal(file);
+    expect(() => serveWal(db, { followersMax: 0 })).toThrow("followersMax");
+    expect(() => serveWal(db, { leaseTtlMs: 5000 } as object)).toThrow("leaseTtlMs");
+    const primary = await Served.start(db);
+    expect(() => serveWal(db)).toThrow(/another/);
+    await primary.close();
+    await expect(primary.server.flush()).rejects.toMatchObject({ code: "CLOSED" });
+    db.pragma("journal_mode = DELETE");
+    const other = serveWal(db, { stateDir: `${file}-other` });
+    await expect(other.flush()).rejects.toMatchObject({ code: "SHIP_UNSUPPORTED" });
+    expect(other.failure).toMatchObject({ code: "SHIP_UNSUPPORTED" });
+    await other.close();
+    db.close();
   });
 });
