@@ -72,6 +72,7 @@ export class WalServer {
   readonly #moved = new Change();
   #runs = new Runs([]);
   #failure: ReplicaError | undefined;
+  readonly #ending = new AbortController();
   #closed: Promise<void> | undefined;
   #work = { commits: 0, rebases: 0, checkpoints: 0, walBytes: 0 };
 
@@ -145,13 +146,13 @@ export class WalServer {
    * @throws CLOSED, SHIP_UNSUPPORTED, SQLITE, `signal.reason`
    */
   async flush({ signal }: { signal?: AbortSignal | undefined } = {}): Promise<Position> {
-    signal?.throwIfAborted();
-    this.#checkOpen();
-    const { txid, timestampMs } = (await this.#loop.captureNow()).state;
+    const ending = this.#ending.signal;
+    const either = signal === undefined ? ending : AbortSignal.any([signal, ending]);
+    either.throwIfAborted();
+    const { txid, timestampMs } = (await untilAborted(this.#loop.captureNow(), either)).state;
     while (this.#greeted().some(({ shownTxid }) => shownTxid < txid)) {
-      signal?.throwIfAborted();
-      this.#checkOpen();
-      await this.#moved.next(signal);
+      await this.#moved.next(either);
+      either.throwIfAborted();
     }
     return { txid, timestampMs };
   }
@@ -184,9 +185,9 @@ export class WalServer {
   }
 
   async #close(): Promise<void> {
+    this.#ending.abort(new ReplicaError("CLOSED", "the primary is closed"));
     this.#loop.stop();
     this.#feed.end();
-    this.#moved.tell();
     for (const session of this.#sessions.keys()) void session.close();
     await Promise.all(this.#sessions.values());
     try {
@@ -235,17 +236,15 @@ export class WalServer {
   }
 
   async #greet(hello: Hello): Promise<{ source: string; from: number; txid: number }> {
-    const { txid } = (await this.#loop.captureNow()).state;
+    // A shipper that waits for its place has not begun, perhaps for long.
+    const reading = untilAborted(this.#loop.captureNow(), this.#ending.signal);
+    const { txid } = (await reading).state;
     const isKnown = hello.txid > 0 && this.#runs.knows(hello, txid);
     return { source: this.#runs.source, from: isKnown ? hello.txid : 0, txid };
   }
 
   #greeted(): Session[] {
     return [...this.#sessions.keys()].filter(({ isGreeted }) => isGreeted);
-  }
-
-  #checkOpen(): void {
-    if (this.#closed !== undefined) throw new ReplicaError("CLOSED", "the primary is closed");
   }
 }
 

@@ -61,6 +61,7 @@ export class CaptureLoop {
   #startFailures = 0;
   #failures = 0;
   #isStopped = false;
+  #hasBegun = false;
   #cancelStart: (() => void) | undefined;
   #turn: Promise<unknown> = Promise.resolve();
   /** A look that has not begun yet. */
@@ -140,6 +141,8 @@ export class CaptureLoop {
 
   /** After `stop`: lets go of the database. */
   letGo(): Promise<void> {
+    // A leader that waits for its place has the turn, and a guest of it has nothing.
+    if (this.#leader !== undefined && !this.#hasBegun) return Promise.resolve();
     return this.inTurn(async () => {
       const { wal, folder } = this.#source;
       const capture = this.#capture;
@@ -175,7 +178,13 @@ export class CaptureLoop {
   async #startInTurn(): Promise<Capture> {
     // It opens the WAL; in its turn, so before ours.
     await this.#leader?.started();
-    return await this.inTurn(() => this.#start());
+    return await this.inTurn(async () => {
+      if (this.#leader !== undefined && this.#isStopped) {
+        throw new ReplicaError("CLOSED", "it was closed before it began");
+      }
+      this.#hasBegun = true;
+      return await this.#start();
+    });
   }
 
   async #start(): Promise<Capture> {

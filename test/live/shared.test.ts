@@ -6,6 +6,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { afterEach, expect, test } from "vitest";
 import { serveWal } from "../../src/live/index.ts";
+import { acquireLease } from "../../src/ship/lease.ts";
 import { churn } from "../support/backup.ts";
 import { temporaryFolder } from "../support/folder.ts";
 import { expectSamePages, Served } from "../support/live.ts";
@@ -208,5 +209,28 @@ test("serving begins and ends as often as is wanted, and with the shipper at las
   }
   expect(renewed).toBe(0);
   expect(() => serveWal(shipper)).toThrow(/closed/);
+  db.close();
+});
+
+test("serving ends before the shipper has its place, and leaves nothing behind", async () => {
+  const db = openWal(folder.file());
+  const storage = memoryStorage();
+  const held = await acquireLease(storage, { ttlMs: 1000 });
+  const shipper = ship(db, storage, { ...eager, leaseTtlMs: 1000 });
+  const primary = await Served.start(shipper);
+  const flushed = primary.server.flush();
+  const refused = expect(flushed).rejects.toMatchObject({ code: "CLOSED" });
+  const following = primary.follow(folder.file()).catch((error: unknown) => error);
+  const signal = AbortSignal.timeout(100);
+  await expect(primary.server.flush({ signal })).rejects.toThrow("timeout");
+  await primary.close();
+  await refused;
+  expect(await following).toBeInstanceOf(Error);
+  await held.release();
+  await shipper.flush(patience());
+  const again = serveWal(shipper);
+  await again.flush(patience());
+  await again.close();
+  await shipper.close();
   db.close();
 });
