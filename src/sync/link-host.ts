@@ -67,6 +67,7 @@ export class LinkHost {
   #outboxBytes = 0;
   #blocked = false;
   #fragmentId = 0;
+  #fragments = 0;
   readonly #inputs: LinkInput[] = [];
   #stepping = false;
   #sending: Promise<void> | undefined;
@@ -115,6 +116,11 @@ export class LinkHost {
   /** How far the clock here is from the other side's, once measured. */
   get skew(): Skew | undefined {
     return skewOf(this.#state.skew);
+  }
+
+  /** How many parts of messages the other side has sent. */
+  get fragments(): number {
+    return this.#fragments;
   }
 
   /** How much of this peer's own changesets the other side holds on disk. */
@@ -181,6 +187,7 @@ export class LinkHost {
         this.input({ type: "message", message, bytes: bytes.byteLength, nowMs });
         return;
       }
+      this.#fragments += 1;
       this.input({ type: "heard", bytes: bytes.byteLength, nowMs });
       const whole = this.#assembler.add(message);
       if (whole === undefined) return;

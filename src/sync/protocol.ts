@@ -13,6 +13,7 @@ import {
   writeVector,
 } from "../log/vector.ts";
 import { messageBytesMax } from "../transport/transport.ts";
+import { assembledBytesMax } from "./fragments.ts";
 import { type Fingerprints, readFingerprints, writeFingerprints } from "./protocol-fingerprints.ts";
 import { type Floor, readFloor, writeFloor } from "./protocol-floor.ts";
 import { type Have, readHave, writeHave } from "./protocol-have.ts";
@@ -132,12 +133,14 @@ const kindBytes = {
 } as const satisfies Record<Message["kind"], number>;
 
 const headerBytes = 2;
+/** Room for all but the keys, the cursor and the chunk of a message. */
+const smallBytes = 256;
 const answerFlag = 1;
 
 /** @throws MESSAGE_TOO_LARGE when a part is over its limit. */
 export function encodeMessage(message: Message): Uint8Array {
   if (message.kind === "changes") return encodeChanges(message.records);
-  const writer = new ByteWriter(messageBytesMax);
+  const writer = writerFor(message);
   writer.u8(kindBytes[message.kind]);
   writer.u8(protocolVersion);
   switch (message.kind) {
@@ -223,6 +226,12 @@ export function groupDescriptors(
   }
   if (group.length > 0) groups.push(group);
   return groups;
+}
+
+/** A chunk may be a single row of any size; what is too large for a message goes in fragments. */
+function writerFor(message: Message): ByteWriter {
+  if (!("chunk" in message)) return new ByteWriter(messageBytesMax);
+  return new ByteWriter(assembledBytesMax, smallBytes + message.chunk.byteLength);
 }
 
 function encodeChanges(records: Uint8Array): Uint8Array {

@@ -126,15 +126,13 @@ export class Questions {
     const { clock } = this.#owner;
     const onRepaired = (result: RepairResult) => this.#owner.onRepaired(result);
     answerVerify(this.#store, request, { clock, signal: abort.signal, onRepaired })
-      .then(
-        (answer) => link.input({ type: "verify", message: answer, nowMs: clock.now() }),
-        (error: unknown) => {
-          if (!(error instanceof ReplicaError)) throw error;
-          if (abort.signal.aborted) return;
-          if (!nonsense.has(error.code)) this.#owner.onError(error);
-          else link.close("PROTOCOL_MALFORMED", error.message);
-        },
-      )
+      .then((answer) => link.input({ type: "verify", message: answer, nowMs: clock.now() }))
+      .catch((error: unknown) => {
+        if (!(error instanceof ReplicaError)) throw error;
+        if (abort.signal.aborted) return;
+        if (!nonsense.has(error.code)) this.#owner.onError(error);
+        else link.close("PROTOCOL_MALFORMED", error.message);
+      })
       .finally(() => requestIds.delete(requestId));
   }
 

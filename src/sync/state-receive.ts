@@ -162,7 +162,18 @@ export class StateReceiver<Link extends StateLink> {
     const { requestId, cursor } = transfer;
     const message = { kind: "stateRequest", requestId, bytesMax: chunkBytes, cursor } as const;
     this.#options.send(transfer.link, message);
+    this.#awaitAnswer(transfer);
+  }
+
+  #awaitAnswer(transfer: Transfer<Link>): void {
+    const { link, requestId } = transfer;
+    const before = link.fragments;
     transfer.cancelAnswer = this.#options.clock.setTimer(answerMs, () => {
+      // A chunk with a large row is on its way.
+      if (link.fragments > before) {
+        this.#awaitAnswer(transfer);
+        return;
+      }
       const unanswered = requestId - transfer.firstRequestId + 1;
       if (unanswered < this.#unansweredMax || !this.#askAnother()) this.#request(transfer);
     });

@@ -13,6 +13,8 @@ import type { StateMessage, StateRequest } from "./protocol-state.ts";
 export interface StateLink {
   readonly peerId: number;
   readonly live: boolean;
+  /** How many parts of messages it has brought. */
+  readonly fragments: number;
   remoteHolds(origin: number): number;
 }
 

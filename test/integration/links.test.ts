@@ -7,6 +7,8 @@ import { frameHeader } from "../../src/transport/framing.ts";
 import { memoryPair, type Transport } from "../../src/transport/memory.ts";
 import { tcpTransport } from "../../src/transport/tcp.ts";
 import { join, makePeer } from "../support/peer.ts";
+import { handleOf } from "../support/replica.ts";
+import { trimAll } from "../support/state.ts";
 
 const cleanups: (() => unknown)[] = [];
 afterEach(async () => {
@@ -132,5 +134,16 @@ describe("a row larger than a message", () => {
     const lengths = right.db.prepare("SELECT length(body) FROM note ORDER BY id").pluck().all();
     expect(lengths).toEqual([bytes, 5]);
     expect(right.replica.metrics().duplicateChangesets).toBe(0);
+  }, 60_000);
+
+  it("arrives as state", async () => {
+    const [left, right] = [makePeer(), makePeer()];
+    const bytes = 80 * 1024 * 1024;
+    left.db.prepare("INSERT INTO note VALUES (1, zeroblob(?)), (2, 'small')").run(bytes);
+    trimAll({ ...left, handle: handleOf(left.db), peerId: left.replica.peerId });
+    join(left, right);
+    await right.replica.wait(left.replica.token());
+    const lengths = right.db.prepare("SELECT length(body) FROM note ORDER BY id").pluck().all();
+    expect(lengths).toEqual([bytes, 5]);
   }, 60_000);
 });

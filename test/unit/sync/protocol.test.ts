@@ -243,6 +243,8 @@ describe("limits", () => {
     expect(decodeMessage(bytes, bytes.byteLength)).toMatchObject({ kind: "changes" });
     const descriptors = [records, records];
     expect(codeOf(() => encodeMessage({ kind: "shapes", descriptors }))).toBe("MESSAGE_TOO_LARGE");
+    const repair = { kind: "repairRequest", requestId: 1, table: "t", keys: [], chunk: records };
+    expect(encodeMessage(repair as Message).byteLength).toBeGreaterThan(64 * 1024 * 1024);
   });
 
   it("a long goodbye is cut between characters, a long code is refused", () => {

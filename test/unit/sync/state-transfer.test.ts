@@ -10,7 +10,7 @@ const marks = () => [{ peerId: 1, held: 0, merged: 0 }];
 const fail = (error: Error) => {
   throw error;
 };
-const linkTo = (peerId: number): StateLink => ({ peerId, live: true, remoteHolds: () => 0 });
+const linkTo = (peerId: number) => ({ peerId, live: true, fragments: 0, remoteHolds: () => 0 });
 const bytesOf = (number: number) => Uint8Array.of(number);
 
 const merged: StateMergeResult = {
@@ -172,6 +172,19 @@ describe("a link that offers and does not send", () => {
     otherAnswers(1);
     await offering([], 5_000);
     expect(calls).toMatchObject([{ number: 1 }]);
+  });
+
+  it("is neither left nor asked again while parts of a large row come", async () => {
+    const { asked, clock, link, requests, offering } = receiver(() => ({}));
+    const other = [linkTo(3)];
+    for (let parts = 0; parts < 20; parts++) {
+      await offering(other, 5_000);
+      link.fragments += 1;
+    }
+    expect(requests).toHaveLength(1);
+    await offering(other, 75_000);
+    expect(asked).toEqual([2, 3]);
+    expect(clock.timers).toBe(1);
   });
 
   it("may have ended when it would be asked", async () => {
