@@ -1,4 +1,5 @@
 /** Version vectors: origin -> highest sequence held without a gap. */
+import { ReplicaError } from "../errors.ts";
 import { type ByteReader, type ByteWriter, malformed } from "./bytes.ts";
 
 export type VersionVector = Map<number, number>;
@@ -65,9 +66,11 @@ export function vectorPages(vector: ReadonlyVersionVector): VersionVector[] {
   return pages;
 }
 
-/** `count varint | { origin varint | sequence varint }`. */
+/** `count varint | { origin varint | sequence varint }`. @throws MESSAGE_TOO_LARGE */
 export function writeVector(writer: ByteWriter, vector: ReadonlyVersionVector): void {
-  if (vector.size > vectorEntriesMax) throw new RangeError(`vector of ${vector.size} entries`);
+  if (vector.size > vectorEntriesMax) {
+    throw new ReplicaError("MESSAGE_TOO_LARGE", `a vector of ${vector.size} origins`);
+  }
   writer.varint(vector.size);
   for (const [origin, sequence] of vector) {
     writer.varint(origin);

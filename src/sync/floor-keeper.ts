@@ -28,7 +28,7 @@ import {
 import { type Door, doorsOf, patienceMs } from "./floor-doors.ts";
 import { newTalk, type Talk, tellIn, told } from "./floor-talk.ts";
 import type { LinkInput } from "./link-state.ts";
-import { decodeFloorRecord, encodeFloorRecord, type Floor } from "./protocol-floor.ts";
+import { decodeFloorRecord, encodeFloorRecord, type Floor, sizeErrorOf } from "./protocol-floor.ts";
 import { Rejoin } from "./rejoin.ts";
 
 export interface FloorLink {
@@ -254,10 +254,15 @@ export class FloorKeeper<Link extends FloorLink> {
     // Nothing to forget that this file has never heard of; it would make every round begin anew.
     const known = this.#forgotten.filter((peerId) => this.#state.added.has(peerId));
     let state = forgetPeers(this.#state, known);
-    for (const { state: there } of this.#remotes.values()) {
-      if (there !== undefined && verdictOf(state, there) === "merge") {
-        state = mergeFloor(state, there);
-      }
+    for (const remote of this.#remotes.values()) {
+      const { state: there } = remote;
+      if (there === undefined || verdictOf(state, there) !== "merge") continue;
+      const merged = mergeFloor(state, there);
+      const error = sizeErrorOf(merged);
+      if (error === undefined) state = merged;
+      // As if it had not been told.
+      else remote.state = undefined;
+      if (error !== undefined) this.#owner.onError(error);
     }
     const isOutside = this.#doors(state).length > 0;
     return advanceFloor(state, {

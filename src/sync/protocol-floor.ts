@@ -1,4 +1,5 @@
 /** FLOOR: what a peer knows of its cluster's floor. The same bytes are kept in the file. */
+import { ReplicaError } from "../errors.ts";
 import { ByteReader, ByteWriter, malformed } from "../log/bytes.ts";
 import { type ReadonlyVersionVector, readPeerId, readVector, writeVector } from "../log/vector.ts";
 import type { FloorRound, FloorState } from "./floor.ts";
@@ -19,6 +20,14 @@ const recordBytesMax = 4 * 1024 * 1024;
 const roundFlag = 1;
 const mergedFlag = 2;
 
+/** Why it can neither be kept nor told, if so. */
+export function sizeErrorOf({ added, forgotten, round }: FloorState): ReplicaError | undefined {
+  const peers = [added, forgotten, round?.announced, round?.passed, round?.vector];
+  const most = Math.max(...peers.map((some) => some?.size ?? 0));
+  return most > floorPeersMax ? tooLarge(most) : undefined;
+}
+
+/** @throws MESSAGE_TOO_LARGE */
 export function writeFloor(writer: ByteWriter, { state, merged }: Omit<Floor, "kind">): void {
   const { bound, gate, floor, passed, added, forgotten, round } = state;
   for (const timestamp of [bound, gate, floor, passed]) writer.varint(timestamp);
@@ -105,6 +114,10 @@ function readPeers(reader: ByteReader): ReadonlySet<number> {
 }
 
 function writeCount(writer: ByteWriter, count: number): void {
-  if (count > floorPeersMax) throw new RangeError(`${count} peers in a floor`);
+  if (count > floorPeersMax) throw tooLarge(count);
   writer.varint(count);
+}
+
+function tooLarge(count: number): ReplicaError {
+  return new ReplicaError("MESSAGE_TOO_LARGE", `${count} peers in a floor`);
 }

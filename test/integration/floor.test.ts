@@ -4,6 +4,8 @@ import { afterEach, describe, expect, it } from "vitest";
 import { attach } from "../../src/attach.ts";
 import type { Replica } from "../../src/replica.ts";
 import type { MembershipEvent } from "../../src/replica-events.ts";
+import { newFloor } from "../../src/sync/floor.ts";
+import { encodeMessage, type Message } from "../../src/sync/protocol.ts";
 import { memoryPair } from "../../src/transport/memory.ts";
 import { temporaryFolder } from "../support/folder.ts";
 import { dump } from "../support/replica.ts";
@@ -173,6 +175,29 @@ describe("a peer that was forgotten", () => {
     await horizonPassed(a, laterMs);
     await same(a, b, c);
     for (const one of [a, b, c]) expect(one.errors).toEqual([]);
+  });
+});
+
+describe("a floor of more peers than there is room for", () => {
+  it("is an error, and passed over", async () => {
+    const here = open();
+    const [stranger, ours] = memoryPair();
+    here.replica.connect(ours);
+    const say = (message: Message) => stranger.send(encodeMessage(message));
+    const versions = { minVersion: 1, maxVersion: 1, answer: true, cluster: "" };
+    await say({ kind: "hello", ...versions, peerId: 7, vector: new Map(), shapes: [] });
+    const added = new Map(Array.from({ length: 65_536 }, (_, index) => [1_000 + index, 0]));
+    await say({ kind: "floor", state: { ...newFloor(7, 0), added } });
+    while (here.errors.length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+    expect(here.errors[0]).toBe("MESSAGE_TOO_LARGE: 65537 peers in a floor");
+    // The others go on.
+    const there = open();
+    join(here, there);
+    there.db.exec("INSERT INTO note VALUES (1, 'x', 'y'), (2, 'x', 'y')");
+    there.db.exec("DELETE FROM note WHERE id = 1");
+    const deletedMs = Date.now();
+    await horizonPassed(here, deletedMs);
+    await expect.poll(() => clocks(here), patient).toBe(1);
   });
 });
 
