@@ -201,7 +201,11 @@ export function decodeMessage(bytes: Uint8Array, bytesMax: number = messageBytes
   const reader = new ByteReader(bytes);
   const kind = reader.u8();
   const version = reader.u8();
-  if (version !== protocolVersion) throw malformed(`message of protocol version ${version}`);
+  // Whoever speaks another version has to be understood when it says so.
+  const isEternal = kind === kindBytes.hello || kind === kindBytes.bye;
+  if (version !== protocolVersion && !isEternal) {
+    throw malformed(`message of protocol version ${version}`);
+  }
   const message = readVerify(kind, reader) ?? readBody(kind, reader);
   reader.end();
   return message;

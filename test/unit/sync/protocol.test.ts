@@ -101,6 +101,13 @@ describe("messages", () => {
     expect(codeOf(() => decodeMessage(bytes))).toBe("PROTOCOL_MALFORMED");
   });
 
+  it("that begin and end a link are understood in every version", () => {
+    const hello = Uint8Array.from([1, 9, 8, 9, 0, 0, 1, 0, 0]);
+    expect(decodeMessage(hello)).toMatchObject({ kind: "hello", minVersion: 8, maxVersion: 9 });
+    const bye = Uint8Array.from([6, 9, 1, 0x58, 0]);
+    expect(decodeMessage(bye)).toEqual({ kind: "bye", code: "X", text: "" });
+  });
+
   it("about floors keep the bytes the specification gives", () => {
     const floor: Message = {
       kind: "floor",
