@@ -9,8 +9,14 @@ import { readPeerId, type SequenceRange, sequenceMax } from "./vector.ts";
 export type RecordRun = SequenceRange;
 
 /**
+ * A message holds one or a few; of records that follow no order each would cost many times the four
+ * bytes that it takes.
+ */
+export const recordRunsMax = 65_536;
+
+/**
  * Which changesets `records` holds, in order, without looking into them.
- * @throws PROTOCOL_MALFORMED when the bytes are not whole records.
+ * @throws PROTOCOL_MALFORMED when the bytes are not whole records, or of too many runs.
  */
 export function scanRecords(records: Uint8Array): RecordRun[] {
   const reader = new ByteReader(records);
@@ -26,6 +32,7 @@ export function scanRecords(records: Uint8Array): RecordRun[] {
     reader.skip(reader.varint());
     if (nextOrigin !== origin || sequence !== last + 1) {
       if (origin !== 0) runs.push({ origin, first, last });
+      if (runs.length === recordRunsMax) throw malformed("too many runs of records");
       origin = nextOrigin;
       first = sequence;
     }

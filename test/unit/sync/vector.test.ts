@@ -80,6 +80,16 @@ describe("changeset records", () => {
     expect(scanRecords(new Uint8Array(0))).toEqual([]);
   });
 
+  it("of more runs than a message may have are refused", () => {
+    // Origin, sequence, timestamp and no payload; each begins another run.
+    const one = [1, 1, 0, 0, 2, 1, 0, 0];
+    const bytes = Uint8Array.from({ length: 4 * 65_537 }, (_, index) => one[index % 8] ?? 0);
+    expect(scanRecords(bytes.subarray(4))).toHaveLength(65_536);
+    expect(() => scanRecords(bytes)).toThrow(
+      expect.objectContaining({ code: "PROTOCOL_MALFORMED" }),
+    );
+  });
+
   it("cut short are malformed", () => {
     const bytes = record({ origin: 300, sequence: 300 });
     for (let length = 1; length < bytes.byteLength; length++) {
