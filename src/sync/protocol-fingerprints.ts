@@ -1,5 +1,5 @@
 /** FINGERPRINTS: which changesets of an origin the sender holds. */
-import type { ByteReader, ByteWriter } from "../log/bytes.ts";
+import { type ByteReader, type ByteWriter, malformed } from "../log/bytes.ts";
 import { readPeerId, sequenceMax } from "../log/vector.ts";
 import type { Fingerprint } from "./identity.ts";
 
@@ -28,7 +28,10 @@ export function readFingerprints(reader: ByteReader): Fingerprints {
   const fingerprints: Fingerprint[] = [];
   for (let index = 0; index < count; index++) {
     const sequence = reader.varintUpTo(sequenceMax, "sequence");
-    fingerprints.push({ sequence, print: reader.varint() });
+    const print = reader.varint();
+    // 0 is what the log does not have; it would pass for equal here.
+    if (print === 0) throw malformed("fingerprint is 0");
+    fingerprints.push({ sequence, print });
   }
   return { kind: "fingerprints", origin, fingerprints };
 }

@@ -90,7 +90,7 @@ export const messageArbitraries = {
     kind: fc.constant("fingerprints" as const),
     origin: peerId,
     fingerprints: fc.array(
-      fc.record({ sequence, print: fc.integer({ min: 0, max: Number.MAX_SAFE_INTEGER }) }),
+      fc.record({ sequence, print: fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER }) }),
       { maxLength: 41 },
     ),
   }),

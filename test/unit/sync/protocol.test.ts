@@ -237,6 +237,7 @@ describe("limits", () => {
     ["a state cursor over the limit", [14, 1, 1, 9, 0x81, 0x80, 0x40, 0]],
     ["a state offer without horizon", [13, 1, 0]],
     ["65 fingerprints", [16, 1, 1, 65, ...Array(130).fill(1)]],
+    ["a fingerprint of 0", [16, 1, 1, 1, 5, 0]],
     ["an unknown kind", [17, 1]],
   ])("%s is refused", (_, bytes) => {
     expect(codeOf(() => decodeMessage(Uint8Array.from(bytes)))).toBe("PROTOCOL_MALFORMED");
