@@ -339,7 +339,7 @@ export class WorldLink {
     this.transmit({
       kind: "fingerprints",
       origin,
-      fingerprints: [{ sequence, print: sequence * 10 }],
+      fingerprints: [{ sequence, print: sequence * 10 + 1 }],
     });
   }
 
