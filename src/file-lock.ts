@@ -4,23 +4,25 @@
  * one beside one who makes a new one.
  */
 import type Database from "better-sqlite3";
+import { messageOf, ReplicaError } from "./errors.ts";
 
 export class FileLock {
   readonly #db: Database.Database;
 
-  /** `undefined` when somebody has it: another process, or this one. @throws SQLite's errors */
+  /** `undefined` when somebody has it: another process, or this one. @throws `SQLITE` */
   static async take(path: string): Promise<FileLock | undefined> {
     const { default: Sqlite } = await import("better-sqlite3");
-    const db = new Sqlite(path, { timeout: 0 });
+    let db: Database.Database | undefined;
     try {
+      db = new Sqlite(path, { timeout: 0 });
       // Nothing is written, so nothing has to be undone, and there is nothing to keep in memory.
       const little = "PRAGMA journal_mode = MEMORY; PRAGMA cache_size = 1; PRAGMA shrink_memory";
       db.exec(`${little}; BEGIN EXCLUSIVE`);
       return new FileLock(db);
     } catch (error) {
-      db.close();
+      db?.close();
       if (isBusy(error)) return undefined;
-      throw error;
+      throw new ReplicaError("SQLITE", `${path}: ${messageOf(error)}`, { cause: error });
     }
   }
 

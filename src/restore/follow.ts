@@ -71,8 +71,8 @@ export interface Follower {
  * see whole transactions and never wait. Nobody else may write the copy: what they write is undone.
  * It keeps the process alive until `close`.
  * @throws `FILE_EXISTS` for a file that is no copy, `FOLLOW_ACTIVE` for one that somebody follows
- * already, what `restore` throws, and of a primary `PROTOCOL_MALFORMED`, `TRANSPORT_FAILED`,
- * `TRANSPORT_REFUSED`, `VERSION_MISMATCH`
+ * already, `SQLITE` for one that cannot be locked or opened, what `restore` throws, and of a
+ * primary `PROTOCOL_MALFORMED`, `TRANSPORT_FAILED`, `TRANSPORT_REFUSED`, `VERSION_MISMATCH`
  */
 export async function follow(
   source: Storage | Dialer,

@@ -1,7 +1,8 @@
 /** Copies that follow a backup, while others read them. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import Database from "better-sqlite3";
 import { describe, expect, test } from "vitest";
 import { BackupKeeper } from "../../src/backup/keeper.ts";
@@ -190,6 +191,18 @@ describe("a copy", () => {
     await expectCaughtUp(follower, backup, file);
     await follower.close();
     await (await follow(backup.storage, file)).close();
+  });
+
+  test("is not begun where it cannot be locked", async () => {
+    const backup = await madeBackup(1);
+    const file = folder.file();
+    mkdirSync(`${file}-follow-lock`);
+    for (const path of [file, join(file, "no/such/folder.db")]) {
+      const failing = follow(backup.storage, path);
+      await expect(failing).rejects.toMatchObject({ code: "SQLITE" });
+      await expect(failing).rejects.toThrow(`${path}-follow-lock: `);
+      expect(existsSync(path)).toBe(false);
+    }
   });
 
   test("that is made to follow another place has nothing of the first one", async () => {
