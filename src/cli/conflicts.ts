@@ -91,5 +91,6 @@ function assignments(values: Readonly<Record<string, unknown>>): string {
 function literalOf(value: unknown): string {
   if (typeof value !== "object" || value === null) return toLiteral(value);
   if ("blob" in value) return toLiteral(Buffer.from(String(value.blob), "hex"));
+  if ("real" in value) return String(value.real);
   return "integer" in value ? String(value.integer) : "";
 }

@@ -1,10 +1,9 @@
 /** Opening database files, with errors that name the file and say what is wrong with it. */
 import { existsSync, statSync } from "node:fs";
 import { createRequire } from "node:module";
-import { resolve } from "node:path";
 import type Database from "better-sqlite3";
 import type { Binding, Handle } from "../native.ts";
-import { Failure } from "./failure.ts";
+import { Failure, usageFailure } from "./failure.ts";
 
 export type { Database };
 
@@ -100,7 +99,8 @@ export function requireFolder(folder: string): void {
 }
 
 function requireFile(file: string): void {
-  if (!existsSync(resolve(file))) throw new Failure(`${file} does not exist`);
+  if (file === "") throw usageFailure("the name of a file is empty");
+  if (!existsSync(file)) throw new Failure(`${file} does not exist`);
   if (!statSync(file).isFile()) throw new Failure(`${file} is not a file`);
 }
 

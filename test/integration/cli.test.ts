@@ -175,6 +175,16 @@ describe("files that are not as they should be", () => {
     expect(query(file, "SELECT name FROM sqlite_schema WHERE name LIKE '%mergelite%'")).toEqual([]);
   });
 
+  test("a name that is empty is no file's", async () => {
+    for (const args of [
+      ["status", ""],
+      ["sync", database(), ""],
+      ["ship", "", "file:///x"],
+    ]) {
+      expect(await fail(2, ...args)).toContain("the name of a file is empty\n");
+    }
+  });
+
   test("two names of one file are refused", async () => {
     const file = await replicated();
     const again = join(folder.path, ".", file.slice(folder.path.length));
@@ -445,6 +455,19 @@ describe("log", () => {
     expect(parse<{ key: unknown }[]>(json).at(-1)?.key).toEqual({
       id: { integer: "9007199254740993" },
     });
+  });
+
+  test("what is infinite is not nothing", async () => {
+    const file = await replicated();
+    execute(file, "INSERT INTO note VALUES (3, NULL, 9e999), (4, NULL, -9e999)");
+    const text = await succeed("log", file, "--table", "note");
+    expect(text).toMatch(/size = 9e999\n.*size = -9e999\n/);
+    const json = await succeed("log", file, "--table", "note", "--json");
+    const values = parse<{ values: object }[]>(json).map((each) => each.values);
+    expect(values.slice(-2)).toEqual([
+      { body: null, size: { real: "9e999" } },
+      { body: null, size: { real: "-9e999" } },
+    ]);
   });
 
   test("a reader that has seen enough ends it quietly", async () => {
