@@ -294,10 +294,10 @@ export class FloorKeeper<Link extends FloorLink> {
   #gate(link: Link, remote: Remote): void {
     const { peerId } = link;
     const { state: there } = remote;
+    // A member that has not told that it is one may have sent before it was.
     const isIn =
       this.#state.bound === 0 ||
-      isMember(this.#state, peerId) ||
-      (there !== undefined && admits(this.#state, there));
+      (there === undefined ? isMember(this.#state, peerId) : admits(this.#state, there));
     if (isIn) {
       if (link.gated) link.input({ type: "admit", nowMs: this.#options.clock.now() });
       if (remote.toldOutside) this.#owner.onMembership({ peerId, member: true, reissued: 0 });

@@ -108,14 +108,22 @@ export function horizonOf({ floor, passed }: FloorState): number {
   return Math.min(floor, passed);
 }
 
+/** It told this before it was let in: what it belonged to then is not what it is a member of. */
+export function isOutdated(here: FloorState, there: FloorState): boolean {
+  return there.gate < (here.added.get(there.self) ?? 0);
+}
+
 /** Whether `here` takes changesets from `there`. */
 export function admits(here: FloorState, there: FloorState): boolean {
-  if (here.bound === 0 || vouchesFor(here, there)) return true;
+  if (here.bound === 0) return true;
+  if (isOutdated(here, there)) return false;
+  if (vouchesFor(here, there)) return true;
   // Nobody else relies on what it takes from those who let it in.
   return here.added.size === 1 && verdictOf(here, there) === "yield";
 }
 
 export function verdictOf(here: FloorState, there: FloorState): Verdict {
+  if (isOutdated(here, there)) return "gate";
   const isForgotten = there.forgotten.has(here.self);
   const isRemoteForgotten = here.forgotten.has(there.self);
   if (areFounders(here, there)) {
@@ -149,18 +157,20 @@ function areFounders(here: FloorState, there: FloorState): boolean {
 }
 
 /**
- * It is a member; or it was let in elsewhere, and everyone on the way from a member that is known
- * here was. At a gate below a floor that can only have been before this peer knew that one of them
- * had passed; and who was let in by a peer forgotten here does not know that it is.
+ * It is a member; or it was let in elsewhere, and so was everyone on the way from a member that is
+ * known here, at no gate below what others may count on: the floor, and the round that this peer
+ * has passed, which can be a floor by now that it has not heard of. And who was let in by a peer
+ * forgotten here does not know that it is.
  */
 function vouchesFor(here: FloorState, there: FloorState): boolean {
   if (isMember(here, there.self)) return true;
+  const least = Math.max(here.floor, here.passed);
   return (
     !here.forgotten.has(there.self) &&
     isMember(there, there.self) &&
     isMember(there, here.self) &&
     [...here.forgotten].every((peerId) => there.forgotten.has(peerId)) &&
-    [...there.added].every(([peerId, gate]) => here.added.has(peerId) || gate >= here.floor)
+    [...there.added].every(([peerId, gate]) => here.added.has(peerId) || gate >= least)
   );
 }
 

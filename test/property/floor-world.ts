@@ -101,9 +101,10 @@ export class FloorWorld {
   }
 
   takes(to: ModelPeer, from: ModelPeer): boolean {
-    if (to.state.bound === 0 || isMember(to.state, from.state.self)) return true;
+    if (to.state.bound === 0) return true;
     const view = to.views.get(from);
-    return view !== undefined && view.self === from.state.self && admits(to.state, view);
+    const isTold = view !== undefined && view.self === from.state.self;
+    return isTold ? admits(to.state, view) : isMember(to.state, from.state.self);
   }
 
   /** Sends changesets: of some origins some, or everything. */
@@ -116,7 +117,9 @@ export class FloorWorld {
       for (let sequence = first; sequence <= until; sequence++) {
         const timestamp = this.log.get(origin)?.[sequence - 1] ?? 0;
         const horizon = horizonOf(to.state);
-        if (timestamp < horizon) {
+        // To who is nobody's member, state tells what became of it: F8 of the decision.
+        const isAlone = to.state.added.size === 1;
+        if (timestamp < horizon && !isAlone) {
           throw new Error(
             `peer ${to.state.self} takes ${origin}.${sequence} of ${timestamp}, below its horizon ${horizon}`,
           );

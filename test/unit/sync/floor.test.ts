@@ -155,6 +155,25 @@ describe("a stranger", () => {
     expect([merged.passed, isWhole(merged)]).toEqual([300, false]);
   });
 
+  it("let in below what this peer has passed is not taken, for others may count on that", () => {
+    const [a] = agreed();
+    const guest = joinFloor(fresh(9), a);
+    // As long as this peer has not passed, or knows that it has in vain, the round goes on with it.
+    const passing = { ...a, gate: 700, passed: 700 };
+    expect([admits(passing, guest), verdictOf(guest, passing)]).toEqual([false, "yield"]);
+    expect(admits({ ...passing, passed: 500 }, guest)).toBe(true);
+    expect(membersOf(mergeFloor(passing, mergeFloor(a, guest)))).toEqual([1, 2, 9]);
+  });
+
+  it("has told what it was before it was let in, and belongs to that no more", () => {
+    const [a] = agreed();
+    const other = mergeFloor(fresh(9), fresh(8));
+    const heard = mergeFloor(a, joinFloor(other, a));
+    expect(membersOf(heard)).toEqual([1, 2, 9]);
+    expect([verdictOf(heard, other), admits(heard, other)]).toEqual(["gate", false]);
+    expect(admits(heard, joinFloor(other, a))).toBe(true);
+  });
+
   it("that only overheard who the members are is no member", () => {
     const [a] = agreed();
     const listener = mergeFloor(fresh(9), pair()[0]);
