@@ -14,6 +14,8 @@ export interface Door<Link> {
   readonly there: FloorState;
   /** What it had merged when it said so; undefined until it has heard who asks. */
   readonly merged: ReadonlyVersionVector | undefined;
+  /** It may come to accept this file by itself. */
+  readonly waits: boolean;
 }
 
 export interface DoorView {
@@ -23,7 +25,7 @@ export interface DoorView {
 
 /** A member that another one does not know waits so long for others to tell it. */
 const patiencePeriods = 12;
-/** And so long for somebody who has everything, if those it is linked with have not. */
+/** And so long for somebody who has everything, or who has to hear how a round has ended. */
 const wholePeriods = 48;
 
 /** Those for whom this file stands outside; who can let others in comes first. */
@@ -35,17 +37,23 @@ export function doorsOf<Link extends { readonly live: boolean }>(
   const doors: Door<Link>[] = [];
   for (const [link, { state: there, merged }] of remotes) {
     if (there === undefined || !link.live || there.gate > boundMax) continue;
-    if (verdictOf(here, there) === "yield") doors.push({ link, there, merged });
+    const verdict = verdictOf(here, there);
+    const waits = verdict === "wait";
+    if (waits || verdict === "yield") doors.push({ link, there, merged, waits });
   }
   // The same one for everybody: otherwise two could wait for each other.
-  return doors.sort(({ there: a }, { there: b }) => compareRanks(b, a));
+  return doors.sort((a, b) => Number(a.waits) - Number(b.waits) || compareRanks(b.there, a.there));
 }
 
 /** For how long it is too early to go in there, since this file has found itself outside. */
-export function patienceMs(here: FloorState, there: FloorState, periodMs: number): number {
+export function patienceMs(
+  here: FloorState,
+  { there, waits }: Pick<Door<unknown>, "there" | "waits">,
+  periodMs: number,
+): number {
   // A fellow member may only not have heard of this one yet.
   const isElse = isElsewhere(here, there) || isMember(here, there.self);
   const isForgotten = there.forgotten.has(here.self);
-  if (!isWhole(there)) return wholePeriods * periodMs;
+  if (waits || !isWhole(there)) return wholePeriods * periodMs;
   return isElse && !isForgotten ? patiencePeriods * periodMs : 0;
 }

@@ -264,7 +264,7 @@ export class FloorKeeper<Link extends FloorLink> {
       else remote.state = undefined;
       if (error !== undefined) this.#owner.onError(error);
     }
-    const isOutside = this.#doors(state).length > 0;
+    const isOutside = this.#doors(state).some(({ waits }) => !waits);
     return advanceFloor(state, {
       timestamp: this.#timestamp(),
       // Whoever is to give way does not rise meanwhile. No transaction takes the timestamp of a
@@ -347,7 +347,7 @@ export class FloorKeeper<Link extends FloorLink> {
     this.#outsideMs ??= nowMs;
     const { link, there, merged } = door;
     const waitedMs = Math.abs(nowMs - this.#outsideMs);
-    if (merged === undefined || waitedMs < patienceMs(this.#state, there, this.#periodMs)) return;
+    if (merged === undefined || waitedMs < patienceMs(this.#state, door, this.#periodMs)) return;
     if (this.#rejoin?.link !== link || this.#rejoin.work.bound !== there.gate) {
       // From here on nothing is written below it, under whatever id.
       if (!this.#save(this.#state, there.gate)) return;
@@ -357,8 +357,10 @@ export class FloorKeeper<Link extends FloorLink> {
     this.#step(this.#rejoin.work, { link, there, merged });
   }
 
-  #step(work: Rejoin, door: Door<Link> & { merged: ReadonlyVersionVector }): void {
-    const { link, there, merged } = door;
+  #step(
+    work: Rejoin,
+    { link, there, merged }: Pick<Door<Link>, "link" | "there"> & { merged: ReadonlyVersionVector },
+  ): void {
     const marks = this.#owner.marks();
     const here = this.#state;
     const before = work.patches;

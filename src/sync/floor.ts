@@ -42,9 +42,9 @@ export interface FloorState {
 
 /**
  * `merge`: each accepts the other. `gate`: the remote stands outside, nothing is taken from it.
- * `yield`: this peer stands outside.
+ * `yield`: this peer stands outside. `wait`: it does until the remote hears how a round has ended.
  */
-export type Verdict = "merge" | "gate" | "yield";
+export type Verdict = "merge" | "gate" | "yield" | "wait";
 
 const nobody: ReadonlySet<number> = new Set();
 const nothing: ReadonlyVersionVector = new Map();
@@ -117,7 +117,7 @@ export function isOutdated(here: FloorState, there: FloorState): boolean {
 export function admits(here: FloorState, there: FloorState): boolean {
   if (here.bound === 0) return true;
   if (isOutdated(here, there)) return false;
-  if (vouchesFor(here, there)) return true;
+  if (accepts(here, there)) return true;
   // Nobody else relies on what it takes from those who let it in.
   return here.added.size === 1 && verdictOf(here, there) === "yield";
 }
@@ -130,14 +130,20 @@ export function verdictOf(here: FloorState, there: FloorState): Verdict {
     if (!isForgotten && !isRemoteForgotten) return "merge";
     return isForgotten ? "yield" : "gate";
   }
-  const isOutside = isForgotten || !vouchesFor(there, here);
-  const isRemoteOutside = isRemoteForgotten || !vouchesFor(here, there);
-  if (!isOutside && !isRemoteOutside) return "merge";
+  const isOutside = isForgotten || !vouchesFor(there, here, there.floor);
+  const isRemoteOutside = isRemoteForgotten || !vouchesFor(here, there, here.floor);
   if (isOutside && isRemoteOutside) {
+    if (isForgotten !== isRemoteForgotten) return isForgotten ? "yield" : "gate";
     // Two clusters that do not know of each other: one of them has to give way.
     return compareRanks(here, there) < 0 ? "yield" : "gate";
   }
-  return isOutside ? "yield" : "gate";
+  if (isOutside) return "yield";
+  if (isRemoteOutside) return "gate";
+  const isAccepted = accepts(there, here);
+  const isRemoteAccepted = accepts(here, there);
+  if (isAccepted && isRemoteAccepted) return "merge";
+  if (isAccepted) return "gate";
+  return isRemoteAccepted || compareRanks(here, there) < 0 ? "wait" : "gate";
 }
 
 /** Negative if `a` gives way: who can let others in, and has promised most, stays. */
@@ -156,15 +162,18 @@ function areFounders(here: FloorState, there: FloorState): boolean {
   return here.gate === 0 && there.gate === 0;
 }
 
+/** The round that `here` has passed may be a floor by now that it has not heard of. */
+function accepts(here: FloorState, there: FloorState): boolean {
+  return vouchesFor(here, there, Math.max(here.floor, here.passed));
+}
+
 /**
  * It is a member; or it was let in elsewhere, and so was everyone on the way from a member that is
- * known here, at no gate below what others may count on: the floor, and the round that this peer
- * has passed, which can be a floor by now that it has not heard of. And who was let in by a peer
- * forgotten here does not know that it is.
+ * known here, at no gate below `least`. And who was let in by a peer forgotten here does not know
+ * that it is.
  */
-function vouchesFor(here: FloorState, there: FloorState): boolean {
+function vouchesFor(here: FloorState, there: FloorState, least: number): boolean {
   if (isMember(here, there.self)) return true;
-  const least = Math.max(here.floor, here.passed);
   return (
     !here.forgotten.has(there.self) &&
     isMember(there, there.self) &&

@@ -15,6 +15,7 @@ import {
   membersOf,
   mergeFloor,
   newFloor,
+  type Verdict,
   verdictOf,
 } from "../../src/sync/floor.ts";
 
@@ -148,9 +149,12 @@ export class FloorWorld {
       settled: this.chance(2) === 0,
     });
     this.#take(peer, state);
-    const best = views
-      .filter(([from, view]) => !from.away && verdictOf(peer.state, view) === "yield")
-      .sort(([, x], [, y]) => compareRanks(y, x))[0];
+    const doors = (verdict: Verdict) =>
+      views
+        .filter(([from, view]) => !from.away && verdictOf(peer.state, view) === verdict)
+        .sort(([, x], [, y]) => compareRanks(y, x));
+    const open = doors("yield")[0];
+    const best = open ?? doors("wait")[0];
     peer.outside = best === undefined ? 0 : peer.outside + 1;
     // A member of the same cluster may only not have heard of it yet.
     const waits =
@@ -158,7 +162,8 @@ export class FloorWorld {
       (isElsewhere(peer.state, best[1]) || isMember(peer.state, best[1].self)) &&
       !best[1].forgotten.has(peer.state.self);
     if (best === undefined || (waits && peer.outside <= patience)) return;
-    if (isWhole(best[1]) || peer.outside > 4 * patience) this.#goIn(peer, ...best);
+    const isOpen = open !== undefined && isWhole(best[1]);
+    if (isOpen || peer.outside > 4 * patience) this.#goIn(peer, ...best);
   }
 
   #take(peer: ModelPeer, state: FloorState): void {

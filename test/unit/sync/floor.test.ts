@@ -160,9 +160,20 @@ describe("a stranger", () => {
     const guest = joinFloor(fresh(9), a);
     // As long as this peer has not passed, or knows that it has in vain, the round goes on with it.
     const passing = { ...a, gate: 700, passed: 700 };
-    expect([admits(passing, guest), verdictOf(guest, passing)]).toEqual([false, "yield"]);
+    expect([admits(passing, guest), verdictOf(guest, passing)]).toEqual([false, "wait"]);
     expect(admits({ ...passing, passed: 500 }, guest)).toBe(true);
     expect(membersOf(mergeFloor(passing, mergeFloor(a, guest)))).toEqual([1, 2, 9]);
+    // Once it is a floor, the other one stands outside.
+    expect(verdictOf(guest, { ...passing, floor: 700 })).toBe("yield");
+    expect(verdictOf({ ...passing, floor: 700 }, guest)).toBe("gate");
+  });
+
+  it("that was forgotten gives way, whatever it has promised", () => {
+    const [a, b] = agreed();
+    const forgetful = mergeFloor(forgetPeers(a, [2]), joinFloor(fresh(9), a));
+    const guest = joinFloor(fresh(8), forgetful);
+    const ahead = { ...b, bound: 900, gate: 900, passed: 900 };
+    expect([verdictOf(ahead, guest), verdictOf(guest, ahead)]).toEqual(["yield", "gate"]);
   });
 
   it("has told what it was before it was let in, and belongs to that no more", () => {
