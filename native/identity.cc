@@ -80,6 +80,7 @@ int CheckMarks(Connection* connection, const Text& file_mark, const Text& boot_m
 constexpr uint64_t kPrintTimestampMask = (uint64_t{1} << 21) - 1;
 
 struct Former {
+  uint64_t peer = 0;
   Ordinal ordinal = 0;
   uint64_t held = 0;
   uint64_t trimmed = 0;
@@ -104,6 +105,25 @@ int EndOfTransaction(Connection* connection, const Former& former, uint64_t* aft
   *after = rc == SQLITE_ROW ? SequenceOf(query.ColumnInteger(0)) : former.trimmed;
   if (rc == SQLITE_ROW) rc = query.Reset();
   return connection->Check(rc);
+}
+
+// What is withheld of them tells its origin, as everywhere else; most of it knows no sequence.
+int MoveParked(Connection* connection, const Former& former, int64_t moved) {
+  Statement move;
+  const int rc = connection->Check(
+      move.Prepare(connection->api, connection->db,
+                   "UPDATE main._mergelite_parked SET peer = ?1, sequence = max(sequence - ?3, 0) "
+                   "WHERE peer = ?2 AND timestamp IN (SELECT timestamp FROM main._mergelite_log "
+                   "WHERE id > ?4 AND id <= ?5)"));
+  if (rc != SQLITE_OK) return rc;
+  const Origin& self = *connection->log.self();
+  const int64_t base = LogBase(self.ordinal);
+  move.Integer(1, static_cast<int64_t>(self.peer));
+  move.Integer(2, static_cast<int64_t>(former.peer));
+  move.Integer(3, moved);
+  move.Integer(4, base);
+  move.Integer(5, base + static_cast<int64_t>(former.held) - moved);
+  return connection->Check(move.Run());
 }
 
 // Gives the changesets of the former id above `after` to the present one, in their order.
@@ -136,6 +156,7 @@ int MoveChangesets(Connection* connection, const Former& former, uint64_t after)
   move.Integer(2, base + moved);
   move.Integer(3, base + static_cast<int64_t>(former.held));
   rc = connection->Check(move.Run());
+  if (rc == SQLITE_OK) rc = MoveParked(connection, former, moved);
   if (rc != SQLITE_OK) return rc;
   return MoveOldValues(connection, base + moved, base + static_cast<int64_t>(former.held), by);
 }
@@ -224,7 +245,8 @@ int ReissueChangesets(Connection* connection, uint64_t after) {
     if (rc == SQLITE_OK) rc = log.Refresh(connection);
     Former former;
     if (rc == SQLITE_OK) {
-      former = {log.self()->ordinal, log.self()->held, log.self()->trimmed};
+      const Origin& self = *log.self();
+      former = {self.peer, self.ordinal, self.held, self.trimmed};
       moves = after < former.held;
     }
     if (rc == SQLITE_OK) rc = log.RenewIdentity(connection);

@@ -66,6 +66,34 @@ describe("changesets under a former id", () => {
     expect(rows(there)).toEqual(rows(here));
   });
 
+  it("are those of what is withheld of them, too", () => {
+    const [here, there] = ["here", "there"].map(() => {
+      const schema = "CREATE TABLE t (id INTEGER PRIMARY KEY, x UNIQUE)";
+      const replica = openRaw(":memory:", schema, ["t"]);
+      open.push(replica);
+      return replica;
+    }) as [RawReplica, RawReplica];
+    const nowMs = Date.UTC(2026, 0, 1);
+    native.setClock(there.handle, nowMs);
+    native.setClock(here.handle, nowMs + 1);
+    there.db.exec("INSERT INTO t VALUES (1, 'x')");
+    here.db.exec("INSERT INTO t VALUES (2, 'y'), (3, 'x')");
+    pull(there, here);
+    const withheld = (replica: RawReplica) =>
+      replica.db.prepare("SELECT peer, timestamp, reason FROM _mergelite_parked").raw().all();
+    const [[former, ...rest] = []] = withheld(here) as unknown[][];
+    expect([former, rest]).toEqual([here.peerId, [expect.anything(), "unique"]]);
+    const peerId = native.reissue(here.handle, 0);
+    pull({ ...here, peerId }, there);
+    expect(withheld(here)).toEqual([[peerId, ...rest]]);
+    expect(withheld(there)).toEqual(withheld(here));
+    there.db.exec("DELETE FROM t WHERE id = 1");
+    maintainAll(there);
+    pull(there, { ...here, peerId });
+    expect(rows(here)).toEqual(rows(there));
+    expect(rows(here)).toHaveLength(2);
+  });
+
   it("are never cut in the middle of a transaction", () => {
     const here = make();
     const former = here.peerId;
