@@ -3,6 +3,7 @@
 import { messageOf } from "../errors.ts";
 import { formatTxid } from "../ltx/keys.ts";
 import type { Shipper } from "../ship/index.ts";
+import type { RebaseReason } from "../ship/shipper-events.ts";
 import type { Storage } from "../storage/storage.ts";
 import { formatBytes } from "./backup-url.ts";
 import { type Output, plural } from "./output.ts";
@@ -15,6 +16,13 @@ export interface ReportOptions {
   readonly isQuiet: boolean;
   readonly isJson: boolean;
 }
+
+const whys: Readonly<Record<RebaseReason, string>> = {
+  start: "nothing was known of them",
+  wal: "the WAL alone did not tell",
+  storage: "the storage holds what was not shipped from here",
+  queue: "too much waited",
+};
 
 export function report(shipper: Shipper, options: ReportOptions): void {
   const { file, output, isJson } = options;
@@ -36,7 +44,7 @@ export function report(shipper: Shipper, options: ReportOptions): void {
     );
   });
   shipper.on("rebase", ({ reason, pages }) => {
-    const text = `compared all pages (${reason}): ${plural(pages, "page")} had changed`;
+    const text = `compared all pages, for ${whys[reason]}: ${plural(pages, "page")} had changed`;
     tell({ event: "rebase", file, reason, pages }, text);
   });
   tellOfKeeping(shipper, file, tell);

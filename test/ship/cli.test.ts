@@ -64,6 +64,21 @@ test("ships commits of another process until it is told to stop", async () => {
   db.close();
 });
 
+test("says that a place has somebody else's backup, and goes on with it", async () => {
+  const [first, second] = [folder.file(), folder.file()];
+  const url = urlOf(`${first}-backup`);
+  const databases = [first, second].map((file) => openWal(file));
+  databases[1]?.exec("CREATE TABLE other (id INTEGER PRIMARY KEY)");
+  const strange = "the storage holds what was not shipped from here";
+  expect(await succeed("ship", first, url, "--once")).not.toContain(strange);
+  expect(await succeed("ship", first, url, "--once")).not.toContain(strange);
+  expect(await succeed("ship", second, url, "--once")).toContain(strange);
+  for (const db of databases) {
+    if (db === databases[1]) await expectSame(fileStorage(`${first}-backup`), db, `${first}.copy`);
+    db.close();
+  }
+});
+
 test("without a reader it ends in order, and goes on beside a command", async () => {
   const file = folder.file();
   const db = openWal(file);
