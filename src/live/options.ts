@@ -45,9 +45,16 @@ export interface ServeWalSettings
 }
 
 const mebibyte = 1024 * 1024;
-const foreign = ["leaseTtlMs", "unsafeNoLease", "random"];
-
 const shippers = ["checkpointBytes", "walBytesMax"];
+const names = [
+  "intervalMs",
+  "pollMs",
+  "stateDir",
+  "queueBytesMax",
+  "retryMs",
+  "clock",
+  ...shippers,
+];
 
 /** @throws INVALID_OPTION */
 export function readServeWalOptions(
@@ -55,14 +62,18 @@ export function readServeWalOptions(
   { isShared }: { isShared: boolean },
 ): ServeWalSettings {
   const { followersMax = 100, heartbeatMs = 5000, ...rest } = options;
-  for (const name of Object.keys(rest).filter((each) => foreign.includes(each))) {
-    throw new ReplicaError("INVALID_OPTION", `there is no option "${name}"`);
-  }
-  for (const name of Object.keys(rest).filter((each) => isShared && shippers.includes(each))) {
-    throw new ReplicaError("INVALID_OPTION", `${name} is an option of the shipper`);
+  // What is undefined is not given, and the defaults are not those of shipping.
+  const given = Object.entries(rest).filter(([, value]) => value !== undefined);
+  for (const [name] of given) {
+    if (!names.includes(name)) {
+      throw new ReplicaError("INVALID_OPTION", `there is no option "${name}"`);
+    }
+    if (isShared && shippers.includes(name)) {
+      throw new ReplicaError("INVALID_OPTION", `${name} is an option of the shipper`);
+    }
   }
   const defaults = { intervalMs: 10, pollMs: 200, queueBytesMax: 64 * mebibyte };
-  const settings = readShipOptions({ ...defaults, ...rest });
+  const settings = readShipOptions({ ...defaults, ...Object.fromEntries(given) });
   checkWhole("followersMax", followersMax, { min: 1, max: 10_000 });
   checkWhole("heartbeatMs", heartbeatMs, heartbeatMsRange);
   return { ...settings, followersMax, heartbeatMs };

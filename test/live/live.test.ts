@@ -3,6 +3,7 @@ import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import Database from "better-sqlite3";
 import { describe, expect, test } from "vitest";
 import { serveWal } from "../../src/live/index.ts";
+import { readServeWalOptions } from "../../src/live/options.ts";
 import { follow } from "../../src/restore/follow.ts";
 import { encodeFollower, encodePrimary } from "../../src/restore/live-protocol.ts";
 import { memoryPair } from "../../src/transport/memory.ts";
@@ -307,7 +308,13 @@ describe("what is wrong", () => {
     const file = folder.file();
     const db = openWal(file);
     expect(() => serveWal(db, { followersMax: 0 })).toThrow("followersMax");
-    expect(() => serveWal(db, { leaseTtlMs: 5000 } as object)).toThrow("leaseTtlMs");
+    for (const name of ["leaseTtlMs", "keep", "holdLease", "verifyDir", "interval"]) {
+      expect(() => serveWal(db, { [name]: false })).toThrow(`there is no option "${name}"`);
+    }
+    const nothing = { intervalMs: undefined, pollMs: undefined, queueBytesMax: undefined };
+    const defaults = { intervalMs: 10, pollMs: 200, queueBytesMax: 67_108_864 };
+    const settings = readServeWalOptions(nothing as object, { isShared: false });
+    expect(settings).toMatchObject({ ...defaults, followersMax: 100 });
     const primary = await Served.start(db);
     expect(() => serveWal(db)).toThrow(/another/);
     await primary.close();
