@@ -1,5 +1,5 @@
 /** Opening database files, with errors that name the file and say what is wrong with it. */
-import { existsSync, statSync } from "node:fs";
+import { existsSync, realpathSync, statSync } from "node:fs";
 import { createRequire } from "node:module";
 import type Database from "better-sqlite3";
 import type { Binding, Handle } from "../native.ts";
@@ -84,8 +84,12 @@ export async function loadExtension(
 export function requireTwoFiles(first: string, second: string): void {
   requireFile(first);
   requireFile(second);
-  const [one, other] = [first, second].map((file) => statSync(file, { bigint: true }));
-  if (one?.ino !== other?.ino || one?.dev !== other?.dev) return;
+  const idOf = (file: string) => {
+    const { dev, ino } = statSync(file, { bigint: true });
+    // Some file systems number nothing.
+    return ino === 0n ? realpathSync(file) : `${dev}-${ino}`;
+  };
+  if (idOf(first) !== idOf(second)) return;
   throw new Failure(`${first} and ${second} are one file`, { hint: "Name two files." });
 }
 
