@@ -22,6 +22,8 @@ const congestionWindowMin = 4;
 const congestionCut = 0.7;
 /** Acknowledgements of later ones in a row: it is not just late. */
 const overtakenMax = 3;
+/** As TCP waits: less would take every long way for one that loses. */
+const timeoutFirstMs = 1_000;
 const timeoutMinMs = 50;
 const timeoutMaxMs = 2_000;
 
@@ -41,7 +43,7 @@ export class UdpSender {
   /** Losses of packets below this one belong to a congestion that has been answered. */
   #recoveryPacket = 0;
   #roundTripMs = 0;
-  #timeoutMs = 200;
+  #timeoutMs = timeoutFirstMs;
   /** Grows while nothing is acknowledged at all. */
   #backoff = 1;
 
@@ -96,6 +98,7 @@ export class UdpSender {
     this.#window = window;
     let newest = 0;
     let count = 0;
+    let isMeasured = false;
     for (const [packet, sent] of this.#sent) {
       const bit = packet - next;
       const isBitSet = bit >= 0 && ((bitmap[bit >> 3] ?? 0) >> (bit & 7)) % 2 === 1;
@@ -103,10 +106,14 @@ export class UdpSender {
       this.#sent.delete(packet);
       newest = Math.max(newest, sent.order);
       count += 1;
-      if (!sent.isRepeated) this.#onRoundTrip(nowMs - sent.sentMs);
+      if (sent.isRepeated) continue;
+      this.#onRoundTrip(nowMs - sent.sentMs);
+      isMeasured = true;
     }
     if (count === 0) return;
-    this.#backoff = 1;
+    // Of one that was repeated it is not known which was answered. Waiting less again before the
+    // way is known would repeat every packet of a long way, and never get to know it.
+    if (isMeasured) this.#backoff = 1;
     this.#grow(count);
     for (const [packet, sent] of this.#sent) {
       if (sent.order >= newest || sent.isLost) continue;

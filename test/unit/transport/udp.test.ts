@@ -18,6 +18,8 @@ interface Network {
   loss: number;
   repeat: number;
   lateMs: number;
+  /** The least that each takes. @default 1 */
+  wayMs?: number;
 }
 
 /** Sends all messages over the network; gives what arrived, and what it took. */
@@ -28,13 +30,14 @@ function transfer(messages: readonly Uint8Array[], network: Network, seed: numbe
   const receiver = new UdpReceiver();
   const events: { atMs: number; happen: () => void }[] = [];
   const received: Uint8Array[] = [];
+  const { wayMs = 1 } = network;
   let nowMs = 0;
   let packets = 0;
   const carry = (happen: () => void) => {
     if (random() < network.loss) return;
     const times = random() < network.repeat ? 2 : 1;
     for (let i = 0; i < times; i++) {
-      events.push({ atMs: nowMs + 1 + random() * network.lateMs, happen });
+      events.push({ atMs: nowMs + wayMs + random() * network.lateMs, happen });
     }
   };
   const work = () => {
@@ -85,6 +88,15 @@ describe("sender and receiver", () => {
     expect(received.map(digest)).toEqual(messages.map(digest));
     const fragments = messages.map(({ byteLength }) => Math.ceil(byteLength / fragmentBytesMax));
     expect(packets).toBe(fragments.reduce((sum, count) => sum + Math.max(count, 1), 0));
+  });
+
+  it.each([30, 150, 400, 900])("learn how long the way is: %i ms and back", (wayMs) => {
+    const messages = Array.from({ length: 30 }, () => new Uint8Array(20_000));
+    const { packets, nowMs } = transfer(messages, { loss: 0, repeat: 0, lateMs: 0, wayMs }, 1);
+    const needed = 30 * Math.ceil(20_000 / fragmentBytesMax);
+    // At the most the first flight is repeated.
+    expect(packets).toBeLessThanOrEqual(needed + 16);
+    expect(nowMs / (2 * wayMs)).toBeLessThan(30);
   });
 
   it.each(Array.from({ length: 40 }, (_, seed) => seed))(
