@@ -89,7 +89,7 @@ export class UdpConnection implements Transport {
         return;
       }
       case "ack":
-        this.#sender.onAck(datagram, this.#options.clock.now());
+        this.#sender.onAck(datagram, this.#nowMs);
         this.#workSoon();
         return;
       case "ping":
@@ -105,6 +105,12 @@ export class UdpConnection implements Transport {
         if (this.#state !== "open") this.fail(undefined);
         else this.fail(failedError(this.name, "the other side does not know this connection"));
     }
+  }
+
+  /** A wall clock that is set back would let nothing be repeated for so long. */
+  get #nowMs(): number {
+    const { clock } = this.#options;
+    return clock.steady?.() ?? clock.now();
   }
 
   /** The end, with the reason or in good order. */
@@ -130,14 +136,14 @@ export class UdpConnection implements Transport {
 
   #work(): void {
     if (this.#state === "gone" || this.#state === "goodbye") return;
-    const nowMs = this.#options.clock.now();
+    const nowMs = this.#nowMs;
     for (const data of this.#sender.due(nowMs)) this.#options.transmit(data);
-    const isEmpty = this.#queue.length === 0 && this.#outbox.isEmpty;
-    if (this.#state === "closing" && this.#sender.isDone && isEmpty) {
+    const isDone = this.#sender.isDone && this.#queue.length === 0 && this.#outbox.isEmpty;
+    if (this.#state === "closing" && isDone) {
       this.#sayGoodbye();
       return;
     }
-    const isBlocked = this.#sender.isBlocked && !isEmpty;
+    const isBlocked = this.#sender.isBlocked && !isDone;
     const waitMs = isBlocked ? askAgainMs : this.#sender.dueMs - nowMs;
     this.#cancelWork?.();
     this.#cancelWork = undefined;

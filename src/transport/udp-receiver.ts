@@ -15,6 +15,8 @@ const assemblyBytesMax = messageBytesMax + 2 * windowMax * fragmentBytesMax;
 export class UdpReceiver {
   /** The lowest packet that has not come. */
   #next = 0;
+  /** The first that the other side has not been told to send. */
+  #end = windowMax;
   /** Those beyond it that have. */
   readonly #beyond = new Set<number>();
   /** Messages that have begun to arrive, by the packet they begin with. */
@@ -23,10 +25,10 @@ export class UdpReceiver {
 
   /**
    * Takes a packet: gives the message that it completes, `undefined` for none, and "malformed" for
-   * what no sound sender would send. Repeated packets are dropped, and so are those too far ahead.
+   * what no sound sender would send. Repeated packets are dropped, and so are those nobody wanted.
    */
   take({ packet, index, count, bytes }: Data): Uint8Array | "malformed" | undefined {
-    if (packet < this.#next || packet >= this.#next + windowMax) return undefined;
+    if (packet < this.#next || packet >= this.#end) return undefined;
     if (this.#beyond.has(packet)) return undefined;
     const first = packet - index;
     const assembly = this.#assemblies.get(first) ?? { fragments: [], count, missing: count };
@@ -47,6 +49,7 @@ export class UdpReceiver {
 
   /** `isFull`: nothing more is wanted for now. */
   ack(isFull: boolean): Ack {
+    if (!isFull) this.#end = this.#next + windowMax;
     const end = Math.max(this.#next, ...[...this.#beyond].map((packet) => packet + 1));
     const bitmap = new Uint8Array(Math.ceil((end - this.#next) / 8));
     for (const packet of this.#beyond) {

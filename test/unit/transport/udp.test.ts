@@ -132,14 +132,28 @@ describe("sender and receiver", () => {
     let packet = 0;
     for (; outcome === undefined && packet < 10_000; packet++) {
       outcome = receiver.take({ kind: "data", packet, index: 0, count: 2, bytes });
+      receiver.ack(false);
     }
     expect([outcome, packet]).toEqual(["malformed", 513]);
   });
 });
 
+/** Its wall clock can be set. */
+class SetClock extends VirtualClock {
+  aheadMs = 0;
+
+  override now(): number {
+    return super.now() + this.aheadMs;
+  }
+
+  steady(): number {
+    return super.now();
+  }
+}
+
 describe("a connection", () => {
   function connected() {
-    const clock = new VirtualClock();
+    const clock = new SetClock();
     const said: Datagram[] = [];
     let isGone = false;
     const connection = new UdpConnection({
@@ -188,6 +202,41 @@ describe("a connection", () => {
     await clock.advance(0);
     expect(said.at(-1)?.kind).toBe("data");
     connection.fail(undefined);
+  });
+
+  it("asks again in the middle of a message, too", async () => {
+    const { clock, said, connection } = connected();
+    void connection.send(new Uint8Array(50 * fragmentBytesMax));
+    await clock.advance(0);
+    const next = said.length;
+    connection.onDatagram({ kind: "ack", next, window: 0, bitmap: new Uint8Array(0) });
+    await clock.advance(700);
+    expect(said.slice(next).map(({ kind }) => kind)).toEqual(["ping", "ping", "ping"]);
+    connection.fail(undefined);
+  });
+
+  it("repeats what is lost, though the wall clock was set back", async () => {
+    const { clock, said, connection } = connected();
+    void connection.send(Uint8Array.of(1));
+    await clock.advance(0);
+    clock.aheadMs = -3_600_000;
+    await clock.advance(3_000);
+    expect(said.map(({ kind }) => kind)).toEqual(["data", "data", "data"]);
+    connection.fail(undefined);
+  });
+
+  it("takes no more than it wants, whatever is sent", async () => {
+    const { clock, connection } = connected();
+    const bytes = new Uint8Array(fragmentBytesMax);
+    for (let packet = 0; packet < 10_000; packet++) {
+      connection.onDatagram({ kind: "data", packet, index: 0, count: 1, bytes });
+      if (packet % 100 === 0) await clock.advance(5);
+    }
+    connection.fail(undefined);
+    let count = 0;
+    for await (const _ of connection.messages) count += 1;
+    expect(count).toBeGreaterThan(3_500);
+    expect(count).toBeLessThan(4_200);
   });
 });
 
