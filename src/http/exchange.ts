@@ -18,14 +18,20 @@ export const exchangeHeader = "mergelite-exchange";
 const quietMs = 10;
 /** How long changesets may take to be merged before the answer goes without acknowledging them. */
 const mergeMs = 10_000;
+/**
+ * More waits for the next request: the windows of a link do not bound what it says of state, and to
+ * one that asks again and again before it hears an answer.
+ */
+const saidBytesMax = 16 * 1024 * 1024;
 
 /** One side of such a conversation, as the transport of a link. */
 export class Exchange implements Transport {
   readonly name: string;
   readonly messages: Inbox;
   readonly #clock: Clock;
-  /** The link's own window bounds it: nothing is acknowledged before it is taken. */
   readonly #said: Uint8Array[] = [];
+  #saidBytes = 0;
+  #waiting: (() => void)[] = [];
   /** What was delivered, and what the link has acknowledged of it. */
   readonly #delivered: VersionVector = new Map();
   readonly #acknowledged: VersionVector = new Map();
@@ -53,10 +59,14 @@ export class Exchange implements Transport {
 
   async send(message: Uint8Array): Promise<void> {
     checkSize(message);
+    const said = decodeMessage(message);
+    // Of a message that does not go whole into one answer nothing would ever arrive.
+    const goesOn = said.kind === "fragment" && said.index > 0;
+    while (!this.isEnded && this.#saidBytes >= saidBytesMax && !goesOn) await this.#taken();
     if (this.isEnded) throw closedError(this.name);
     this.#events += 1;
     this.#said.push(message);
-    const said = decodeMessage(message);
+    this.#saidBytes += message.byteLength;
     if (said.kind === "have") mergeVector(this.#acknowledged, said.vector);
     // It could not merge what came, and asks for something else first.
     if (said.kind === "want") mergeVector(this.#acknowledged, this.#delivered);
@@ -66,6 +76,7 @@ export class Exchange implements Transport {
   close(): void {
     this.messages.end();
     this.#onRoom?.();
+    this.#wake();
   }
 
   /** Hands a message of the other side to the link, as fast as the link reads. */
@@ -93,7 +104,17 @@ export class Exchange implements Transport {
 
   /** What the link has said so far: about a window, or one changeset that is larger. */
   take(): Uint8Array[] {
+    this.#saidBytes = 0;
+    this.#wake();
     return this.#said.splice(0);
+  }
+
+  #taken(): Promise<void> {
+    return new Promise((resolve) => this.#waiting.push(resolve));
+  }
+
+  #wake(): void {
+    for (const wake of this.#waiting.splice(0)) wake();
   }
 
   #note(message: Message): void {
