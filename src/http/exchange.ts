@@ -70,7 +70,9 @@ export class Exchange implements Transport {
     if (said.kind === "have") mergeVector(this.#acknowledged, said.vector);
     // It could not merge what came, and asks for something else first.
     if (said.kind === "want") mergeVector(this.#acknowledged, this.#delivered);
-    if (this.#owes.includes(said.kind)) this.#owes = [];
+    // A fragment does not show of what; one that ends a chunk of state is the answer.
+    const kind = endsMessage(said) ? "stateChunk" : said.kind;
+    if (this.#owes.includes(kind)) this.#owes = [];
   }
 
   close(): void {
@@ -118,10 +120,8 @@ export class Exchange implements Transport {
   }
 
   #note(message: Message): void {
-    // A changeset too large for one message.
-    if (message.kind === "fragment" && message.index === message.count - 1) {
-      this.#owes = ["have", "want"];
-    }
+    // A changeset too large for one message, or a chunk of state.
+    if (endsMessage(message)) this.#owes = ["have", "want", "stateRequest"];
     if (message.kind === "stateRequest") this.#owes = ["stateChunk"];
     if (message.kind !== "changes") return;
     for (const { origin, last } of scanRecords(message.records)) {
@@ -133,6 +133,11 @@ export class Exchange implements Transport {
     if (this.isEnded || this.#clock.now() - startMs >= mergeMs) return false;
     return this.#owes.length > 0 || !covers(this.#acknowledged, this.#delivered);
   }
+}
+
+/** It is the last part of a message too large to be sent whole. */
+export function endsMessage(message: Message): boolean {
+  return message.kind === "fragment" && message.index === message.count - 1;
 }
 
 /** The listening side: everything is read before anything is answered. */

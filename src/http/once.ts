@@ -7,7 +7,7 @@ import type { Replica } from "../replica.ts";
 import { decodeMessage, encodeMessage, type Hello } from "../sync/protocol.ts";
 import { HttpClient, type HttpClientOptions, readFrames } from "../transport/http-client.ts";
 import { failedError } from "../transport/transport.ts";
-import { Exchange, exchangeHeader } from "./exchange.ts";
+import { Exchange, endsMessage, exchangeHeader } from "./exchange.ts";
 
 export interface SyncOnceOptions extends HttpClientOptions {
   /** Gives up. @default nothing does */
@@ -138,7 +138,7 @@ class OneSync {
     if (message.kind === "hello" || message.kind === "have") {
       mergeVector(this.#remote, message.vector);
     }
-    if (message.kind === "stateChunk") this.#chunks += 1;
+    if (message.kind === "stateChunk" || endsMessage(message)) this.#chunks += 1;
     if (message.kind === "bye") throw byeError(message);
   }
 

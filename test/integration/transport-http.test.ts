@@ -325,6 +325,18 @@ describe("syncOnce", () => {
     expect((await syncOnce(peer.replica, hub.url)).requests).toBe(1);
   });
 
+  it("fetches rows that no message holds", async () => {
+    const hub = await hubOf();
+    for (let i = 0; i < 9; i++) {
+      hub.db.exec(`INSERT INTO note VALUES ('n${i}', zeroblob(4500000))`);
+    }
+    trimAll({ db: hub.db, handle: handleOf(hub.db), peerId: hub.replica.peerId });
+    const peer = open();
+    const { requests } = await syncOnce(peer.replica, hub.url);
+    expect(requests).toBeLessThan(20);
+    expect(idsOf(peer)).toHaveLength(9);
+  });
+
   it("is not stopped by other links of the two", async () => {
     const hub = await hubOf("a");
     const [middle, peer] = [open("b"), open("c")];
