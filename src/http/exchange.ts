@@ -40,6 +40,9 @@ export class Exchange implements Transport {
   /** Counts what happens, to notice when nothing does. */
   #events = 0;
   #onRoom: (() => void) | undefined;
+  /** Resolves when the link has ended. */
+  readonly ended: Promise<undefined>;
+  #setEnded: () => void = () => undefined;
 
   constructor(name: string, clock: Clock) {
     this.name = name;
@@ -51,6 +54,9 @@ export class Exchange implements Transport {
         this.#events += 1;
       },
     );
+    this.ended = new Promise((resolve) => {
+      this.#setEnded = () => resolve(undefined);
+    });
   }
 
   get isEnded(): boolean {
@@ -79,6 +85,7 @@ export class Exchange implements Transport {
     this.messages.end();
     this.#onRoom?.();
     this.#wake();
+    this.#setEnded();
   }
 
   /** Hands a message of the other side to the link, as fast as the link reads. */
@@ -140,7 +147,7 @@ export function endsMessage(message: Message): boolean {
   return message.kind === "fragment" && message.index === message.count - 1;
 }
 
-/** The listening side: everything is read before anything is answered. */
+/** The listening side: everything is read before anything is answered, unless the link ends. */
 export async function answerExchange(
   body: AsyncIterable<Uint8Array>,
   {
@@ -151,10 +158,33 @@ export async function answerExchange(
   const exchange = new Exchange("http:exchange", clock);
   onTransport(exchange);
   try {
-    for await (const message of readFrames(body, exchange.name)) await exchange.deliver(message);
+    const chunks = until(exchange.ended, body);
+    for await (const message of readFrames(chunks, exchange.name)) await exchange.deliver(message);
     await exchange.settled();
     return exchange.take();
+  } catch (error) {
+    // In the middle of a message that nobody waits for any more.
+    if (exchange.isEnded) return exchange.take();
+    throw error;
   } finally {
     exchange.close();
+  }
+}
+
+/** A body that stalls does not hold its place for ever: the link hears nothing, and ends. */
+async function* until(
+  ended: Promise<undefined>,
+  body: AsyncIterable<Uint8Array>,
+): AsyncGenerator<Uint8Array, void, void> {
+  const chunks = body[Symbol.asyncIterator]();
+  try {
+    for (;;) {
+      const next = await Promise.race([chunks.next(), ended]);
+      if (next === undefined || next.done === true) return;
+      yield next.value;
+    }
+  } finally {
+    // Behind a read that stalls it waits as long as that.
+    void Promise.resolve(chunks.return?.()).catch(() => undefined);
   }
 }

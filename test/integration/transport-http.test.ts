@@ -46,6 +46,25 @@ async function listen(options: HttpEndpointOptions = {}) {
   return { url, next, ask, open };
 }
 
+describe("an exchange", () => {
+  it("does not hold its place for a body that stalls once the link has ended", async () => {
+    const { url, next } = await listen({ sessionsMax: 1 });
+    const headers = { "mergelite-exchange": "1" };
+    const stalled = httpRequest(url, { method: "POST", headers });
+    const answered = new Promise<number>((resolve, reject) => {
+      stalled.on("response", ({ statusCode = 0 }) => resolve(statusCode));
+      stalled.on("error", reject);
+    });
+    // A part of a message.
+    stalled.write(Uint8Array.of(9, 0, 0, 0, 1));
+    const transport = await next();
+    expect((await fetch(url, { method: "POST", headers })).status).toBe(503);
+    await transport.close?.();
+    expect(await answered).toBe(200);
+    expect((await fetch(url, { method: "POST" })).status).toBe(201);
+  });
+});
+
 describe("sessions", () => {
   it("have ids that cannot be guessed, and end with DELETE", async () => {
     const { ask, open, next } = await listen();
