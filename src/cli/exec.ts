@@ -1,6 +1,5 @@
 /** A program that runs as long as a command keeps a file good for it. */
 import { type ChildProcess, spawn } from "node:child_process";
-import { once } from "node:events";
 import { constants } from "node:os";
 import { messageOf } from "../errors.ts";
 import type { OptionSpec } from "./command.ts";
@@ -65,6 +64,12 @@ export async function runChild(
   }
 }
 
-async function exitOf(child: ChildProcess): Promise<[number | null, NodeJS.Signals | null]> {
-  return (await once(child, "exit")) as [number | null, NodeJS.Signals | null];
+function exitOf(child: ChildProcess): Promise<[number | null, NodeJS.Signals | null]> {
+  return new Promise((resolve, reject) => {
+    child.once("exit", (code, signal) => resolve([code, signal]));
+    // One that runs as another user may not be sent signals: it is waited for all the same.
+    child.on("error", (error) => {
+      if (child.pid === undefined) reject(error);
+    });
+  });
 }

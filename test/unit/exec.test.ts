@@ -1,5 +1,6 @@
 /** How `--exec` reads a command line. */
-import { expect, test } from "vitest";
+import { ChildProcess } from "node:child_process";
+import { expect, test, vi } from "vitest";
 import { parseCommand, runChild } from "../../src/cli/exec.ts";
 
 test.each([
@@ -23,4 +24,20 @@ test("who was interrupted before begins nothing", async () => {
   const stop = new AbortController().signal;
   await expect(runChild(child, { interrupted, stop })).rejects.toThrow("interrupted");
   await expect(runChild(child, { interrupted: stop, stop })).resolves.toBe(5);
+});
+
+test("who may not be sent signals is waited for", async () => {
+  const kill = vi.spyOn(ChildProcess.prototype, "kill").mockImplementation(function (
+    this: ChildProcess,
+  ) {
+    return !this.emit("error", new Error("kill EPERM"));
+  });
+  const child = { program: process.execPath, args: ["-e", "setTimeout(process.exit, 300, 6)"] };
+  const interrupted = new AbortController().signal;
+  const stop = AbortSignal.timeout(10);
+  await expect(runChild(child, { interrupted, stop })).resolves.toBe(6);
+  expect(kill).toHaveBeenCalledOnce();
+  kill.mockRestore();
+  const missing = { program: "./no-such-program", args: [] };
+  await expect(runChild(missing, { interrupted })).rejects.toThrow("cannot run ./no-such-program");
 });
