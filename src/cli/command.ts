@@ -93,28 +93,40 @@ export function parseArguments(
   command: Command,
   args: readonly string[],
 ): { arguments: string[]; values: Values; help: boolean } {
-  let parsed: { values: Record<string, unknown>; positionals: string[] };
+  const options: Record<string, OptionSpec> = { ...command.options, help: helpOption };
+  let parsed: ReturnType<typeof parseStrictly>;
   try {
-    parsed = parseArgs({
-      args: [...args],
-      options: { ...command.options, help: helpOption },
-      allowPositionals: true,
-      strict: true,
-    });
+    parsed = parseStrictly(args, options);
   } catch (error) {
     // Node adds advice about `--` after the first sentence, which does not help here.
     const message = messageOf(error);
     const [sentence = message] = message.split(/[.\n] ?To /);
     throw usageFailure(sentence.replace(/\.$/, "").replace(/^[A-Z](?=[a-z])/, lower));
   }
-  const { positionals } = parsed;
+  const { positionals, tokens } = parsed;
+  const given = tokens.flatMap((token) => (token.kind === "option" ? [token.name] : []));
+  const twice = given.find((name, i) => {
+    const { type, multiple = false } = options[name] ?? helpOption;
+    return type === "string" && !multiple && given.indexOf(name) < i;
+  });
   const help = parsed.values.help === true;
+  if (!help && twice !== undefined) throw usageFailure(`--${twice} is given twice`);
   const [least, most] = command.positionals;
   if (!help && (positionals.length < least || positionals.length > most)) {
     const problem = positionals.length < least ? "too few" : "too many";
     throw usageFailure(`${problem} arguments: mergelite ${command.name} ${command.usage}`);
   }
   return { arguments: positionals, values: new Values(parsed.values), help };
+}
+
+function parseStrictly(args: readonly string[], options: Record<string, OptionSpec>) {
+  return parseArgs({
+    args: [...args],
+    options,
+    allowPositionals: true,
+    strict: true,
+    tokens: true,
+  });
 }
 
 export function helpOf(command: Command): string {

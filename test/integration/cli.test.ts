@@ -104,6 +104,12 @@ describe("help and usage", () => {
     [["status", "a", "b"], "too many arguments: mergelite status FILE", "mergelite status --help"],
     [["status", "a", "--frobnicate"], "unknown option '--frobnicate'", "mergelite status --help"],
     [["log", "a", "--limit", "many"], "--limit must be a whole number", "mergelite log --help"],
+    [["log", "a", "--limit", "7", "--limit=8"], "--limit is given twice", "mergelite log --help"],
+    [
+      ["serve-wal", "a", "--listen", "localhost:1", "--listen", "localhost:2"],
+      "--listen is given twice",
+      "mergelite serve-wal --help",
+    ],
     [["log", "a", "--since", "7"], "--since must be PEER.SEQUENCE", "mergelite log --help"],
     [["serve", "a"], "--listen, --connect or --stdio is needed", "mergelite serve --help"],
     [
