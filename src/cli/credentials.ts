@@ -1,7 +1,7 @@
 /** What the command line says about certificates and tokens. */
 import { readFileSync } from "node:fs";
 import { messageOf } from "../errors.ts";
-import { isBearer } from "../transport/bearer.ts";
+import { isBearer, isToken } from "../transport/bearer.ts";
 import type { TlsCredentials } from "../transport/tls.ts";
 import type { OptionSpec, Values } from "./command.ts";
 import { Failure, usageFailure } from "./failure.ts";
@@ -44,7 +44,7 @@ function readToken(values: Values): string | undefined {
   if (file === undefined) return checkToken(token ?? process.env.MERGELITE_TOKEN);
   if (token !== undefined) throw usageFailure("--token and --token-file exclude each other");
   const read = readCredentialFile("token-file", file).toString().trim();
-  if (/^[!-~]{1,4096}$/.test(read)) return read;
+  if (isToken(read)) return read;
   throw new Failure(`--token-file: ${file} does not hold a token`, {
     hint: "Write one line of printable ASCII without spaces into it.",
   });
@@ -53,7 +53,8 @@ function readToken(values: Values): string | undefined {
 /** An empty one is a variable that somebody forgot to set, and would let everyone in. */
 function checkToken(token: string | undefined): string | undefined {
   if (token === "") throw usageFailure("the token is empty: unset MERGELITE_TOKEN, or set it");
-  return token;
+  if (token === undefined || isToken(token)) return token;
+  throw usageFailure("the token is not printable ASCII without spaces");
 }
 
 /** As a header to send. */

@@ -129,6 +129,7 @@ describe("wrong usage", () => {
     [["sync", "FILE", "tls://localhost"], "not a peer's URL"],
     [["sync", "FILE", "tcp://localhost:1", "--token", "x"], "tcp:// carries no token"],
     [["serve", "FILE", "--listen", "tls://127.0.0.1:0"], "tls:// needs --cert and --key"],
+    [["sync", "FILE", "ws://localhost:1", "--token", "tok\r"], "the token is not printable"],
     [["serve", "FILE", "--stdio", "--listen", "127.0.0.1:0"], "--stdio stands alone"],
     [["serve", "FILE", "--listen", "127.0.0.1:0", "--cert", pem("ca")], "belong together"],
   ])("%j", async (args, text) => {
