@@ -150,11 +150,11 @@ export class WalServer {
     const either = signal === undefined ? ending : AbortSignal.any([signal, ending]);
     either.throwIfAborted();
     const { txid, timestampMs } = (await untilAborted(this.#loop.captureNow(), either)).state;
-    while (this.#greeted().some(({ shownTxid }) => shownTxid < txid)) {
-      await this.#moved.next(either);
+    for (;;) {
       either.throwIfAborted();
+      if (this.#greeted().every(({ shownTxid }) => shownTxid >= txid)) return { txid, timestampMs };
+      await this.#moved.next(either);
     }
-    return { txid, timestampMs };
   }
 
   metrics(): WalServerMetrics {
