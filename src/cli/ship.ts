@@ -1,5 +1,6 @@
 /** `mergelite ship`: copies what is committed to databases into storages, until it is stopped. */
 
+import { systemClock } from "../clock.ts";
 import { messageOf, type ReplicaError } from "../errors.ts";
 import type { WalServer } from "../live/index.ts";
 import type { Labelled, ShipOptions, Shipper, ShipperMetrics } from "../ship/index.ts";
@@ -45,6 +46,8 @@ With --listen one FILE is streamed to followers, too, as by serve-wal, once it i
   positionals: [0, 10_000],
   run: runShip,
 };
+
+const pauseMsMin = 100;
 
 /** A database that is shipped. */
 interface Shipped {
@@ -231,28 +234,36 @@ async function all(
 
 /** Waits for a storage that is away, and for a place that another one has. */
 async function firstFlush(shipper: Shipper, signal: AbortSignal): Promise<void> {
-  for (;;) {
-    try {
-      await shipper.flush({ signal });
-      return;
-    } catch (error) {
-      signal.throwIfAborted();
-      if (shipper.failure !== undefined) throw error;
-      await nextShipped(shipper, signal);
+  let retryMs = 0;
+  const off = shipper.on("failed", (failed) => {
+    retryMs = failed.retryMs;
+  });
+  try {
+    for (;;) {
+      try {
+        await shipper.flush({ signal });
+        return;
+      } catch (error) {
+        signal.throwIfAborted();
+        if (shipper.failure !== undefined) throw error;
+        await pauseOf(shipper, retryMs, signal);
+      }
     }
+  } finally {
+    off();
   }
 }
 
-/** What failed is tried again by the shipper: until that is done, there is no use in asking. */
-async function nextShipped(shipper: Shipper, signal: AbortSignal): Promise<void> {
-  const waiting = new AbortController();
-  const ended = AbortSignal.any([signal, waiting.signal]);
-  const off = [
-    shipper.on("shipped", () => waiting.abort()),
-    shipper.on("failed", () => waiting.abort()),
-  ];
-  await stayAlive(ended);
-  for (const each of off) each();
+/**
+ * What failed is tried again by the shipper: sooner there is no use in asking. Then there is, for a
+ * shipper that has nothing new to ship tells of nothing.
+ */
+async function pauseOf(shipper: Shipper, retryMs: number, signal: AbortSignal): Promise<void> {
+  const shipped = new AbortController();
+  const off = shipper.on("shipped", () => shipped.abort());
+  const either = AbortSignal.any([signal, shipped.signal]);
+  await systemClock.sleep(Math.max(retryMs, pauseMsMin), { signal: either }).catch(() => {});
+  off();
   signal.throwIfAborted();
 }
 

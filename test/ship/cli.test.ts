@@ -1,10 +1,10 @@
 /** `mergelite ship`, as a process beside the one that writes. */
-import { mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import Database from "better-sqlite3";
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { planConfig } from "../../src/cli/ship-plan.ts";
 import { acquireLease } from "../../src/ship/lease.ts";
 import { bytesOf } from "../../src/storage/driver.ts";
@@ -77,6 +77,21 @@ test("says that a place has somebody else's backup, and goes on with it", async 
     if (db === databases[1]) await expectSame(fileStorage(`${first}-backup`), db, `${first}.copy`);
     db.close();
   }
+});
+
+test("runs a command when a storage that was away is back, with nothing to ship", async () => {
+  const file = folder.file();
+  openWal(file).close();
+  const place = `${file}-backup`;
+  await succeed("ship", file, urlOf(place), "--once");
+  renameSync(place, `${place}-away`);
+  writeFileSync(place, "");
+  const exec = `"${process.execPath}" -e "process.exit(9)"`;
+  const child = start("ship", file, urlOf(place), "--exec", exec);
+  await vi.waitFor(() => expect(child.stderr).toContain("trying again"), { timeout: 20_000 });
+  rmSync(place);
+  renameSync(`${place}-away`, place);
+  expect(await child.finished).toMatchObject({ code: 9 });
 });
 
 test("without a reader it ends in order, and goes on beside a command", async () => {
