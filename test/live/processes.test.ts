@@ -14,7 +14,7 @@ import { openWal } from "../support/ship.ts";
 const folder = temporaryFolder();
 const worker = fileURLToPath(new URL("../ship/worker.mjs", import.meta.url));
 const rounds = Number(process.env.LIVE_ROUNDS ?? 2);
-const token = { MERGELITE_TOKEN: "let me in" };
+const token = { MERGELITE_TOKEN: "let-me-in" };
 
 const reading: ReaderProcess[] = [];
 const started: { kill: (signal: NodeJS.Signals) => unknown }[] = [];

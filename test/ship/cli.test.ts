@@ -282,7 +282,7 @@ describe("--listen", () => {
     const copy = folder.file();
     const db = openWal(file);
     db.exec("INSERT INTO note (body) VALUES ('first')");
-    const env = { MERGELITE_TOKEN: "let me in" };
+    const env = { MERGELITE_TOKEN: "let-me-in" };
     const place = urlOf(`${file}-b`);
     const child = new Running(["ship", file, place, "--listen", "127.0.0.1:0"], env);
     const [, url = ""] = await child.printed(/listening on (ws:\/\/\S+)/);
