@@ -67,8 +67,15 @@ export async function listenUdp(
   const { authorize, connectionsMax = 1_000, clock = systemClock } = options;
   const socket = openSocket(host);
   await new Promise<void>((resolve, reject) => {
-    socket.once("error", (cause) => reject(failedError(`listening on ${host}`, cause)));
-    socket.bind(port, host, resolve);
+    const failed = (cause: Error) => {
+      socket.close();
+      reject(failedError(`listening on ${host}`, cause));
+    };
+    socket.once("error", failed);
+    socket.bind(port, host, () => {
+      socket.off("error", failed);
+      resolve();
+    });
   });
   const acceptor = new UdpAcceptor(socket, { onTransport, authorize, connectionsMax, clock });
   return { port: socket.address().port, close: () => acceptor.close() };
@@ -82,6 +89,7 @@ class Dialing {
   readonly #options: DialingOptions;
   #cookie: Uint8Array = noCookie;
   #connection: UdpConnection | undefined;
+  #hasFailed = false;
   #resolve: (transport: Transport) => void = () => undefined;
   #reject: (reason: unknown) => void = () => undefined;
   readonly #cancels: (() => void)[] = [];
@@ -106,7 +114,12 @@ class Dialing {
     const timeout = () => this.#fail(failedError(name, "it did not answer"));
     this.#cancels.push(clock.setTimer(connectTimeoutMs, timeout));
     // Connected, the socket hears of nobody else, and of a port where nobody listens.
-    this.#socket.connect(port, host, () => this.#hello());
+    // The callback also gets why not, as when nobody knows the name.
+    const connected = (cause?: Error) => {
+      if (cause === undefined) this.#hello();
+      else this.#fail(failedError(name, cause));
+    };
+    this.#socket.connect(port, host, connected);
   }
 
   #hello(): void {
@@ -151,6 +164,9 @@ class Dialing {
       this.#connection.fail(reason instanceof Error ? reason : undefined);
       return;
     }
+    // Who gave up may hear afterwards that the name is not known.
+    if (this.#hasFailed) return;
+    this.#hasFailed = true;
     for (const cancel of this.#cancels.splice(0)) cancel();
     this.#reject(reason);
     this.#socket.removeAllListeners();

@@ -1,6 +1,8 @@
 /** What is particular about UDP: bad networks, strangers, and sides that vanish. */
 import { createHash } from "node:crypto";
 import { createSocket, type Socket } from "node:dgram";
+import { lookup } from "node:dns/promises";
+import { readdirSync } from "node:fs";
 import Database from "better-sqlite3";
 import { afterEach, describe, expect, it } from "vitest";
 import { seededRandom } from "../../src/cli/demo/random.ts";
@@ -229,5 +231,33 @@ describe("sides that vanish", () => {
     await expect(listenUdp(address, () => undefined)).rejects.toMatchObject({
       code: "TRANSPORT_FAILED",
     });
+  });
+});
+
+describe("an address", () => {
+  it.skipIf(process.platform !== "linux")("that is taken leaves no socket open", async () => {
+    const taken = await listenUdp({ host, port: 0 }, () => undefined);
+    cleanups.push(() => taken.close());
+    const open = () => readdirSync("/proc/self/fd").length;
+    const before = open();
+    for (let i = 0; i < 10; i++) {
+      await listenUdp({ host, port: taken.port }, () => undefined).catch(() => undefined);
+    }
+    expect(open()).toBeLessThan(before + 5);
+  });
+
+  it("that nobody knows is told of at once, and not to who gave up", async () => {
+    // No name has a part of 64 letters: nobody is asked.
+    const address = { host: `${"x".repeat(64)}.invalid`, port: 9 };
+    const dialer = udpTransport(address, { connectTimeoutMs: 60_000 });
+    await expect(dialer.dial(never)).rejects.toMatchObject({
+      code: "TRANSPORT_FAILED",
+      cause: { syscall: "getaddrinfo" },
+    });
+    const abort = new AbortController();
+    const dialled = dialer.dial(abort.signal);
+    abort.abort();
+    await expect(dialled).rejects.toBe(abort.signal.reason);
+    await lookup(address.host).catch(() => undefined);
   });
 });
