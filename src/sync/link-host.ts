@@ -189,7 +189,8 @@ export class LinkHost {
       }
       this.#fragments += 1;
       this.input({ type: "heard", bytes: bytes.byteLength, nowMs });
-      const whole = this.#assembler.add(message);
+      // Of one that has not introduced itself nothing is kept.
+      const whole = this.live ? this.#assembler.add(message) : undefined;
       if (whole === undefined) return;
       this.input({
         type: "message",

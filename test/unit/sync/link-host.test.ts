@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { Clock } from "../../../src/clock.ts";
+import { fragmentsOf } from "../../../src/sync/fragments.ts";
 import { LinkHost, type LinkOwner } from "../../../src/sync/link-host.ts";
 import { decodeMessage, encodeMessage, type Message } from "../../../src/sync/protocol.ts";
 import { Inbox, inboxLimits } from "../../../src/transport/inbox.ts";
@@ -62,27 +63,54 @@ function ownerOn(clock: Clock, records: (first: number) => Uint8Array): LinkOwne
 
 const settled = () => new Promise((resolve) => setTimeout(resolve, 5));
 
-async function liveHost(room: number, records: (first: number) => Uint8Array) {
+const hello: Message = {
+  kind: "hello",
+  minVersion: 1,
+  maxVersion: 1,
+  cluster: "",
+  peerId: 22,
+  answer: false,
+  vector: new Map(),
+  shapes: [],
+};
+
+function makeHost(room: number, records: (first: number) => Uint8Array) {
   const clock = new VirtualClock();
   const transport = new StuckTransport(room);
   const config = { peerId: 11, vector: new Map<number, number>(), shapes: [], heartbeatMs: 1_000 };
-  const host = new LinkHost(transport, config, ownerOn(clock, records));
+  const merged: number[] = [];
+  const merge = (_: LinkHost, { byteLength }: Uint8Array) => void merged.push(byteLength);
+  const host = new LinkHost(transport, config, { ...ownerOn(clock, records), merge });
   const ended = host.run();
   const receive = (message: Message) => transport.messages.push(encodeMessage(message));
-  receive({
-    kind: "hello",
-    minVersion: 1,
-    maxVersion: 1,
-    cluster: "",
-    peerId: 22,
-    answer: false,
-    vector: new Map(),
-    shapes: [],
-  });
+  return { clock, transport, host, ended, receive, merged };
+}
+
+async function liveHost(room: number, records: (first: number) => Uint8Array) {
+  const made = makeHost(room, records);
+  made.receive(hello);
+  await settled();
+  expect(made.host.live).toBe(true);
+  return made;
+}
+
+it("keeps no fragments of who has not introduced itself", async () => {
+  const { transport, host, ended, receive, merged } = makeHost(9, () => new Uint8Array(0));
+  const records = record({ origin: 22, sequence: 1 });
+  const message = encodeMessage({ kind: "changes", records });
+  const partsOf = (id: number) => [...fragmentsOf(message, id, 4)];
+  for (const part of partsOf(1).slice(0, -1)) receive(part);
+  receive(hello);
+  for (const part of partsOf(1).slice(-1)) receive(part);
   await settled();
   expect(host.live).toBe(true);
-  return { clock, transport, host, ended, receive };
-}
+  expect(merged).toEqual([]);
+  for (const part of partsOf(2)) receive(part);
+  await settled();
+  expect(merged).toEqual([records.byteLength]);
+  transport.close();
+  await ended;
+});
 
 describe("a transport that takes nothing more", () => {
   it("is given no more than a bounded number of messages, whatever there is to say", async () => {
