@@ -41,8 +41,12 @@ describe("drain", () => {
     for (let i = 0; i < 3; i++) write(writer);
     await writer.replica.drain();
     const former = writer.replica.peerId;
+    const renewed = new Promise((resolve) => writer.replica.once("identity", resolve));
     new Store(other.db).reissue(3);
     write(writer);
+    await renewed;
+    // The link was one of the former id.
+    join(writer, peer);
     await writer.replica.drain();
     expect(writer.replica.peerId).not.toBe(former);
     expect(peer.db.prepare("SELECT count(*) FROM note").pluck().get()).toBe(4);
