@@ -7,6 +7,12 @@ import { ReplicaError } from "./errors.ts";
  */
 export type DrainPeers = number | "majority" | "all";
 
+interface DrainHub {
+  readonly linkedPeers: number;
+  readonly knownPeers: number;
+  holders(origin: number, sequence: number): number;
+}
+
 /** @throws INVALID_OPTION */
 export function checkDrainPeers(peers: unknown): void {
   if (peers === undefined || peers === "majority" || peers === "all") return;
@@ -16,13 +22,25 @@ export function checkDrainPeers(peers: unknown): void {
   });
 }
 
+/** Tells whether peers hold what was written here up to `written`, by whatever id it goes by now. */
+export function drainOf(
+  hub: DrainHub & { readonly self: { peerId: number; held: number } | undefined },
+  written: { peerId: number; sequence: number },
+  peers: DrainPeers | undefined,
+): () => boolean {
+  let { peerId, sequence } = written;
+  if (sequence === 0) return () => true;
+  return () => {
+    const { self } = hub;
+    // What others do not have was issued anew, as the first changesets of the new id.
+    if (self !== undefined && self.peerId !== peerId) ({ peerId, held: sequence } = self);
+    return sequence === 0 || isDrained(hub, { peerId, sequence }, peers);
+  };
+}
+
 /** Whether as many peers hold the write as were asked for. */
-export function isDrained(
-  hub: {
-    readonly linkedPeers: number;
-    readonly knownPeers: number;
-    holders(origin: number, sequence: number): number;
-  },
+function isDrained(
+  hub: DrainHub,
   { peerId, sequence }: { peerId: number; sequence: number },
   peers: DrainPeers | undefined,
 ): boolean {

@@ -16,7 +16,7 @@ import { checkNames } from "./arguments.ts";
 import { refuse } from "./closed.ts";
 import type { Conflict } from "./conflict.ts";
 import type { ConflictQuery } from "./conflicts.ts";
-import { checkDrainPeers, type DrainPeers, isDrained } from "./drain.ts";
+import { checkDrainPeers, type DrainPeers, drainOf } from "./drain.ts";
 import type { Emitter } from "./events.ts";
 import type { FileMetrics } from "./file-gauge.ts";
 import { LogLookup } from "./log/lookup.ts";
@@ -180,12 +180,8 @@ export class Replica implements AsyncDisposable {
     checkNames(options, ["peers", "signal"]);
     const { peers, signal } = options;
     checkDrainPeers(peers);
-    const { peerId, sequence } = parseToken(this.token());
-    if (sequence === 0) return;
-    await this.#core.waiters.until(
-      () => isDrained(this.#core.hub, { peerId, sequence }, peers),
-      signal,
-    );
+    const written = parseToken(this.token());
+    await this.#core.waiters.until(drainOf(this.#core.hub, written, peers), signal);
   }
 
   /** Resolves when every live link, at least one, has exchanged everything in both directions. */

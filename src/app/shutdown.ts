@@ -1,6 +1,6 @@
 /** An orderly end: no new links, what was written here is on peers, and then all is closed. */
 import { checkNames } from "../arguments.ts";
-import { checkDrainPeers, type DrainPeers, isDrained } from "../drain.ts";
+import { checkDrainPeers, type DrainPeers, drainOf } from "../drain.ts";
 import { ReplicaError } from "../errors.ts";
 import type { Options } from "../options.ts";
 import type { ReplicaCore } from "../replica-core.ts";
@@ -50,9 +50,8 @@ export async function drainForClose(
   peers: DrainPeers | undefined,
   { token, signal }: { token: string; signal: AbortSignal | undefined },
 ): Promise<boolean> {
-  const { peerId, sequence } = parseToken(token);
   const { hub, waiters } = core;
-  const isHeld = () => sequence === 0 || isDrained(hub, { peerId, sequence }, peers);
+  const isHeld = drainOf(hub, parseToken(token), peers);
   try {
     await waiters.until(() => isHeld() || !hub.hasConnections, signal);
   } catch (error) {

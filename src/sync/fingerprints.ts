@@ -41,5 +41,7 @@ export function compareFingerprints(
   } else if (link.suspicion !== undefined) {
     // Another process on the same file has just committed what seemed to be missing.
     link.close("LINK_CLOSED", "the log has grown meanwhile");
+  } else {
+    link.trust();
   }
 }

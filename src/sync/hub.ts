@@ -112,7 +112,12 @@ export class Hub {
   }
 
   get peerId(): number {
-    return this.#owner.marks()[0]?.peerId ?? 0;
+    return this.self?.peerId ?? 0;
+  }
+
+  /** What this peer has of its own, as of now. */
+  get self(): OriginMarks | undefined {
+    return this.#owner.marks()[0];
   }
 
   get liveLinks(): LinkHost[] {
@@ -184,7 +189,8 @@ export class Hub {
   holders(origin: number, sequence: number): number {
     const peers = new Set<number>();
     for (const link of this.liveLinks) {
-      if (link.remoteHolds(origin) >= sequence) peers.add(link.peerId);
+      const isSure = link.sure || origin !== link.ownPeerId;
+      if (isSure && link.remoteHolds(origin) >= sequence) peers.add(link.peerId);
     }
     if (origin !== this.#followIdentity()) return peers.size;
     for (const [peerId, held] of this.#acknowledged) if (held >= sequence) peers.add(peerId);
@@ -295,6 +301,7 @@ export class Hub {
       fingerprints: (origin) => fingerprintsOf(this.#store, this.#owner.marks(), origin),
       onFingerprints: (link, theirs) => {
         compareFingerprints(this.#store, this.#owner.marks()[0], { link, theirs });
+        if (link.live) this.#onRemoteVector(link);
       },
       onSkew: () => this.#clockWatch.look(this.skews),
       onVerify: (link, message) => this.#questions.onMessage(link, message),
@@ -312,7 +319,8 @@ export class Hub {
   #noteHeld(link: LinkHost): void {
     const self = this.#followIdentity();
     const before = this.#acknowledged.get(link.peerId) ?? 0;
-    this.#acknowledged.set(link.peerId, Math.max(before, link.remoteHolds(self)));
+    const held = link.sure ? link.remoteHolds(self) : 0;
+    this.#acknowledged.set(link.peerId, Math.max(before, held));
   }
 
   /** This peer's id. Of a new one the peers hold nothing, whatever they held of the former. */

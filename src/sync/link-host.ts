@@ -118,6 +118,16 @@ export class LinkHost {
     return skewOf(this.#state.skew);
   }
 
+  /** What the other side holds by this peer's id is known to be what this file has. */
+  get sure(): boolean {
+    return this.#state.unsureUntilMs === 0;
+  }
+
+  /** The fingerprints agree. */
+  trust(): void {
+    this.#state.unsureUntilMs = 0;
+  }
+
   /** How many parts of messages the other side has sent. */
   get fragments(): number {
     return this.#fragments;

@@ -4,7 +4,14 @@
  * on.
  */
 import type { ReplicaErrorCode } from "../errors.ts";
-import { type LinkAction, type LinkState, negotiate, refuse, send } from "./link-state.ts";
+import {
+  type LinkAction,
+  type LinkState,
+  negotiate,
+  progressOf,
+  refuse,
+  send,
+} from "./link-state.ts";
 import type { Fingerprints, Hello } from "./protocol.ts";
 
 export const lostIdentityText =
@@ -64,14 +71,27 @@ export function onFingerprints(
   }
 }
 
-export function suspicionDueMs({ phase, suspicion }: LinkState): number {
-  return phase === "suspect" && suspicion !== undefined
-    ? suspicion.dueMs
-    : Number.POSITIVE_INFINITY;
+/** Each side tells what it holds of the other's changesets: the file may have been put back. */
+export function tellFingerprints(state: LinkState, actions: LinkAction[], hello: Hello): void {
+  const held = progressOf(state, hello.peerId).held;
+  if (held > 0) actions.push({ type: "sendFingerprints", origin: hello.peerId });
+  const holdsOurs = (hello.vector.get(state.peerId) ?? 0) > 0;
+  if (holdsOurs) state.unsureUntilMs = state.nowMs + state.options.ackTimeoutMs;
+}
+
+export function suspicionDueMs({ phase, suspicion, unsureUntilMs }: LinkState): number {
+  if (phase === "suspect" && suspicion !== undefined) return suspicion.dueMs;
+  return phase === "live" && unsureUntilMs > 0 ? unsureUntilMs : Number.POSITIVE_INFINITY;
 }
 
 export function runSuspicion(state: LinkState, actions: LinkAction[]): void {
-  const { suspicion } = state;
-  if (suspicion === undefined || state.nowMs < suspicionDueMs(state)) return;
-  refuse(state, actions, suspicion.code, suspicion.text);
+  if (state.nowMs < suspicionDueMs(state)) return;
+  const { phase, suspicion } = state;
+  if (phase === "suspect" && suspicion !== undefined) {
+    refuse(state, actions, suspicion.code, suspicion.text);
+    return;
+  }
+  // The remote's log does not reach back to any of them, or they were lost.
+  state.unsureUntilMs = 0;
+  actions.push({ type: "remoteVector", vector: new Map() });
 }

@@ -197,6 +197,8 @@ export interface LinkState {
   phase: "idle" | "greeting" | "live" | "suspect" | "closed";
   /** Why the link ends, unless the fingerprints show better. */
   suspicion: { code: ReplicaErrorCode; text: string; dueMs: number } | undefined;
+  /** Until then it is not known whether what the remote holds of this peer is this file's; or 0. */
+  unsureUntilMs: number;
   /** 0 until the remote's HELLO came. */
   remotePeerId: number;
   readonly admitted: ReadonlySet<number> | undefined;

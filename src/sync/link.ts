@@ -12,6 +12,7 @@ import {
   runSuspicion,
   suspect,
   suspicionDueMs,
+  tellFingerprints,
 } from "./link-identity.ts";
 import {
   admit,
@@ -71,6 +72,7 @@ export function createLink(config: LinkConfig): LinkState {
     cluster: config.cluster ?? "",
     phase: "idle",
     suspicion: undefined,
+    unsureUntilMs: 0,
     remotePeerId: 0,
     admitted: config.admitted,
     gated: config.admitted !== undefined,
@@ -314,8 +316,7 @@ function onHello(state: LinkState, actions: LinkAction[], hello: Hello): void {
     openSource(state.intake, state.source, state.hostMs);
     // Nobody needs to be sent its own writes; that others hold them it has to hear.
     progressOf(state, hello.peerId).lazy = true;
-    const held = progressOf(state, hello.peerId).held;
-    if (held > 0) actions.push({ type: "sendFingerprints", origin: hello.peerId });
+    tellFingerprints(state, actions, hello);
     for (const hash of state.shapes) {
       if (!state.remoteShapes.has(hash)) state.push.shapesUnsent.add(hash);
     }
@@ -368,7 +369,7 @@ function sendRestOfVector(state: LinkState, actions: LinkAction[]): void {
 
 function runTimers(state: LinkState, actions: LinkAction[]): void {
   const { nowMs, options } = state;
-  if (state.phase === "suspect") runSuspicion(state, actions);
+  runSuspicion(state, actions);
   if (state.phase === "idle" || state.phase === "closed") return;
   if (nowMs >= silenceDueMs(state)) {
     refuse(state, actions, "LINK_TIMEOUT", `nothing heard in ${silentHeartbeatsMax} heartbeats`);
@@ -389,9 +390,9 @@ function runTimers(state: LinkState, actions: LinkAction[]): void {
 function dueMs(state: LinkState): number {
   if (state.blocked && state.phase !== "closed") return silenceDueMs(state);
   if (state.phase === "greeting") return Math.min(silenceDueMs(state), state.helloDueMs);
-  if (state.phase === "suspect") return Math.min(silenceDueMs(state), suspicionDueMs(state));
-  if (state.phase !== "live") return never;
-  return Math.min(silenceDueMs(state), ackTimeoutDueMs(state), pullDueMs(state));
+  const soonestMs = Math.min(silenceDueMs(state), suspicionDueMs(state));
+  if (!isLive(state)) return state.phase === "suspect" ? soonestMs : never;
+  return Math.min(soonestMs, ackTimeoutDueMs(state), pullDueMs(state));
 }
 
 function silenceDueMs(state: LinkState): number {

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { plan } from "../../../src/sync/intake.ts";
-import { createLink, isLive, type LinkAction, step } from "../../../src/sync/link.ts";
+import { createLink, isLive, type LinkAction, nextTickMs, step } from "../../../src/sync/link.ts";
 import type { Message } from "../../../src/sync/protocol.ts";
 import { record, World, type WorldLink } from "./world.ts";
 
@@ -281,6 +281,17 @@ describe("the handshake refuses", () => {
     expect(actions.some(({ type }) => type === "live")).toBe(false);
     expect(receive(hello(22))).toEqual([]);
     expect(state.phase).toBe("closed");
+  });
+
+  it("nobody who holds our own, but is sure of it when no fingerprints come", () => {
+    const { state, receive, tick } = openLink();
+    receive(hello(22, { vector: new Map([[11, 5]]) }));
+    expect(state.unsureUntilMs).toBeGreaterThan(0);
+    expect(nextTickMs(state)).toBeLessThanOrEqual(2_000);
+    tick(1_000);
+    expect(state.unsureUntilMs).toBeGreaterThan(0);
+    expect(tick(2_000)).toContainEqual({ type: "remoteVector", vector: new Map() });
+    expect(state.unsureUntilMs).toBe(0);
   });
 
   it("takes the highest common version", () => {
