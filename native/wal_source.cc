@@ -9,6 +9,7 @@ namespace {
 constexpr int kBusyMs = 1000;
 // How often the end may move while a read transaction begins, before somebody else has a try.
 constexpr int kTriesMax = 200;
+constexpr const char* kTooLarge = "the WAL had become too large";
 constexpr const char* kNotWal =
     "the database is not in WAL mode: run PRAGMA journal_mode = WAL before it is shipped";
 
@@ -112,7 +113,7 @@ bool WalSource::Note(int frames, int many) {
 int WalSource::Next(bool exact, WalIndexHead* end) {
   message_.Clear();
   noted_.store(Noted::kNothing);
-  if (abandoned_ || !holds_) return Fail(SQLITE_ABORT, "the WAL had become too large");
+  if (abandoned_ || !holds_) return Fail(SQLITE_ABORT, kTooLarge);
   if (holds_next_) return Fail(SQLITE_MISUSE, "two readers are held already");
   for (int tries = 0; tries < kTriesMax; tries++) {
     WalIndexHead before;
@@ -148,6 +149,7 @@ int WalSource::LetGo(bool newer) {
 
 int WalSource::Scan(const WalPlace& from, const WalIndexHead& end, uint32_t before, WalScan* scan) {
   message_.Clear();
+  if (abandoned_) return Fail(SQLITE_ABORT, kTooLarge);
   int rc = SizeOfDatabase(end, &scan->size);
   if (rc != SQLITE_OK) return rc;
   scan->least = before;
@@ -219,6 +221,8 @@ int WalSource::ReadFrames(const WalHead& head, const WalPlace& from, const WalIn
 int WalSource::Pages(const WalSalt& salt, const uint32_t* pages, const uint32_t* frames,
                      size_t count, bool whole, uint8_t* out) {
   message_.Clear();
+  // Without a reader the database may have what was committed later: some pages would be newer.
+  if (abandoned_) return Fail(SQLITE_ABORT, kTooLarge);
   sqlite3_file* wal = FileOf(SQLITE_FCNTL_JOURNAL_POINTER);
   if (wal == nullptr) return Fail(SQLITE_IOERR, "the WAL is not open");
   bool from_wal = false;

@@ -1,5 +1,6 @@
 /** From the WAL into files: what was committed since, or what differs, or everything. */
 import type { Clock } from "../clock.ts";
+import { ReplicaError } from "../errors.ts";
 import { batchPagesOf, type LtxHeader, type PageBatch, pageChecksums } from "../ltx/index.ts";
 import { encodeLtx } from "../ltx/writer.ts";
 import type { PageChanges, PageMap } from "./page-map.ts";
@@ -107,8 +108,11 @@ export class Capture {
     return captured ?? (await this.rebase("wal"));
   }
 
-  /** Compares all pages, and makes those that differ the next transaction. */
-  async rebase(reason: RebaseReason): Promise<Captured> {
+  /** Compares all pages, and makes those that differ the next transaction; then does `also`. */
+  async rebase(
+    reason: RebaseReason,
+    also: (end: WalEnd) => Promise<boolean> = () => Promise.resolve(true),
+  ): Promise<Captured> {
     // If it fails, what was committed meanwhile may be gone from the WAL when it is tried again.
     this.#isLost = true;
     let end = await this.#wal.next(true).catch((error: unknown) => {
@@ -122,8 +126,12 @@ export class Capture {
       end = await this.#wal.next(true);
     }
     const at = end;
-    const rebased = at === undefined ? undefined : await this.#held(at, () => this.#compare(at));
-    if (at === undefined || rebased === undefined) throw new Error("the WAL changes too fast");
+    const compare = async (to: WalEnd) => {
+      const pages = await this.#compare(to);
+      return pages !== undefined && (await also(to)) ? pages : undefined;
+    };
+    const rebased = at === undefined ? undefined : await this.#held(at, () => compare(at));
+    if (at === undefined || rebased === undefined) throw walTooFast();
     this.#isLost = false;
     this.#openings = this.#wal.openings;
     const { txid } = this.#state;
@@ -138,8 +146,14 @@ export class Capture {
     const end = this.#hasGap ? undefined : await this.#wal.next(true);
     const made = end && (await this.#held(end, () => this.#since(minTxid, end)));
     if (made !== undefined) return made;
-    const captured = await this.rebase("wal");
-    return { file: (await this.pagesSince(minTxid)).file, captured };
+    let file: QueuedFile | undefined;
+    // With the same readers: under a load that gives up the WAL again there would be another gap.
+    const captured = await this.rebase("wal", async (at) => {
+      file = (await this.#since(minTxid, at))?.file;
+      return file !== undefined;
+    });
+    if (file === undefined) throw walTooFast();
+    return { file, captured };
   }
 
   /** Bounds the WAL; see `Wal.checkpoint`. */
@@ -334,6 +348,13 @@ export class Capture {
   #used(end: WalEnd): number {
     return this.#wal.offsetOf(end.place);
   }
+}
+
+/** A commit found the WAL longer than `walBytesMax`, and gave up what was being read. */
+function walTooFast(): ReplicaError {
+  return new ReplicaError("SQLITE", "the WAL became too long while all pages were read", {
+    hint: "It is tried again; a larger walBytesMax leaves it more time.",
+  });
 }
 
 /** Those of the pages that are asked for; both are in the order of their numbers. */

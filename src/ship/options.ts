@@ -28,8 +28,8 @@ export interface ShipOptions {
   readonly checkpointBytes?: number;
   /**
    * At this size of the WAL, in bytes, a commit of this connection gives up reading it, so that it
-   * can begin anew, and pages are compared later: JavaScript has not had its turn for so long.
-   * @default 256 MiB
+   * can begin anew, and pages are compared later: JavaScript has not had its turn for so long, or
+   * all pages of a large database are read, which is begun again then. @default 256 MiB
    */
   readonly walBytesMax?: number;
   /**
