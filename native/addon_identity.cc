@@ -3,6 +3,7 @@
 #include "addon_values.h"
 #include "connection.h"
 #include "identity.h"
+#include "reissue.h"
 
 namespace mergelite {
 namespace {

@@ -2,7 +2,6 @@
 
 #include "connection.h"
 #include "merge.h"
-#include "old_values.h"
 #include "replication.h"
 
 namespace mergelite {
@@ -79,88 +78,6 @@ int CheckMarks(Connection* connection, const Text& file_mark, const Text& boot_m
 // The part of a timestamp that goes into a fingerprint of 53 bits.
 constexpr uint64_t kPrintTimestampMask = (uint64_t{1} << 21) - 1;
 
-struct Former {
-  uint64_t peer = 0;
-  Ordinal ordinal = 0;
-  uint64_t held = 0;
-  uint64_t trimmed = 0;
-};
-
-// The end of the last whole transaction up to `after`: a transaction in parts is moved whole.
-int EndOfTransaction(Connection* connection, const Former& former, uint64_t* after) {
-  if (*after <= former.trimmed) {
-    *after = former.trimmed;
-    return SQLITE_OK;
-  }
-  Statement query;
-  // The second byte of a payload tells whether the transaction goes on.
-  int rc = connection->Check(query.Prepare(
-      connection->api, connection->db,
-      "SELECT id FROM main._mergelite_log WHERE id > ?1 AND id <= ?2 AND substr(payload, 2, 1) = "
-      "x'00' ORDER BY id DESC LIMIT 1"));
-  if (rc != SQLITE_OK) return rc;
-  query.Integer(1, LogBase(former.ordinal) + static_cast<int64_t>(former.trimmed));
-  query.Integer(2, LogBase(former.ordinal) + static_cast<int64_t>(*after));
-  rc = query.Step();
-  *after = rc == SQLITE_ROW ? SequenceOf(query.ColumnInteger(0)) : former.trimmed;
-  if (rc == SQLITE_ROW) rc = query.Reset();
-  return connection->Check(rc);
-}
-
-// What is withheld of them tells its origin, as everywhere else; most of it knows no sequence.
-int MoveParked(Connection* connection, const Former& former, int64_t moved) {
-  Statement move;
-  const int rc = connection->Check(
-      move.Prepare(connection->api, connection->db,
-                   "UPDATE main._mergelite_parked SET peer = ?1, sequence = max(sequence - ?3, 0) "
-                   "WHERE peer = ?2 AND timestamp IN (SELECT timestamp FROM main._mergelite_log "
-                   "WHERE id > ?4 AND id <= ?5)"));
-  if (rc != SQLITE_OK) return rc;
-  const Origin& self = *connection->log.self();
-  const int64_t base = LogBase(self.ordinal);
-  move.Integer(1, static_cast<int64_t>(self.peer));
-  move.Integer(2, static_cast<int64_t>(former.peer));
-  move.Integer(3, moved);
-  move.Integer(4, base);
-  move.Integer(5, base + static_cast<int64_t>(former.held) - moved);
-  return connection->Check(move.Run());
-}
-
-// Gives the changesets of the former id above `after` to the present one, in their order.
-int MoveChangesets(Connection* connection, const Former& former, uint64_t after) {
-  int rc = EndOfTransaction(connection, former, &after);
-  if (rc != SQLITE_OK) return rc;
-  const auto moved = static_cast<int64_t>(after);
-  const int64_t base = LogBase(former.ordinal);
-  Statement marks;
-  // The timestamp is that of the newest changeset left, or at least below the first one moved.
-  rc = connection->Check(marks.Prepare(
-      connection->api, connection->db,
-      "UPDATE main._mergelite_origins SET held = ?2, merged = ?2, folded = min(folded, ?2), "
-      "acknowledged = min(acknowledged, ?2), timestamp = coalesce((SELECT timestamp FROM "
-      "main._mergelite_log WHERE id = ?3), (SELECT timestamp - 1 FROM main._mergelite_log WHERE id "
-      "> ?3 ORDER BY id LIMIT 1), 0) WHERE ordinal = ?1"));
-  if (rc != SQLITE_OK) return rc;
-  marks.Integer(1, former.ordinal);
-  marks.Integer(2, moved);
-  marks.Integer(3, base + moved);
-  rc = connection->Check(marks.Run());
-  if (rc != SQLITE_OK) return rc;
-  Statement move;
-  rc = connection->Check(move.Prepare(connection->api, connection->db,
-                                      "UPDATE main._mergelite_log SET id = id + ?1 WHERE id > ?2 "
-                                      "AND id <= ?3"));
-  if (rc != SQLITE_OK) return rc;
-  const int64_t by = LogBase(connection->log.self()->ordinal) - base - moved;
-  move.Integer(1, by);
-  move.Integer(2, base + moved);
-  move.Integer(3, base + static_cast<int64_t>(former.held));
-  rc = connection->Check(move.Run());
-  if (rc == SQLITE_OK) rc = MoveParked(connection, former, moved);
-  if (rc != SQLITE_OK) return rc;
-  return MoveOldValues(connection, base + moved, base + static_cast<int64_t>(former.held), by);
-}
-
 // A commit that is on the disk, not only on its way there, whatever the connection asks for.
 class Durably {
  public:
@@ -227,38 +144,6 @@ int CloseFile(Connection* connection) {
   if (rc == SQLITE_OK) rc = connection->log.MetaInteger(connection, "openers", &openers);
   if (rc == SQLITE_OK && openers > 0) rc = WriteOpeners(connection, openers - 1);
   return rc == SQLITE_OK ? transaction.Commit() : rc;
-}
-
-int RenewIdentity(Connection* connection) { return ReissueChangesets(connection, kSequenceMax); }
-
-int ReissueChangesets(Connection* connection, uint64_t after) {
-  if (connection->InTransaction()) {
-    return connection->Fail("IN_TRANSACTION",
-                            "a new peer id needs to be taken outside a transaction",
-                            "Commit or roll back first.");
-  }
-  Log& log = connection->log;
-  bool moves = false;
-  {
-    Transaction transaction(connection);
-    int rc = transaction.Begin();
-    if (rc == SQLITE_OK) rc = log.Refresh(connection);
-    Former former;
-    if (rc == SQLITE_OK) {
-      const Origin& self = *log.self();
-      former = {self.peer, self.ordinal, self.held, self.trimmed};
-      moves = after < former.held;
-    }
-    if (rc == SQLITE_OK) rc = log.RenewIdentity(connection);
-    if (rc == SQLITE_OK && moves) rc = log.Refresh(connection);
-    if (rc == SQLITE_OK && moves) rc = MoveChangesets(connection, former, after);
-    if (rc == SQLITE_OK) rc = transaction.Commit();
-    log.Invalidate();
-    if (rc != SQLITE_OK) return rc;
-  }
-  // Row clocks in memory carry the marks of the former id: they are read from the log again.
-  if (moves && connection->merge != nullptr) connection->merge->clocks.Forget(connection);
-  return log.Refresh(connection);
 }
 
 int FingerprintAt(Connection* connection, uint64_t peer, uint64_t sequence, uint64_t* print) {

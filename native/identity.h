@@ -11,10 +11,6 @@ struct Connection;
 int OpenFile(Connection* connection, const Text& file_mark, const Text& boot_mark, bool* renewed);
 // Notes that everything this connection wrote is on disk.
 int CloseFile(Connection* connection);
-int RenewIdentity(Connection* connection);
-// The same, when the changesets of the present id above `after` are not those that others have
-// under these numbers: they become the first ones of the new id, as a whole number of transactions.
-int ReissueChangesets(Connection* connection, uint64_t after);
 // Tells a changeset held from others under its number, by its timestamp and checksum; 0 when the
 // log does not have it (any more).
 int FingerprintAt(Connection* connection, uint64_t peer, uint64_t sequence, uint64_t* print);

@@ -169,9 +169,14 @@ int Log::LoadSelf(Connection* connection) {
   int64_t ordinal = 0;
   int rc = MetaInteger(connection, "self", &ordinal);
   if (rc != SQLITE_OK) return rc;
+  const Origin* known = self_;
   self_ = nullptr;
   for (auto& origin : origins_) {
     if (origin->ordinal == static_cast<Ordinal>(ordinal)) self_ = origin.get();
+  }
+  // Under the former id there may be others' changesets by now, as many as memory knows of it.
+  if (known != nullptr && known != self_ && connection->merge != nullptr) {
+    connection->merge->clocks.Doubt();
   }
   if (self_ == nullptr) {
     return connection->Fail("FILE_DAMAGED", "_mergelite_meta names a peer that is not there",

@@ -1,14 +1,20 @@
+import { copyFileSync } from "node:fs";
+import Database from "better-sqlite3";
 import { afterEach, describe, expect, it } from "vitest";
 import { native } from "../../src/native.ts";
+import { temporaryFolder } from "../support/folder.ts";
 import {
+  attachRaw,
   heldOf,
   maintainAll,
   openRaw,
+  patiently,
   progressOf,
   pull,
   type RawReplica,
 } from "../support/replica.ts";
 
+const folder = temporaryFolder();
 const open: RawReplica[] = [];
 afterEach(() => {
   for (const { db } of open.splice(0)) db.close();
@@ -23,6 +29,17 @@ function make(): RawReplica {
 const rows = ({ db }: RawReplica) => db.prepare("SELECT * FROM t ORDER BY id").raw().all();
 const logged = ({ db }: RawReplica) =>
   db.prepare("SELECT _peerId, _sequenceId, id FROM t_patches ORDER BY id").raw().all();
+
+/** Of all row clocks and rows. */
+function digests({ handle }: RawReplica, tables: readonly string[] = ["t", "u"]): bigint[] {
+  const none = new Uint8Array(0);
+  return tables.map((table) => {
+    for (;;) {
+      const { busy, more, parts } = native.ranges(handle, table, none, none, 1, patiently);
+      if (!busy && !more) return parts[0]?.digest ?? 0n;
+    }
+  });
+}
 
 describe("changesets under a former id", () => {
   it("become the first ones of the new id, in their order", () => {
@@ -92,6 +109,55 @@ describe("changesets under a former id", () => {
     pull(there, { ...here, peerId });
     expect(rows(here)).toEqual(rows(there));
     expect(rows(here)).toHaveLength(2);
+  });
+
+  it.each([false, true])("give clocks their stamps, folded before: %s", (folded) => {
+    const schema =
+      "CREATE TABLE t (id INTEGER PRIMARY KEY, x); CREATE TABLE u (k TEXT, l, y, z, " +
+      "PRIMARY KEY (k, l))";
+    const both = () => {
+      const one = openRaw(":memory:", schema, ["t", "u"]);
+      open.push(one);
+      return one;
+    };
+    // The larger of two ids would win: it matters when that is the former one.
+    for (;;) {
+      const [here, there] = [both(), both()];
+      here.db.exec("INSERT INTO t VALUES (1, 'x'), (2, 'x')");
+      here.db.exec("INSERT INTO u VALUES ('a', 1, 0, 0), ('b', 2, 0, 0)");
+      pull(here, there);
+      here.db.exec("UPDATE u SET y = 1 WHERE k = 'a'; INSERT INTO t VALUES (3, 'x')");
+      here.db.exec("DELETE FROM t WHERE id = 1; UPDATE u SET k = 'c', z = 1 WHERE k = 'b'");
+      if (folded) digests(here);
+      const peerId = native.reissue(here.handle, 2);
+      if (peerId > here.peerId) continue;
+      const renewed = { ...here, peerId };
+      pull(renewed, there);
+      expect(digests(there)).toEqual(digests(renewed));
+      return;
+    }
+  });
+
+  it("are read again by a connection that hears of the new id late", () => {
+    const schema = "CREATE TABLE IF NOT EXISTS t (id INTEGER PRIMARY KEY, x)";
+    const [file, copy] = [folder.file(), folder.file()];
+    const [here, hub] = [openRaw(file, schema, ["t"]), openRaw(":memory:", schema, ["t"])];
+    here.db.exec("INSERT INTO t VALUES (1, 'both')");
+    here.db.pragma("wal_checkpoint(TRUNCATE)");
+    copyFileSync(file, copy);
+    const twin = openRaw(copy, schema, ["t"]);
+    twin.db.exec("INSERT INTO t VALUES (2, 'twin')");
+    here.db.exec("INSERT INTO t VALUES (3, 'here')");
+    maintainAll(here);
+    pull(twin, hub);
+    // Another process takes the id, and what others hold under the former numbers: as much.
+    const other = attachRaw(new Database(file));
+    open.push(here, hub, twin, other);
+    const renewed = { ...other, peerId: native.reissue(other.handle, 1) };
+    pull(hub, renewed);
+    pull(renewed, hub);
+    maintainAll(here);
+    expect(digests(here, ["t"])).toEqual(digests(hub, ["t"]));
   });
 
   it("are never cut in the middle of a transaction", () => {
