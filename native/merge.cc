@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "changeset.h"
 #include "connection.h"
 #include "merge_scope.h"
 #include "violations.h"
@@ -32,40 +33,6 @@ constexpr const char* kPartRefused = "another part of its transaction makes no s
 // Bytes that are not what their origin wrote: whoever has them right is asked for them again.
 bool IsDamage(DecodeError error) {
   return error == DecodeError::kTruncated || error == DecodeError::kChecksum;
-}
-
-struct Changeset {
-  Payload payload;
-  std::vector<const Shape*> shapes;
-  std::vector<Target*> targets;
-};
-
-// The shapes of a payload; the first unknown one is reported.
-int ResolveShapes(Connection* connection, Changeset* changeset, uint64_t* unknown) {
-  *unknown = 0;
-  changeset->shapes.clear();
-  for (uint64_t hash : changeset->payload.shape_hashes) {
-    const Shape* shape;
-    const int rc = connection->catalog.FindShape(connection, hash, &shape);
-    if (rc != SQLITE_OK) return rc;
-    if (shape == nullptr) {
-      *unknown = hash;
-      return SQLITE_OK;
-    }
-    changeset->shapes.push_back(shape);
-  }
-  return SQLITE_OK;
-}
-
-int ResolveTargets(Connection* connection, Changeset* changeset) {
-  changeset->targets.clear();
-  for (const Shape* shape : changeset->shapes) {
-    Target* target;
-    const int rc = ResolveTarget(connection, shape, &target);
-    if (rc != SQLITE_OK) return rc;
-    changeset->targets.push_back(target);
-  }
-  return SQLITE_OK;
 }
 
 bool PatchesMakeSense(const Changeset& changeset, bool* inserts) {
@@ -273,14 +240,8 @@ int AbsorbChangeset(Connection* connection, const Origin& origin, const Record& 
                                     &refused);
   if (rc != SQLITE_OK || refused) return rc;
   Changeset changeset;
-  if (DecodePayload(record.payload, &changeset.payload) != DecodeError::kNone) {
-    return connection->Fail("FILE_DAMAGED", "a changeset in the log does not decode",
-                            "Run `PRAGMA integrity_check`; restore the file from a backup.");
-  }
-  uint64_t unknown;
-  rc = ResolveShapes(connection, &changeset, &unknown);
-  if (rc == SQLITE_OK && unknown == 0) rc = ResolveTargets(connection, &changeset);
-  if (rc != SQLITE_OK || unknown != 0) return rc;
+  rc = ReadMerged(connection, record, &changeset);
+  if (rc != SQLITE_OK || changeset.targets.empty()) return rc;
   MergeState& merge = *connection->merge;
   PatchReader reader(changeset.payload, changeset.shapes.data());
   Patch patch;

@@ -1,7 +1,7 @@
 #include "reissue.h"
 
+#include "changeset.h"
 #include "connection.h"
-#include "merge.h"
 #include "old_values.h"
 #include "table_sql.h"
 
@@ -62,31 +62,17 @@ class Restamper {
   Restamper(Connection* connection, Ordinal former)
       : connection_(connection), former_(former), present_(connection->log.self()->ordinal) {}
 
-  int Changeset(const Record& record) {
-    Payload payload;
-    if (DecodePayload(record.payload, &payload) != DecodeError::kNone) {
-      return connection_->Fail("FILE_DAMAGED", "a changeset in the log does not decode",
-                               "Run `PRAGMA integrity_check`; restore the file from a backup.");
-    }
-    std::vector<const Shape*> shapes;
-    std::vector<Target*> targets;
-    for (uint64_t hash : payload.shape_hashes) {
-      const Shape* shape;
-      int rc = connection_->catalog.FindShape(connection_, hash, &shape);
-      if (rc != SQLITE_OK || shape == nullptr) return rc;
-      Target* target;
-      rc = ResolveTarget(connection_, shape, &target);
-      if (rc != SQLITE_OK) return rc;
-      shapes.push_back(shape);
-      targets.push_back(target);
-    }
-    PatchReader reader(payload, shapes.data());
+  int Take(const Record& record) {
+    Changeset changeset;
+    const int rc = ReadMerged(connection_, record, &changeset);
+    if (rc != SQLITE_OK || changeset.targets.empty()) return rc;
+    PatchReader reader(changeset.payload, changeset.shapes.data());
     Patch patch;
     while (reader.Next(&patch)) {
-      Table* table = targets[patch.shape_index]->table;
+      Table* table = changeset.targets[patch.shape_index]->table;
       if (table == nullptr || !table->active || !KeyFits(*table, patch)) continue;
-      const int rc = Row(table, patch, record.timestamp);
-      if (rc != SQLITE_OK) return rc;
+      const int restamped = Row(table, patch, record.timestamp);
+      if (restamped != SQLITE_OK) return restamped;
     }
     return SQLITE_OK;
   }
@@ -100,7 +86,7 @@ class Restamper {
     rc = read_.Step();
     if (rc != SQLITE_ROW) return connection_->Check(rc);
     RowClock clock;
-    const bool stamped = clock.Decode(read_.ColumnBytes(0)) && Stamp(&clock, timestamp);
+    const bool stamped = clock.Decode(read_.ColumnBytes(0)) && Replace(&clock, timestamp);
     rc = connection_->Check(read_.Reset());
     if (rc != SQLITE_OK || !stamped) return rc;
     Bytes encoded;
@@ -110,10 +96,10 @@ class Restamper {
     return connection_->Check(write_.Run());
   }
 
-  bool Stamp(RowClock* clock, uint64_t timestamp) const {
-    const mergelite::Stamp former{timestamp, former_};
+  bool Replace(RowClock* clock, uint64_t timestamp) const {
+    const Stamp former{timestamp, former_};
     bool found = false;
-    const auto take = [&](mergelite::Stamp* stamp) {
+    const auto take = [&](Stamp* stamp) {
       if (!(*stamp == former)) return;
       stamp->origin = present_;
       found = true;
@@ -155,7 +141,7 @@ int Restamp(Connection* connection, const Former& former) {
   int failure = SQLITE_OK;
   rc = connection->log.ForEach(connection, *connection->log.self(), 0, kSequenceMax,
                                [&](const Record& record) {
-                                 failure = restamper.Changeset(record);
+                                 failure = restamper.Take(record);
                                  return failure == SQLITE_OK;
                                });
   return failure != SQLITE_OK ? failure : connection->Check(rc);

@@ -50,23 +50,29 @@ function twinOf(file: string): string {
   return twin;
 }
 
+/** A file as it was after `kept` rows, of which the hub has `all`; and its peer id. */
+async function putBack(hub: Peer, { kept, all }: { kept: number; all: number }) {
+  const file = folder.file();
+  const first = makePeer(file);
+  const { peerId } = first.replica;
+  join(first, hub);
+  for (let id = 1; id <= kept; id++) first.write(id);
+  await converged(first, hub);
+  first.db.pragma("wal_checkpoint(TRUNCATE)");
+  const backup = readFileSync(file);
+  for (let id = kept + 1; id <= all; id++) first.write(id, "lost here, known to the hub");
+  await converged(first, hub);
+  await first.close();
+  for (const end of ["-wal", "-shm"]) rmSync(file + end, { force: true });
+  // The same inode, the same birth time: nothing on this machine tells the file is old.
+  writeFileSync(file, backup);
+  return { file, peerId };
+}
+
 describe("a file put back in place", () => {
   it("and written on before it met anyone keeps both histories", async () => {
-    const file = folder.file();
     const hub = makePeer();
-    const first = makePeer(file);
-    const { peerId } = first.replica;
-    join(first, hub);
-    for (let id = 1; id <= 5; id++) first.write(id);
-    await converged(first, hub);
-    first.db.pragma("wal_checkpoint(TRUNCATE)");
-    const backup = readFileSync(file);
-    for (let id = 6; id <= 8; id++) first.write(id, "lost here, known to the hub");
-    await converged(first, hub);
-    await first.close();
-    for (const end of ["-wal", "-shm"]) rmSync(file + end, { force: true });
-    // The same inode, the same birth time: nothing on this machine tells the file is old.
-    writeFileSync(file, backup);
+    const { file, peerId } = await putBack(hub, { kept: 5, all: 8 });
     const again = makePeer(file);
     expect(again.replica.peerId).toBe(peerId);
     // As many as were lost, and more: vectors alone say that all is well.
@@ -243,19 +249,8 @@ describe("two processes on one file", () => {
   });
 
   it("take one new id, though both learn that the file was put back", async () => {
-    const file = folder.file();
     const hub = makePeer();
-    const first = makePeer(file);
-    join(first, hub);
-    for (let id = 1; id <= 3; id++) first.write(id);
-    await converged(first, hub);
-    first.db.pragma("wal_checkpoint(TRUNCATE)");
-    const backup = readFileSync(file);
-    for (let id = 4; id <= 5; id++) first.write(id, "lost here, known to the hub");
-    await converged(first, hub);
-    await first.close();
-    for (const end of ["-wal", "-shm"]) rmSync(file + end, { force: true });
-    writeFileSync(file, backup);
+    const { file } = await putBack(hub, { kept: 3, all: 5 });
     const peers = [makePeer(file), makePeer(file)] as const;
     for (let id = 11; id <= 16; id++) peers[0].write(id, "written after the restore");
     const told = peers.map(({ replica }) => {
