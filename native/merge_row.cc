@@ -132,7 +132,15 @@ class RowMerge {
     LookForCollision();
     if (clock().has_life && peers_.Newer(clock().life, incoming_.stamp)) return Lost(), SQLITE_OK;
     if (withheld()) return Withhold();
-    const bool was_alive = clock().alive;
+    bool was_alive = clock().alive;
+    int rc = SQLITE_OK;
+    // One that waited for its table may stand in the clock, read from the log since, while the row
+    // is not there.
+    if (was_alive && clock().life == incoming_.stamp) {
+      const std::vector<Value> key(patch_.key, patch_.key + patch_.shape->keys.size());
+      rc = RowExists(connection_, table_, key, &was_alive);
+      if (rc != SQLITE_OK) return rc;
+    }
     Bytes& columns = merge_.columns;
     AllColumns(&columns);
     // A column that was set later than this insert keeps its value; a row that is not shown is
@@ -142,7 +150,7 @@ class RowMerge {
         columns.data()[i / 8] &= static_cast<uint8_t>(~(1u << (i % 8)));
       }
     }
-    int rc = Write(true, columns);
+    rc = Write(true, columns);
     if (rc != SQLITE_OK) return rc;
     Absorb();
     if (!target_.knows_all_columns) rc = ParkUnknownColumns();

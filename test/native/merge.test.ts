@@ -222,6 +222,29 @@ describe("what is parked", () => {
     expect(rows(third, "SELECT * FROM late")).toEqual([[1, "w"]]);
   });
 
+  it("writes a row whole when its clock was read before its table came", () => {
+    const late = "CREATE TABLE late (id INTEGER PRIMARY KEY, v)";
+    const [one, two] = [replica(late, ["late"]), replica(late, ["late"])];
+    const nowMs = Date.UTC(2026, 0, 1);
+    const at = ({ db, handle }: RawReplica, ms: number, sql: string) => {
+      native.setClock(handle, nowMs + ms);
+      db.exec(sql);
+    };
+    at(one, 0, "INSERT INTO late VALUES (1, 'older')");
+    at(two, 1, "INSERT INTO late VALUES (1, 'newer')");
+    at(one, 2, "UPDATE late SET v = 'newest'");
+    const file = folder.file();
+    const here = replica(schema, ["t"], file);
+    for (const from of [one, two]) pull(from, here);
+    expect(new Set(parked(here))).toEqual(new Set(["table"]));
+    const later = replica(`DROP TABLE IF EXISTS late; ${late}`, ["late"], file);
+    native.setClock(later.handle, nowMs + 3);
+    maintainAll(later);
+    expect([rows(later, "SELECT * FROM late"), parked(later)]).toEqual([[[1, "newest"]], []]);
+    pull(two, one);
+    expect(rows(one, "SELECT * FROM late")).toEqual([[1, "newest"]]);
+  });
+
   it("does not let a parked column overrule what was written since", () => {
     const there = replica("CREATE TABLE t (id INTEGER PRIMARY KEY, a, b DEFAULT 'none', c)");
     const here = replica();
