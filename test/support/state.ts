@@ -30,6 +30,18 @@ function readChunk(from: RawReplica, cursor: Uint8Array, bytesMax: number): Stat
   throw new Error("the sender never gets ready");
 }
 
+const paused = new Int32Array(new SharedArrayBuffer(4));
+
+/** After a large write the receiver is busy until the checkpoint, on another thread, is done. */
+function onceReady<Result extends { busy: boolean }>(call: () => Result): Result {
+  for (let i = 0; i < 2000; i++) {
+    const result = call();
+    if (!result.busy) return result;
+    Atomics.wait(paused, 0, 0, 5);
+  }
+  throw new Error("the receiver is busy");
+}
+
 /** Brings state from one replica to another; goes on with a transfer that was cut. */
 export function transferState(
   from: RawReplica,
@@ -47,8 +59,9 @@ export function transferState(
     let offset = 0;
     for (let again: 0 | 1 = 0, more = true; more; again = 1) {
       between?.();
-      const merged = native.mergeState(to.handle, chunk, next, offset, again, sliceMs);
-      if (merged.busy) throw new Error("the receiver is busy");
+      const merged = onceReady(() =>
+        native.mergeState(to.handle, chunk, next, offset, again, sliceMs),
+      );
       if (merged.resumeAtMs > 0) return done;
       done.rows += merged.rows;
       ({ consumed: offset, more } = merged);
