@@ -141,7 +141,7 @@ int IsThere(Connection* connection, Table* table, Span patch, bool* there) {
   for (Value& value : key) {
     if (!ReadValue(&in, &value)) return connection->Fail("FILE_DAMAGED", "a key is damaged");
   }
-  return RowExists(connection, table, key, there);
+  return RowExists(connection, table, key.data(), there);
 }
 
 // Rows that are withheld are not in the table, and yet nobody has deleted them. They are written
@@ -204,7 +204,7 @@ int LogVanishedRows(Connection* connection, Table* table, SliceWriter* writer) {
     if (!clock.Decode(query.ColumnBytes(0)) || !clock.alive) continue;
     for (size_t i = 0; i < key.size(); i++) query.ColumnAny(static_cast<int>(i) + 1, &key[i]);
     bool there;
-    rc = RowExists(connection, table, key, &there);
+    rc = RowExists(connection, table, key.data(), &there);
     if (rc != SQLITE_OK) return rc;
     if (there) continue;
     uint8_t held;

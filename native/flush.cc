@@ -218,7 +218,7 @@ int Capture::DeleteUnlessThere(Connection* connection, Table* table, Span encode
     if (!ReadValue(&in, &value)) return connection->Fail("CAPTURE_FAILED", "a key is damaged");
   }
   bool there;
-  const int rc = RowExists(connection, table, key, &there);
+  const int rc = RowExists(connection, table, key.data(), &there);
   if (rc != SQLITE_OK || there) return rc;
   Bytes copy;  // appending may move what the key is part of
   copy.Append(encoded_key);

@@ -137,8 +137,7 @@ class RowMerge {
     // One that waited for its table may stand in the clock, read from the log since, while the row
     // is not there.
     if (was_alive && clock().life == incoming_.stamp) {
-      const std::vector<Value> key(patch_.key, patch_.key + patch_.shape->keys.size());
-      rc = RowExists(connection_, table_, key, &was_alive);
+      rc = RowExists(connection_, table_, patch_.key, &was_alive);
       if (rc != SQLITE_OK) return rc;
     }
     Bytes& columns = merge_.columns;

@@ -112,13 +112,12 @@ class Restamper {
   int Prepare(Table* table) {
     int rc = connection_->catalog.Check(connection_, table);
     if (rc != SQLITE_OK) return rc;
-    Text read("SELECT _mergelite_clock FROM "), write("UPDATE "), value;
+    Text read("SELECT _mergelite_clock FROM "), write("UPDATE ");
     AppendClockName(&read, *table);
     AppendClockName(&write, *table);
-    value << " SET _mergelite_clock = ?" << (table->shape->keys.size() + 1) << " WHERE ";
-    write.Add(value.span());
+    write << " SET _mergelite_clock = ?" << (table->shape->keys.size() + 1);
     AppendKeyCondition(&(read << " WHERE "), *table->shape);
-    AppendKeyCondition(&write, *table->shape);
+    AppendKeyCondition(&(write << " WHERE "), *table->shape);
     table_ = table;
     rc = connection_->Check(read_.Prepare(connection_->api, connection_->db, read.c_str()));
     if (rc != SQLITE_OK) return rc;
@@ -194,7 +193,6 @@ int ReissueChangesets(Connection* connection, uint64_t after) {
                             "Commit or roll back first.");
   }
   Log& log = connection->log;
-  bool moves = false;
   {
     Transaction transaction(connection);
     int rc = transaction.Begin();
@@ -203,8 +201,8 @@ int ReissueChangesets(Connection* connection, uint64_t after) {
     if (rc == SQLITE_OK) {
       const Origin& self = *log.self();
       former = {self.peer, self.ordinal, self.held, self.trimmed};
-      moves = after < former.held;
     }
+    const bool moves = after < former.held;
     if (rc == SQLITE_OK) rc = log.RenewIdentity(connection);
     if (rc == SQLITE_OK && moves) rc = log.Refresh(connection);
     if (rc == SQLITE_OK && moves) rc = MoveChangesets(connection, former, after);
@@ -212,8 +210,7 @@ int ReissueChangesets(Connection* connection, uint64_t after) {
     log.Invalidate();
     if (rc != SQLITE_OK) return rc;
   }
-  // Row clocks in memory carry the marks of the former id: they are read from the log again.
-  if (moves && connection->merge != nullptr) connection->merge->clocks.Forget(connection);
+  // From here on row clocks in memory, which carry the marks of the former id, are doubted.
   return log.Refresh(connection);
 }
 

@@ -47,7 +47,7 @@ void AppendClockName(Text* sql, const Table& table) {
   sql->Name(name.c_str());
 }
 
-int RowExists(Connection* connection, Table* table, const std::vector<Value>& key, bool* exists) {
+int RowExists(Connection* connection, Table* table, const Value* key, bool* exists) {
   *exists = false;
   if (!table->exists) {
     Text sql("SELECT 1 FROM ");
@@ -57,7 +57,7 @@ int RowExists(Connection* connection, Table* table, const std::vector<Value>& ke
     const int rc = connection->Prepare(&table->exists, sql.c_str());
     if (rc != SQLITE_OK) return rc;
   }
-  BindKey(&table->exists, key.data(), key.size());
+  BindKey(&table->exists, key, table->shape->keys.size());
   const int rc = table->exists.Step();
   *exists = rc == SQLITE_ROW;
   return connection->Check(*exists ? table->exists.Reset() : rc);

@@ -17,7 +17,7 @@ void AppendKeyType(Text* sql, const TableInfo& info, size_t key);
 void AppendClockName(Text* sql, const Table& table);
 
 // Whether the table shows the row of this key.
-int RowExists(Connection* connection, Table* table, const std::vector<Value>& key, bool* exists);
+int RowExists(Connection* connection, Table* table, const Value* key, bool* exists);
 int PrepareReadRow(Connection* connection, Table* table);
 int PrepareRemove(Connection* connection, Table* table);
 int PrepareClocks(Connection* connection, Table* table);
