@@ -94,19 +94,8 @@ describe("a file put back in place", () => {
   });
 
   it("is drained when others hold what it wrote, not what they hold by the same numbers", async () => {
-    const file = folder.file();
     const hub = makePeer();
-    const first = makePeer(file);
-    join(first, hub);
-    first.write(1);
-    await converged(first, hub);
-    first.db.pragma("wal_checkpoint(TRUNCATE)");
-    const backup = readFileSync(file);
-    for (let id = 2; id <= 4; id++) first.write(id, "lost here, known to the hub");
-    await converged(first, hub);
-    await first.close();
-    for (const end of ["-wal", "-shm"]) rmSync(file + end, { force: true });
-    writeFileSync(file, backup);
+    const { file } = await putBack(hub, { kept: 1, all: 4 });
     const again = makePeer(file);
     for (let id = 11; id <= 12; id++) again.write(id, "written after the restore");
     const drained = again.replica.drain();
@@ -116,19 +105,8 @@ describe("a file put back in place", () => {
   });
 
   it("moves a transaction of several parts whole", async () => {
-    const file = folder.file();
     const hub = makePeer();
-    const first = makePeer(file);
-    join(first, hub);
-    first.write(1);
-    await converged(first, hub);
-    first.db.pragma("wal_checkpoint(TRUNCATE)");
-    const backup = readFileSync(file);
-    first.write(2, "lost");
-    await converged(first, hub);
-    await first.close();
-    for (const end of ["-wal", "-shm"]) rmSync(file + end, { force: true });
-    writeFileSync(file, backup);
+    const { file } = await putBack(hub, { kept: 1, all: 2 });
     const again = makePeer(file);
     again.db.transaction(() => {
       for (let id = 10; id < 14; id++) again.write(id, "y".repeat(700_000));
